@@ -1,0 +1,288 @@
+"""The answers, written a second time: float64, plain loops over the definition, nothing shared with convkit.
+
+One output (or one window) at a time; NumPy only runs over images and channels. Slow and meant to be read.
+`test_reference.py` holds these answers against PyTorch's once.
+"""
+
+import numpy as np
+
+
+def pair(value):
+    return tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+
+
+def padding_sides(padding, kernel, dilation):
+    """(top, bottom), (left, right)."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        totals = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    return tuple((p, p) for p in pair(padding))
+
+
+class _Correlation:
+    """Where the window of output (p, q) lies in the padded image."""
+
+    def __init__(self, image, kernel, stride, padding, dilation):
+        self.kernel, self.stride, self.dilation = kernel, pair(stride), pair(dilation)
+        self.sides = padding_sides(padding, kernel, self.dilation)
+        self.image = image
+        self.padded = tuple(size + sum(sides) for size, sides in zip(image, self.sides, strict=True))
+        self.out = tuple(
+            (size - d * (k - 1) - 1) // s + 1
+            for size, k, s, d in zip(self.padded, kernel, self.stride, self.dilation, strict=True)
+        )
+
+    def windows(self):
+        for p in range(self.out[0]):
+            for q in range(self.out[1]):
+                yield p, q, self._taps(p, 0), self._taps(q, 1)
+
+    def _taps(self, index, axis):
+        start = index * self.stride[axis]
+        return slice(start, start + self.dilation[axis] * (self.kernel[axis] - 1) + 1, self.dilation[axis])
+
+    def pad(self, image):
+        return np.pad(np.asarray(image, np.float64), ((0, 0), (0, 0), *self.sides))
+
+    def crop(self, padded):
+        (top, _), (left, _) = self.sides
+        return padded[:, :, top : top + self.image[0], left : left + self.image[1]]
+
+
+def _group_slices(channels, groups):
+    each = channels // groups
+    return [slice(g * each, (g + 1) * each) for g in range(groups)]
+
+
+def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    weight = np.asarray(weight, np.float64)
+    where = _Correlation(input.shape[2:], weight.shape[2:], stride, padding, dilation)
+    padded = where.pad(input)
+    output = np.zeros((input.shape[0], weight.shape[0], *where.out))
+    ins, outs = _group_slices(input.shape[1], groups), _group_slices(weight.shape[0], groups)
+    for p, q, rows, cols in where.windows():
+        for c, k in zip(ins, outs, strict=True):
+            output[:, k, p, q] = np.tensordot(padded[:, c, rows, cols], weight[k], ((1, 2, 3), (1, 2, 3)))
+    if bias is not None:
+        output += np.asarray(bias, np.float64)[None, :, None, None]
+    return output
+
+
+def conv2d_backward_input(input_shape, weight, grad_output, stride=1, padding=0, dilation=1, groups=1):
+    weight, grad_output = np.asarray(weight, np.float64), np.asarray(grad_output, np.float64)
+    where = _Correlation(input_shape[2:], weight.shape[2:], stride, padding, dilation)
+    padded = np.zeros((*input_shape[:2], *where.padded))
+    ins, outs = _group_slices(input_shape[1], groups), _group_slices(weight.shape[0], groups)
+    for p, q, rows, cols in where.windows():
+        for c, k in zip(ins, outs, strict=True):
+            padded[:, c, rows, cols] += np.tensordot(grad_output[:, k, p, q], weight[k], 1)
+    return where.crop(padded)
+
+
+def conv2d_backward_weight(input, weight_shape, grad_output, stride=1, padding=0, dilation=1, groups=1):
+    grad_output = np.asarray(grad_output, np.float64)
+    where = _Correlation(input.shape[2:], tuple(weight_shape[2:]), stride, padding, dilation)
+    padded = where.pad(input)
+    grad_weight = np.zeros(weight_shape)
+    ins, outs = _group_slices(input.shape[1], groups), _group_slices(weight_shape[0], groups)
+    for p, q, rows, cols in where.windows():
+        for c, k in zip(ins, outs, strict=True):
+            grad_weight[k] += np.tensordot(grad_output[:, k, p, q].T, padded[:, c, rows, cols], 1)
+    return grad_weight
+
+
+def conv2d_backward_bias(grad_output):
+    return np.asarray(grad_output, np.float64).sum(axis=(0, 2, 3))
+
+
+def pool_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
+    """Windows along one axis; one that ceil_mode adds must start in the image or the padding before it."""
+    span = size + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil_mode:
+        return span // stride + 1
+    count = -(-span // stride) + 1
+    return count - 1 if (count - 1) * stride >= size + padding else count
+
+
+def _pool_windows(image, kernel_size, stride, padding, dilation, ceil_mode):
+    """(p, q), the window's first row and column, and its taps that lie in the image, in reading order."""
+    kernel = pair(kernel_size)
+    stride = kernel if stride is None else pair(stride)
+    padding, dilation = pair(padding), pair(dilation)
+    out = [pool_size(*a, ceil_mode) for a in zip(image, kernel, stride, padding, dilation, strict=True)]
+    for p in range(out[0]):
+        for q in range(out[1]):
+            top, left = p * stride[0] - padding[0], q * stride[1] - padding[1]
+            rows = [top + r * dilation[0] for r in range(kernel[0])]
+            cols = [left + s * dilation[1] for s in range(kernel[1])]
+            taps = [(y, x) for y in rows for x in cols if 0 <= y < image[0] and 0 <= x < image[1]]
+            yield (p, q), (top, left), taps
+
+
+def _pool_shape(shape, kernel_size, stride, padding, dilation, ceil_mode):
+    kernel = pair(kernel_size)
+    stride = kernel if stride is None else pair(stride)
+    axes = zip(shape[2:], kernel, stride, pair(padding), pair(dilation), strict=True)
+    return (*shape[:2], *(pool_size(*axis, ceil_mode) for axis in axes))
+
+
+def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """A NaN is the maximum of its window, and a window that has no tap in the image holds -inf."""
+    input = np.asarray(input, np.float64)
+    output = np.empty(_pool_shape(input.shape, kernel_size, stride, padding, dilation, ceil_mode))
+    for (p, q), _, taps in _pool_windows(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode):
+        values = [input[:, :, y, x] for y, x in taps]
+        output[:, :, p, q] = np.max(values, axis=0) if values else -np.inf
+    return output
+
+
+def max_pool2d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    """The gradient goes to the first maximum in reading order."""
+    input, grad_output = np.asarray(input, np.float64), np.asarray(grad_output, np.float64)
+    grad_input = np.zeros(input.shape)
+    for (p, q), _, taps in _pool_windows(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode):
+        if not taps:
+            continue
+        winner = np.argmax([input[:, :, y, x] for y, x in taps], axis=0)
+        for i, (y, x) in enumerate(taps):
+            grad_input[:, :, y, x] += np.where(winner == i, grad_output[:, :, p, q], 0)
+    return grad_input
+
+
+def _divisor(start, taps, image, kernel, padding, count_include_pad):
+    """The taps in the image, or those in the image and its padding, but never those beyond."""
+    if not count_include_pad:
+        return len(taps)
+    ends = [min(a + k, size + p) for a, k, size, p in zip(start, kernel, image, padding, strict=True)]
+    return (ends[0] - start[0]) * (ends[1] - start[1])
+
+
+def avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    input = np.asarray(input, np.float64)
+    output = np.empty(_pool_shape(input.shape, kernel_size, stride, padding, 1, ceil_mode))
+    image = input.shape[2:]
+    for (p, q), start, taps in _pool_windows(image, kernel_size, stride, padding, 1, ceil_mode):
+        divisor = _divisor(start, taps, image, pair(kernel_size), pair(padding), count_include_pad)
+        output[:, :, p, q] = sum(input[:, :, y, x] for y, x in taps) / divisor
+    return output
+
+
+def avg_pool2d_backward(
+    grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
+):
+    grad_output = np.asarray(grad_output, np.float64)
+    grad_input = np.zeros(input_shape)
+    image = tuple(input_shape[2:])
+    for (p, q), start, taps in _pool_windows(image, kernel_size, stride, padding, 1, ceil_mode):
+        divisor = _divisor(start, taps, image, pair(kernel_size), pair(padding), count_include_pad)
+        for y, x in taps:
+            grad_input[:, :, y, x] += grad_output[:, :, p, q] / divisor
+    return grad_input
+
+
+def _by_channel(array):
+    """(channels, everything else)."""
+    array = np.asarray(array, np.float64)
+    return np.moveaxis(array, 1, 0).reshape(array.shape[1], -1)
+
+
+def _along_channels(values, ndim):
+    return np.asarray(values, np.float64).reshape(1, -1, *[1] * (ndim - 2))
+
+
+def batch_norm_stats(input):
+    """Mean and biased variance of every channel."""
+    rows = _by_channel(input)
+    mean = np.array([row.sum() / row.size for row in rows])
+    var = np.array([((row - m) ** 2).sum() / row.size for row, m in zip(rows, mean, strict=True)])
+    return mean, var
+
+
+def batch_norm(input, mean, var, weight=None, bias=None, eps=1e-5):
+    input = np.asarray(input, np.float64)
+    shift, scale = _along_channels(mean, input.ndim), np.sqrt(_along_channels(var, input.ndim) + eps)
+    output = (input - shift) / scale
+    if weight is not None:
+        output = output * _along_channels(weight, input.ndim)
+    if bias is not None:
+        output = output + _along_channels(bias, input.ndim)
+    return output
+
+
+def batch_norm_backward(grad_output, input, mean, var, weight=None, eps=1e-5, training=True):
+    """(grad_input, grad_weight, grad_bias).
+
+    With x^ = (x - mean)/sqrt(var + eps), in training every x also moves the mean and the variance, which
+    takes from the gradient its mean and its component along x^.
+    """
+    normal = _by_channel(batch_norm(input, mean, var, eps=eps))
+    grad = _by_channel(grad_output)
+    std = np.sqrt(np.asarray(var, np.float64) + eps)
+    gain = np.ones(input.shape[1]) if weight is None else np.asarray(weight, np.float64)
+    grad_input = np.empty_like(normal)
+    for c in range(input.shape[1]):
+        g, x = grad[c], normal[c]
+        if training:
+            g = g - g.sum() / g.size - x * (g * x).sum() / g.size
+        grad_input[c] = gain[c] * g / std[c]
+    grad_input = grad_input.reshape(input.shape[1], input.shape[0], *input.shape[2:])
+    return np.moveaxis(grad_input, 0, 1), (grad * normal).sum(axis=1), grad.sum(axis=1)
+
+
+def linear(input, weight, bias=None):
+    input, weight = np.asarray(input, np.float64), np.asarray(weight, np.float64)
+    output = np.empty((*input.shape[:-1], weight.shape[0]))
+    for k, row in enumerate(weight):
+        output[..., k] = (input * row).sum(axis=-1) + (0 if bias is None else float(bias[k]))
+    return output
+
+
+def linear_backward_input(input_shape, weight, grad_output):
+    grad_output = np.asarray(grad_output, np.float64)
+    grad_input = np.zeros(input_shape)
+    for k, row in enumerate(np.asarray(weight, np.float64)):
+        grad_input += grad_output[..., k, None] * row
+    return grad_input
+
+
+def linear_backward_weight(input, weight_shape, grad_output):
+    rows = np.asarray(input, np.float64).reshape(-1, weight_shape[1])
+    grads = np.asarray(grad_output, np.float64).reshape(-1, weight_shape[0])
+    return np.array([(grads[:, k, None] * rows).sum(axis=0) for k in range(weight_shape[0])])
+
+
+def linear_backward_bias(grad_output):
+    grad_output = np.asarray(grad_output, np.float64)
+    return grad_output.reshape(-1, grad_output.shape[-1]).sum(axis=0)
+
+
+def relu(input):
+    input = np.asarray(input, np.float64)
+    return np.where(input < 0, 0.0, input)
+
+
+def relu_backward(grad_output, output):
+    """A NaN is not at or below zero, so its gradient passes."""
+    return np.where(np.asarray(output) <= 0, 0.0, np.asarray(grad_output, np.float64))
+
+
+def log_softmax(input, dim):
+    input = np.asarray(input, np.float64)
+    shifted = input - input.max(axis=dim, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=dim, keepdims=True))
+
+
+def softmax(input, dim):
+    return np.exp(log_softmax(input, dim))
+
+
+def softmax_backward(grad_output, output, dim):
+    grad_output, output = np.asarray(grad_output, np.float64), np.asarray(output, np.float64)
+    return output * (grad_output - (grad_output * output).sum(axis=dim, keepdims=True))
+
+
+def log_softmax_backward(grad_output, output, dim):
+    grad_output, output = np.asarray(grad_output, np.float64), np.asarray(output, np.float64)
+    return grad_output - np.exp(output) * grad_output.sum(axis=dim, keepdims=True)
