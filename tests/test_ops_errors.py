@@ -1,0 +1,266 @@
+"""Everything that a caller can get wrong is refused by an error that names function, argument and value."""
+
+import numpy as np
+import pytest
+from cases import refuses
+
+from convkit import ops
+
+X = np.ones((2, 4, 6, 7), np.float32)
+W = np.ones((8, 4, 3, 3), np.float32)
+B = np.ones(8, np.float32)
+G = np.ones((2, 8, 4, 5), np.float32)  # of conv2d(X, W)
+POOLED = np.ones((2, 4, 3, 3), np.float32)  # of a pooling of X over 2x2
+V = np.ones(4, np.float32)
+L = np.ones((3, 5), np.float32)
+LW = np.ones((6, 5), np.float32)
+LG = np.ones((3, 6), np.float32)
+INDICES = ops.max_pool2d(X, 2)[1]
+
+# Ways to call every op right. A case below changes one argument of one of them.
+CALLS = {
+    "conv2d": {"input": X, "weight": W, "bias": B},
+    "conv2d_output_shape": {"input_shape": X.shape, "weight_shape": W.shape},
+    "conv2d_backward_input": {"input_shape": X.shape, "weight": W, "grad_output": G},
+    "conv2d_backward_weight": {"input": X, "weight_shape": W.shape, "grad_output": G},
+    "conv2d_backward_bias": {"grad_output": G},
+    "max_pool2d": {"input": X, "kernel_size": 2},
+    "max_pool2d_backward": {
+        "grad_output": POOLED,
+        "indices": INDICES,
+        "input_shape": X.shape,
+        "kernel_size": 2,
+    },
+    "avg_pool2d": {"input": X, "kernel_size": 2},
+    "avg_pool2d_backward": {"grad_output": POOLED, "input_shape": X.shape, "kernel_size": 2},
+    "batch_norm_stats": {"input": X},
+    "batch_norm": {"input": X, "mean": V, "var": V, "weight": V, "bias": V},
+    "batch_norm_backward": {"grad_output": X, "input": X, "mean": V, "var": V, "weight": V},
+    "linear": {"input": L, "weight": LW, "bias": np.ones(6, np.float32)},
+    "linear_backward_input": {"input_shape": L.shape, "weight": LW, "grad_output": LG},
+    "linear_backward_weight": {"input": L, "weight_shape": LW.shape, "grad_output": LG},
+    "linear_backward_bias": {"grad_output": LG},
+    "relu": {"input": X},
+    "relu_backward": {"grad_output": X, "output": X},
+    "softmax": {"input": L, "dim": 1},
+    "log_softmax": {"input": L, "dim": 1},
+    "softmax_backward": {"grad_output": L, "output": L, "dim": 1},
+    "log_softmax_backward": {"grad_output": L, "output": L, "dim": 1},
+}
+CONVS = ["conv2d", "conv2d_output_shape", "conv2d_backward_input", "conv2d_backward_weight"]
+POOLS = ["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"]
+ARRAYS = [(op, name) for op, call in CALLS.items() for name, a in call.items() if isinstance(a, np.ndarray)]
+FLOATS = [(op, name) for op, name in ARRAYS if name != "indices"]
+SHAPES = [(op, name) for op, call in CALLS.items() for name in call if name.endswith("_shape")]
+
+
+def refused(op, exception, value=".*", **changes):
+    """Call an op with something wrong: the message names the op, then what was changed, then its value."""
+    (name, *_) = changes
+    refuses(exception, rf"^{op}: .*\b{name}\b.*{value}", getattr(ops, op), **{**CALLS[op], **changes})
+
+
+def test_every_op_is_here():
+    assert set(CALLS) == set(ops.__all__)
+
+
+@pytest.mark.parametrize("op", CALLS)
+def test_the_calls_are_right_until_something_is_changed(op):
+    getattr(ops, op)(**CALLS[op])
+
+
+@pytest.mark.parametrize(("op", "name"), ARRAYS)
+def test_what_is_not_an_array(op, name):
+    refused(op, TypeError, "list", **{name: CALLS[op][name].tolist()})
+    refused(op, TypeError, "float", **{name: 1.0})
+
+
+@pytest.mark.parametrize(("op", "name"), FLOATS)
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool", "float16", "complex64", "object", ">f4", ">f8"])
+def test_element_types(op, name, dtype):
+    refused(op, TypeError, dtype.lstrip(">"), **{name: CALLS[op][name].astype(dtype)})
+
+
+@pytest.mark.parametrize(("op", "name"), FLOATS)
+def test_mixed_element_types(op, name):
+    call = CALLS[op]
+    if sum(other == op for other, _ in FLOATS) > 1:
+        wrong = {**call, name: call[name].astype(np.float64)}
+        refuses(TypeError, rf"^{op}: .*float(32|64).*float(32|64)", getattr(ops, op), **wrong)
+
+
+@pytest.mark.parametrize("op", [op for op, call in CALLS.items() if "bias" in call])
+def test_shape_of_bias(op):
+    for shape in ((3,), (1,), (8, 1), ()):
+        refused(op, ValueError, rf"\({', '.join(map(str, shape))}", bias=np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_backward_weight", "max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize("shape", [(4, 6, 7), (6, 7), (7,), (), (1, 2, 4, 6, 7)], ids=str)
+def test_rank_of_images(op, shape):
+    refused(op, ValueError, rf"\({', '.join(map(str, shape))}", input=np.ones(shape, np.float32))
+
+
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_backward_input"])
+def test_rank_of_weight(op):
+    refused(op, ValueError, r"\(8, 4, 3\)", weight=np.ones((8, 4, 3), np.float32))
+
+
+@pytest.mark.parametrize(("op", "name"), SHAPES)
+def test_shapes_that_are_none(op, name):
+    refused(op, ValueError, r"\(2, -4, 6, 7\)", **{name: (2, -4, 6, 7)})
+    refused(op, TypeError, r"2\.5", **{name: (2.5, *CALLS[op][name][1:])})
+    refused(op, TypeError, "7", **{name: 7})
+    if not op.startswith("linear"):
+        refused(op, ValueError, r"\(4, 6, 7\)", **{name: (4, 6, 7)})
+
+
+@pytest.mark.parametrize("op", CONVS)
+def test_channels_that_do_not_fit(op):
+    call = {**CALLS[op]}
+    key = "input" if "input" in call else "input_shape"
+    image = (2, 3, 6, 7)
+    call[key] = image if key == "input_shape" else np.ones(image, np.float32)
+    message = r"input has 3 channels but weight \(8, 4, 3, 3\) with groups=1 expects 4"
+    refuses(ValueError, rf"^{op}: {message}$", getattr(ops, op), **call)
+
+
+@pytest.mark.parametrize("op", CONVS)
+def test_groups(op):
+    refused(op, ValueError, "0", groups=0)
+    refused(op, ValueError, "-1", groups=-1)
+    refused(op, ValueError, "3", groups=3)
+    refused(op, TypeError, r"1\.0", groups=1.0)
+    refused(op, TypeError, "True", groups=True)
+
+
+def test_output_channels_that_groups_do_not_divide():
+    weight = np.ones((7, 2, 3, 3), np.float32)
+    refuses(ValueError, r"^conv2d: .*groups=2.*7|^conv2d: .*7.*groups=2", ops.conv2d, X, weight, groups=2)
+
+
+@pytest.mark.parametrize("op", [*CONVS, *POOLS])
+@pytest.mark.parametrize("name", ["stride", "dilation", "kernel_size"])
+def test_what_must_be_positive(op, name):
+    if (name == "dilation" and op.startswith("avg")) or (name == "kernel_size" and op.startswith("conv")):
+        pytest.skip(f"{op} has no {name}")
+    for value in (0, -1, (1, 0), (-2, 1)):
+        refused(op, ValueError, str(value).replace("(", r"\(").replace(")", r"\)"), **{name: value})
+
+
+@pytest.mark.parametrize("op", [*CONVS, *POOLS])
+@pytest.mark.parametrize("name", ["stride", "padding", "dilation", "kernel_size"])
+def test_what_must_be_an_integer_or_a_pair(op, name):
+    if (name == "dilation" and op.startswith("avg")) or (name == "kernel_size" and op.startswith("conv")):
+        pytest.skip(f"{op} has no {name}")
+    for value in (1.5, 1.0, True, (1, 1.5), (True, 1), np.float32(1)):
+        refused(op, TypeError, **{name: value})
+    for value in ((1,), (1, 1, 1), ()):
+        refused(op, ValueError, **{name: value})
+
+
+@pytest.mark.parametrize("op", [*CONVS, *POOLS])
+def test_padding(op):
+    refused(op, ValueError, "-1", padding=-1)
+    refused(op, ValueError, r"\(0, -2\)", padding=(0, -2))
+
+
+@pytest.mark.parametrize("op", CONVS)
+def test_padding_by_name(op):
+    refused(op, ValueError, "full", padding="full")
+    refused(op, ValueError, "same.*stride|^.*stride.*same", padding="same", stride=2)
+    refused(op, ValueError, "same", padding="same", stride=(1, 2))
+
+
+@pytest.mark.parametrize("op", POOLS)
+def test_pooling_has_no_padding_by_name(op):
+    refused(op, TypeError, "same", padding="same")
+
+
+@pytest.mark.parametrize("op", POOLS)
+def test_padding_of_more_than_half_a_window(op):
+    refused(op, ValueError, "2", padding=2)
+    refused(op, ValueError, r"\(1, 2\)", padding=(1, 2), kernel_size=(2, 3))
+
+
+@pytest.mark.parametrize("op", CONVS)
+def test_kernel_larger_than_the_padded_image(op):
+    call = {**CALLS[op], "dilation": 3}  # 7 x 7 taps over 6 x 7 pixels
+    refuses(ValueError, rf"^{op}: .*(kernel|weight).*7.*6", getattr(ops, op), **call)
+
+
+@pytest.mark.parametrize("op", POOLS)
+def test_window_larger_than_the_padded_image(op):
+    refused(op, ValueError, "7.*6|8.*6", kernel_size=(7, 8))
+
+
+@pytest.mark.parametrize(("op", "name"), [(op, name) for op, name in ARRAYS if name == "grad_output"])
+def test_shape_of_grad_output(op, name):
+    if op.endswith("backward_bias"):
+        pytest.skip(f"{op} takes any grad_output of its rank")
+    for shape in ((2, 8, 4, 4), (1, 1), (), (0, 8, 4, 5)):
+        refused(op, ValueError, rf"\({', '.join(map(str, shape))}", **{name: np.ones(shape, np.float32)})
+
+
+def test_rank_of_grad_output_of_a_bias():
+    refused("conv2d_backward_bias", ValueError, r"\(2, 8\)", grad_output=np.ones((2, 8), np.float32))
+    refused("linear_backward_bias", ValueError, r"\(\)", grad_output=np.ones((), np.float32))
+
+
+def test_indices_of_max_pool2d():
+    refused("max_pool2d_backward", ValueError, indices=INDICES[:1])
+    refused("max_pool2d_backward", TypeError, "float32", indices=POOLED)
+
+
+@pytest.mark.parametrize("name", ["mean", "var", "weight", "bias"])
+@pytest.mark.parametrize("op", ["batch_norm", "batch_norm_backward"])
+def test_vectors_of_batch_norm(op, name):
+    if name in CALLS[op]:
+        refused(op, ValueError, r"\(3,\)", **{name: np.ones(3, np.float32)})
+        refused(op, ValueError, r"\(4, 1\)", **{name: np.ones((4, 1), np.float32)})
+
+
+@pytest.mark.parametrize("op", ["batch_norm_stats", "batch_norm", "batch_norm_backward"])
+def test_rank_of_batch_norm(op):
+    refused(op, ValueError, r"\(4,\)", input=V)
+
+
+@pytest.mark.parametrize("op", ["batch_norm", "batch_norm_backward"])
+def test_eps_of_batch_norm(op):
+    refused(op, ValueError, "-1", eps=-1.0)
+    refused(op, ValueError, "nan", eps=float("nan"))
+    refused(op, TypeError, "small", eps="small")
+
+
+def test_statistics_of_nothing():
+    refused("batch_norm_stats", ValueError, r"\(0, 4, 6, 7\)", input=np.ones((0, 4, 6, 7), np.float32))
+
+
+@pytest.mark.parametrize("op", ["linear", "linear_backward_weight"])
+def test_features_that_do_not_fit(op):
+    changed = {**CALLS[op], "input": np.ones((3, 4), np.float32)}
+    refuses(ValueError, rf"^{op}: .*input.*4.*weight.*\(6, 5\)", getattr(ops, op), **changed)
+
+
+@pytest.mark.parametrize("op", ["linear", "linear_backward_input"])
+def test_rank_of_linear_weight(op):
+    refused(op, ValueError, r"\(5,\)", weight=np.ones(5, np.float32))
+
+
+def test_scalar_input_of_linear():
+    refused("linear", ValueError, r"\(\)", input=np.ones((), np.float32))
+
+
+@pytest.mark.parametrize("op", ["softmax", "log_softmax", "softmax_backward", "log_softmax_backward"])
+def test_dim_of_softmax(op):
+    refused(op, ValueError, "2", dim=2)
+    refused(op, ValueError, "-3", dim=-3)
+    refused(op, TypeError, r"1\.0", dim=1.0)
+    refused(op, TypeError, "True", dim=True)
+
+
+def test_integers_of_numpy_are_integers():
+    two = np.int64(2)
+    assert ops.conv2d(X, W, stride=two, padding=(two, np.uint8(1)), groups=np.int32(1)).shape == (2, 8, 4, 4)
+    assert ops.conv2d(X, W, padding=[1, 1]).shape == (2, 8, 6, 7)
+    assert ops.max_pool2d(X, two)[0].shape == (2, 4, 3, 3)
