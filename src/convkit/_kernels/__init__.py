@@ -1,0 +1,23 @@
+"""The compiled kernels: typed Cython, one module an op, built for each instruction set and element type.
+
+::
+
+    ops.conv2d(x, w)                       checks, allocates the result
+        |
+    _dispatch.kernel("conv2d", dtype)      the variant chosen when convkit was imported
+        |
+    _kernels/x86_v4_f32/conv2d.so          compiled from conv2d.pyx with -march=x86-64-v4
+    _kernels/x86_v3_f64/conv2d.so          ... and with -march=x86-64-v3 -DCONVKIT_DOUBLE, and so on
+        |
+    conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
+    _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
+    _strip.pxd     a strip of input, staged in cache with its padding
+    _tile.pxd      the register tile: where the time is spent
+    simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic
+
+A kernel never allocates a result, never raises and never holds the GIL while it works. It trusts its arguments:
+`ops` has checked them. A function that needs scratch returns whether it could be had. Arguments' names carry their
+axes (`x_nhwc`, `w_kcrs`). `threads` is explicit everywhere, and no result depends on it.
+
+The list of kernels and instruction sets is in CMakeLists.txt; `_cpu` carries it into Python.
+"""

@@ -1,0 +1,88 @@
+"""One spatial axis of a correlation: which inputs meet which taps in which outputs.
+
+A convolution's forward pass and, for each phase of its stride, its backward-input pass are both
+
+    out[out_first + out_step*j]  =  sum over t < taps of  in[first + grain*(in_step*j + tap_step*t)]
+                                                          * weight[weight_first + weight_step*t]
+
+with `in` zero outside of [0, in_size). Inputs that lie between the multiples of `grain` are never read (every
+other column under a 1x1 kernel of stride 2), so a staged strip leaves them out.
+"""
+
+
+cdef struct Axis:
+    Py_ssize_t count, out_first, out_step
+    Py_ssize_t first, in_size, in_step, grain
+    Py_ssize_t taps, tap_step
+    Py_ssize_t weight_first, weight_step
+
+
+cdef inline Py_ssize_t gcd(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    while b:
+        a, b = b, a % b
+    return a
+
+
+cdef inline void coarsen(Axis* axis) noexcept nogil:
+    """Measure steps in the coarsest grain that reaches every input that is read."""
+    if axis.taps <= 1:
+        axis.tap_step = 0
+    if axis.count <= 1:
+        axis.in_step = 0
+    cdef Py_ssize_t grain = gcd(axis.in_step, axis.tap_step)
+    axis.grain = grain if grain > 0 else 1
+    axis.in_step = axis.in_step // axis.grain
+    axis.tap_step = axis.tap_step // axis.grain
+
+
+cdef inline Axis forward_axis(
+    Py_ssize_t in_size, Py_ssize_t out_size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
+    Py_ssize_t dilation,
+) noexcept nogil:
+    cdef Axis axis
+    axis.count, axis.out_first, axis.out_step = out_size, 0, 1
+    axis.first, axis.in_size, axis.in_step = -padding, in_size, stride
+    axis.taps, axis.tap_step = kernel, dilation
+    axis.weight_first, axis.weight_step = 0, 1
+    coarsen(&axis)
+    return axis
+
+
+cdef inline Axis adjoint_axis(
+    Py_ssize_t phase, Py_ssize_t in_size, Py_ssize_t out_size, Py_ssize_t kernel, Py_ssize_t stride,
+    Py_ssize_t padding, Py_ssize_t dilation,
+) noexcept nogil:
+    """The gradient at inputs phase, phase + stride, ... as a correlation over the output's gradient.
+
+    Input h met tap r in output p where p*stride = h + padding - r*dilation. Within one phase the taps that
+    divide are every (stride / gcd(stride, dilation))-th, and p falls as r rises: the taps are taken backwards.
+    """
+    cdef Axis axis
+    cdef Py_ssize_t common = gcd(stride, dilation), apart = stride // common, r = 0
+    while r < apart and (phase + padding - r*dilation) % stride != 0:
+        r += 1
+    axis.taps = (kernel - r + apart - 1) // apart if r < apart and r < kernel else 0
+    axis.weight_first, axis.weight_step = r + apart*(axis.taps - 1), -apart
+    axis.count = (in_size - phase + stride - 1) // stride if phase < in_size else 0
+    axis.out_first, axis.out_step = phase, stride
+    axis.first = (phase + padding - axis.weight_first*dilation) // stride if axis.taps else 0
+    axis.in_size, axis.in_step = out_size, 1
+    axis.tap_step = dilation // common
+    coarsen(&axis)
+    return axis
+
+
+cdef inline Py_ssize_t span(const Axis* axis, Py_ssize_t outputs) noexcept nogil:
+    """Grains that `outputs` neighbouring outputs read."""
+    return (outputs - 1)*axis.in_step + (axis.taps - 1)*axis.tap_step + 1
+
+
+cdef inline bint stays_inside(const Axis* axis) noexcept nogil:
+    """Whether no output reads the padding."""
+    return axis.first >= 0 and axis.first + axis.grain*(span(axis, axis.count) - 1) < axis.in_size
+
+
+cdef inline bint is_identity(const Axis* axis) noexcept nogil:
+    """Whether output j reads input j and nothing else."""
+    return (axis.taps == 1 and axis.first == 0 and axis.grain == 1 and axis.count == axis.in_size
+            and axis.out_step == 1 and axis.in_step == (1 if axis.count > 1 else 0))

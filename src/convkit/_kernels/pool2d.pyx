@@ -1,0 +1,242 @@
+"""Maximum and average pooling of NHWC images, forward and backward, vectorised over channels.
+
+Both backward passes gather: an input pixel visits the windows that hold it, in order of their taps. No two threads
+write one pixel, and the order of a sum is the shape's.
+"""
+
+from cython.parallel cimport prange
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcpy, memset
+
+from convkit._kernels._simd cimport real
+from convkit._kernels._threads cimport worth
+
+ctypedef fused index_t:
+    # Position in the window, r*kernel_w + s: a byte wherever it fits.
+    uint8_t
+    int32_t
+
+
+cdef struct Pool:
+    Py_ssize_t rows, cols, channels                 # of the input
+    Py_ssize_t out_rows, out_cols
+    Py_ssize_t kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w
+    bint count_include_pad
+
+
+cdef inline bint window_of(
+    Py_ssize_t position, Py_ssize_t tap, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
+    Py_ssize_t windows, Py_ssize_t* window,
+) noexcept nogil:
+    """Find the window in which tap `tap` lies at `position`, if there is one."""
+    cdef Py_ssize_t start = position + padding - tap*dilation
+    window[0] = start // stride
+    return start >= 0 and start % stride == 0 and window[0] < windows
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Maximum
+
+
+cdef inline void keep_larger(
+    const real* x, Py_ssize_t channels, index_t tap, real* best, index_t* index,
+) noexcept nogil:
+    cdef Py_ssize_t c
+    cdef bint larger
+    for c in range(channels):
+        larger = (x[c] > best[c]) | (x[c] != x[c])          # a NaN beats everything
+        best[c] = x[c] if larger else best[c]
+        index[c] = tap if larger else index[c]
+
+
+cdef void max_row(
+    const Pool* t, const real* x, Py_ssize_t out_row, real* out, index_t* index,
+) noexcept nogil:
+    """One row of windows. Taps in the padding are never the maximum: they are skipped."""
+    cdef Py_ssize_t q, r, s, h, w, c
+    cdef bint first
+    cdef const real* pixel
+    for q in range(t.out_cols):
+        first = True
+        for r in range(t.kernel_h):
+            h = out_row*t.stride_h - t.padding_h + r*t.dilation_h
+            if h < 0 or h >= t.rows:
+                continue
+            for s in range(t.kernel_w):
+                w = q*t.stride_w - t.padding_w + s*t.dilation_w
+                if w < 0 or w >= t.cols:
+                    continue
+                pixel = x + (h*t.cols + w)*t.channels
+                if first:
+                    memcpy(out, pixel, t.channels*sizeof(real))
+                    for c in range(t.channels):
+                        index[c] = <index_t>(r*t.kernel_w + s)
+                    first = False
+                else:
+                    keep_larger(pixel, t.channels, <index_t>(r*t.kernel_w + s), out, index)
+        if first:
+            # A dilated window can lie in the padding with all its taps: its maximum is that of no numbers.
+            for c in range(t.channels):
+                out[c] = -INFINITY
+                index[c] = 0
+        out = out + t.channels
+        index = index + t.channels
+
+
+def max_forward(
+    const real[:, :, :, ::1] x_nhwc, real[:, :, :, ::1] out_nhwc, index_t[:, :, :, ::1] index_nhwc,
+    Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w, Py_ssize_t dilation_h, Py_ssize_t dilation_w, int threads,
+):
+    """The maximum of each window, and where in the window it stands (the first of equals, the last NaN)."""
+    cdef Pool t = pool(
+        x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3], out_nhwc.shape[1], out_nhwc.shape[2], kernel_h, kernel_w,
+        stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w)
+    cdef Py_ssize_t unit, image = t.rows*t.cols*t.channels, row = t.out_cols*t.channels
+    cdef const real* x = &x_nhwc[0, 0, 0, 0]
+    cdef real* out = &out_nhwc[0, 0, 0, 0]
+    cdef index_t* index = &index_nhwc[0, 0, 0, 0]
+    threads = worth(threads, <double>x_nhwc.shape[0]*t.out_rows*row*kernel_h*kernel_w)
+    for unit in prange(x_nhwc.shape[0]*t.out_rows, nogil=True, schedule='static', num_threads=threads):
+        max_row(&t, x + unit // t.out_rows*image, unit % t.out_rows, out + unit*row, index + unit*row)
+
+
+cdef inline void add_where(
+    const real* grad, const index_t* index, index_t tap, Py_ssize_t channels, real* grad_x,
+) noexcept nogil:
+    cdef Py_ssize_t c
+    for c in range(channels):
+        grad_x[c] += grad[c] if index[c] == tap else 0
+
+
+cdef void max_gradient_row(
+    const Pool* t, const real* grad, const index_t* index, Py_ssize_t row, real* grad_x,
+) noexcept nogil:
+    cdef Py_ssize_t w, r, s, p = 0, q = 0, at
+    memset(grad_x, 0, t.cols*t.channels*sizeof(real))
+    for r in range(t.kernel_h):
+        if not window_of(row, r, t.stride_h, t.padding_h, t.dilation_h, t.out_rows, &p):
+            continue
+        for w in range(t.cols):
+            for s in range(t.kernel_w):
+                if window_of(w, s, t.stride_w, t.padding_w, t.dilation_w, t.out_cols, &q):
+                    at = (p*t.out_cols + q)*t.channels
+                    add_where(grad + at, index + at, <index_t>(r*t.kernel_w + s), t.channels, grad_x + w*t.channels)
+
+
+def max_backward(
+    const real[:, :, :, ::1] grad_nhwc, const index_t[:, :, :, ::1] index_nhwc, real[:, :, :, ::1] grad_x_nhwc,
+    Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w, Py_ssize_t dilation_h, Py_ssize_t dilation_w, int threads,
+):
+    """Hand each window's gradient to the pixel that was its maximum."""
+    cdef Pool t = pool(
+        grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3], grad_nhwc.shape[1], grad_nhwc.shape[2],
+        kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w)
+    cdef Py_ssize_t unit, image = t.out_rows*t.out_cols*t.channels, row = t.cols*t.channels
+    cdef const real* grad = &grad_nhwc[0, 0, 0, 0]
+    cdef const index_t* index = &index_nhwc[0, 0, 0, 0]
+    cdef real* grad_x = &grad_x_nhwc[0, 0, 0, 0]
+    threads = worth(threads, <double>grad_x_nhwc.shape[0]*t.rows*row)
+    for unit in prange(grad_x_nhwc.shape[0]*t.rows, nogil=True, schedule='static', num_threads=threads):
+        max_gradient_row(&t, grad + unit // t.rows*image, index + unit // t.rows*image, unit % t.rows,
+                         grad_x + unit*row)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Average
+
+
+cdef inline real divisor(const Pool* t, Py_ssize_t p, Py_ssize_t q) noexcept nogil:
+    """How many elements window (p, q) averages: never those that ceil_mode adds beyond the padding."""
+    cdef Py_ssize_t top = p*t.stride_h - t.padding_h, left = q*t.stride_w - t.padding_w
+    cdef Py_ssize_t bottom = min(top + t.kernel_h, t.rows + t.padding_h)
+    cdef Py_ssize_t right = min(left + t.kernel_w, t.cols + t.padding_w)
+    if not t.count_include_pad:
+        top, left = max(top, <Py_ssize_t>0), max(left, <Py_ssize_t>0)
+        bottom, right = min(bottom, t.rows), min(right, t.cols)
+    return <real>((bottom - top)*(right - left))
+
+
+cdef void average_row(const Pool* t, const real* x, Py_ssize_t p, real* out) noexcept nogil:
+    cdef Py_ssize_t q, h, w, c
+    cdef Py_ssize_t top = p*t.stride_h - t.padding_h, left
+    cdef real count
+    memset(out, 0, t.out_cols*t.channels*sizeof(real))
+    for q in range(t.out_cols):
+        left = q*t.stride_w - t.padding_w
+        for h in range(max(top, <Py_ssize_t>0), min(top + t.kernel_h, t.rows)):
+            for w in range(max(left, <Py_ssize_t>0), min(left + t.kernel_w, t.cols)):
+                for c in range(t.channels):
+                    out[c] += x[(h*t.cols + w)*t.channels + c]
+        count = divisor(t, p, q)
+        for c in range(t.channels):
+            out[c] = out[c] / count
+        out = out + t.channels
+
+
+def average_forward(
+    const real[:, :, :, ::1] x_nhwc, real[:, :, :, ::1] out_nhwc, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w, bint count_include_pad,
+    int threads,
+):
+    """The mean of each window."""
+    cdef Pool t = pool(
+        x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3], out_nhwc.shape[1], out_nhwc.shape[2], kernel_h, kernel_w,
+        stride_h, stride_w, padding_h, padding_w, 1, 1)
+    t.count_include_pad = count_include_pad
+    cdef Py_ssize_t unit, image = t.rows*t.cols*t.channels, row = t.out_cols*t.channels
+    cdef const real* x = &x_nhwc[0, 0, 0, 0]
+    cdef real* out = &out_nhwc[0, 0, 0, 0]
+    threads = worth(threads, <double>x_nhwc.shape[0]*t.out_rows*row*kernel_h*kernel_w)
+    for unit in prange(x_nhwc.shape[0]*t.out_rows, nogil=True, schedule='static', num_threads=threads):
+        average_row(&t, x + unit // t.out_rows*image, unit % t.out_rows, out + unit*row)
+
+
+cdef void average_gradient_row(const Pool* t, const real* grad, Py_ssize_t row, real* grad_x) noexcept nogil:
+    cdef Py_ssize_t w, r, s, c, p = 0, q = 0
+    cdef const real* window
+    cdef real count
+    memset(grad_x, 0, t.cols*t.channels*sizeof(real))
+    for r in range(t.kernel_h):
+        if not window_of(row, r, t.stride_h, t.padding_h, 1, t.out_rows, &p):
+            continue
+        for w in range(t.cols):
+            for s in range(t.kernel_w):
+                if window_of(w, s, t.stride_w, t.padding_w, 1, t.out_cols, &q):
+                    window = grad + (p*t.out_cols + q)*t.channels
+                    count = divisor(t, p, q)
+                    for c in range(t.channels):
+                        grad_x[w*t.channels + c] += window[c] / count
+
+
+def average_backward(
+    const real[:, :, :, ::1] grad_nhwc, real[:, :, :, ::1] grad_x_nhwc, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w, bint count_include_pad,
+    int threads,
+):
+    """Share each window's gradient among its pixels."""
+    cdef Pool t = pool(
+        grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3], grad_nhwc.shape[1], grad_nhwc.shape[2],
+        kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w, 1, 1)
+    t.count_include_pad = count_include_pad
+    cdef Py_ssize_t unit, image = t.out_rows*t.out_cols*t.channels, row = t.cols*t.channels
+    cdef const real* grad = &grad_nhwc[0, 0, 0, 0]
+    cdef real* grad_x = &grad_x_nhwc[0, 0, 0, 0]
+    threads = worth(threads, <double>grad_x_nhwc.shape[0]*t.rows*row)
+    for unit in prange(grad_x_nhwc.shape[0]*t.rows, nogil=True, schedule='static', num_threads=threads):
+        average_gradient_row(&t, grad + unit // t.rows*image, unit % t.rows, grad_x + unit*row)
+
+
+cdef Pool pool(
+    Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t channels, Py_ssize_t out_rows, Py_ssize_t out_cols,
+    Py_ssize_t kernel_h, Py_ssize_t kernel_w, Py_ssize_t stride_h, Py_ssize_t stride_w,
+    Py_ssize_t padding_h, Py_ssize_t padding_w, Py_ssize_t dilation_h, Py_ssize_t dilation_w,
+) noexcept nogil:
+    cdef Pool t
+    t.rows, t.cols, t.channels, t.out_rows, t.out_cols = rows, cols, channels, out_rows, out_cols
+    t.kernel_h, t.kernel_w, t.stride_h, t.stride_w = kernel_h, kernel_w, stride_h, stride_w
+    t.padding_h, t.padding_w, t.dilation_h, t.dilation_w = padding_h, padding_w, dilation_h, dilation_w
+    t.count_include_pad = True
+    return t

@@ -1,0 +1,93 @@
+#pragma once
+/* One SIMD vocabulary for every instruction set, through GCC and Clang vector extensions.
+
+   CONVKIT_DOUBLE picks the element type, the -m flags the vector's width. A kernel says `vr` (a vector of
+   `real`), vload, vstore, vsplat and plain + - *, and is compiled unchanged for SSE2, AVX2, AVX-512 and NEON. */
+
+#include <Python.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#ifdef CONVKIT_DOUBLE
+typedef double real;
+#else
+typedef float real;
+#endif
+
+/* TILE_ROWS x TILE_VECTORS accumulators, the vectors of one row of the second operand and a broadcast must
+   fit the register file: 28 + 2 + 1 of 32 registers, or 12 + 2 + 1 of 16. The fused multiply-add has a latency of
+   four or five cycles and two issue in each, so ten accumulators are the least that keep the unit busy. */
+#if defined(__AVX512F__)
+#define VBYTES 64
+#define TILE_ROWS 14
+#elif defined(__AVX__)
+#define VBYTES 32
+#define TILE_ROWS 6
+#elif defined(__aarch64__)
+#define VBYTES 16
+#define TILE_ROWS 14
+#else
+#define VBYTES 16
+#define TILE_ROWS 6
+#endif
+#define TILE_VECTORS 2
+/* A tile one vector wide has half the accumulators, so it may be taller. */
+#define NARROW_TILE_ROWS (TILE_ROWS < 12 ? 12 : TILE_ROWS)
+#define VLEN ((int)(VBYTES / sizeof(real)))
+
+#define CONVKIT_INLINE static inline __attribute__((always_inline))
+
+/* `cdef inline` must mean it: the tile is written once with its height as an argument, and becomes a block of
+   registers only where that argument is a literal. */
+#undef CYTHON_INLINE
+#define CYTHON_INLINE inline __attribute__((always_inline))
+
+/* aligned(sizeof(real)): loads and stores may be unaligned, as rows of an image are. */
+typedef real vr __attribute__((vector_size(VBYTES), aligned(sizeof(real)), may_alias));
+
+CONVKIT_INLINE vr vload(const real *p) { return *(const vr *)p; }
+CONVKIT_INLINE void vstore(real *p, vr v) { *(vr *)p = v; }
+CONVKIT_INLINE vr vsplat(real a) { return a - (vr){0}; }
+
+/* Store the first `lanes` lanes, and touch nothing behind them. */
+#if defined(__AVX512F__) && defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
+  _mm512_mask_storeu_pd(p, (__mmask8)((1u << lanes) - 1), (__m512d)v);
+}
+#elif defined(__AVX512F__)
+CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)v);
+}
+#else
+CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
+  for (int i = 0; i < lanes; i++) p[i] = v[i];
+}
+#endif
+
+/* Forget how a pointer was computed. Without it the compiler gives each row of a tile a pointer of its own,
+   runs out of general registers, and reloads them from the stack in the innermost loop. */
+CONVKIT_INLINE const real *opaque(const real *p) { __asm__("" : "+r"(p)); return p; }
+CONVKIT_INLINE Py_ssize_t opaque_stride(Py_ssize_t s) { __asm__("" : "+r"(s)); return s; }
+
+/* Denormals cost a hundred cycles each in a multiply. Kernels that do arithmetic flush them to zero on every
+   thread they run on, and hand the thread back in the mode in which they found it. */
+#if defined(__SSE2__)
+CONVKIT_INLINE unsigned long flush_denormals(void) {
+  unsigned mode = _mm_getcsr();
+  _mm_setcsr(mode | 0x8040); /* flush to zero, denormals are zero */
+  return mode;
+}
+CONVKIT_INLINE void restore_denormals(unsigned long mode) { _mm_setcsr((unsigned)mode); }
+#elif defined(__aarch64__)
+CONVKIT_INLINE unsigned long flush_denormals(void) {
+  unsigned long mode;
+  __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
+  __asm__ volatile("msr fpcr, %0" : : "r"(mode | (1ul << 24)));
+  return mode;
+}
+CONVKIT_INLINE void restore_denormals(unsigned long mode) { __asm__ volatile("msr fpcr, %0" : : "r"(mode)); }
+#else
+CONVKIT_INLINE unsigned long flush_denormals(void) { return 0; }
+CONVKIT_INLINE void restore_denormals(unsigned long mode) { (void)mode; }
+#endif

@@ -1,0 +1,248 @@
+"""Every rule about sizes, and the text of every error about them.
+
+Each function takes the name of the op and argument that it speaks for, so that a message always names them:
+``conv2d: stride=0 must be at least 1``.
+"""
+
+import operator
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Shape = tuple[int, ...]
+Pair = int | tuple[int, int]
+Padding = Pair | str
+Array = npt.NDArray[np.floating]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Arguments
+
+
+def integer(op: str, name: str, value: object, least: int) -> int:
+    """Return `value` as an int that is not less than `least`."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{op}: {name}={value!r} must be an integer, not a bool")
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{op}: {name}={value!r} must be an integer, not {type(value).__name__}") from None
+    if number < least:
+        raise ValueError(f"{op}: {name}={value!r} must be at least {least}")
+    return number
+
+
+def pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
+    """Return (height, width) from an int, which stands for both, or a pair of them."""
+    if not isinstance(value, (tuple, list)):
+        try:
+            number = integer(op, name, value, least)
+        except TypeError:
+            raise TypeError(f"{op}: {name}={value!r} must be an integer or a pair of integers") from None
+        return number, number
+    if len(value) != 2:
+        raise ValueError(
+            f"{op}: {name}={value!r} must be an integer or a pair (height, width), not {len(value)} values"
+        )
+    return integer(op, name, value[0], least), integer(op, name, value[1], least)
+
+
+def shape(op: str, name: str, value: object, ndim: int) -> Shape:
+    """Return a shape of `ndim` sizes as a tuple of ints."""
+    if not isinstance(value, (tuple, list)):
+        raise TypeError(f"{op}: {name}={value!r} must be a tuple of {ndim} integers")
+    if len(value) != ndim:
+        raise ValueError(f"{op}: {name}={tuple(value)} must have {ndim} sizes, not {len(value)}")
+    return tuple(integer(op, name, size, 0) for size in value)
+
+
+def array(op: str, name: str, value: object, ndim: int | None = None, like: Array | None = None) -> None:
+    """Check that `value` is a float32 or float64 array, of `ndim` axes, of the same dtype as `like`."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{op}: {name} must be a numpy.ndarray, not {type(value).__name__}")
+    if value.dtype.char not in "fd" or not value.dtype.isnative:
+        raise TypeError(f"{op}: {name} has dtype {value.dtype.str if not value.dtype.isnative else value.dtype}, "
+                        "but must be float32 or float64 in native byte order")  # fmt: skip
+    if like is not None and value.dtype != like.dtype:
+        raise TypeError(f"{op}: {name} has dtype {value.dtype} but input has {like.dtype}: they must be the same")
+    if ndim is not None and value.ndim != ndim:
+        axes = {4: " (N, C, H, W)" if name != "weight" else " (K, C/groups, R, S)", 2: "", 1: ""}[ndim]
+        raise ValueError(f"{op}: {name} has shape {value.shape}, but must have {ndim} axes{axes}")
+
+
+def same_shape(op: str, name: str, found: Shape, expected: Shape) -> None:
+    """Check a shape that the other arguments determine."""
+    if found != expected:
+        raise ValueError(f"{op}: {name} has shape {found} but the other arguments give {expected}")
+
+
+def vector(op: str, name: str, value: Array | None, length: int, of: str, like: Array) -> None:
+    """Check an optional vector of one value for each of `length` things."""
+    if value is None:
+        return
+    array(op, name, value, 1, like)
+    if value.shape != (length,):
+        raise ValueError(f"{op}: {name} has shape {value.shape} but {of} expects ({length},)")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Convolution
+
+
+class Conv2d(NamedTuple):
+    """A convolution whose arguments fit each other."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]  # of the top and left edge
+    dilation: tuple[int, int]
+    groups: int
+    output_shape: tuple[int, int, int, int]
+
+
+def conv2d(
+    op: str, input_shape: Shape, weight_shape: Shape, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Conv2d:
+    """Check the arguments of a convolution and compute what follows from them."""
+    if not isinstance(padding, str):
+        padding = pair(op, "padding", padding, 0)
+    return _conv2d(op, input_shape, weight_shape, pair(op, "stride", stride, 1), padding,
+                   pair(op, "dilation", dilation, 1), integer(op, "groups", groups, 1))  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _conv2d(
+    op: str,
+    input_shape: Shape,
+    weight_shape: Shape,
+    stride: tuple[int, int],
+    padding: tuple[int, int] | str,
+    dilation: tuple[int, int],
+    groups: int,
+) -> Conv2d:
+    images, channels, *size = input_shape
+    outputs, group_channels, *kernel = weight_shape
+    if min(kernel) < 1:
+        raise ValueError(f"{op}: weight {weight_shape} has an empty kernel: height and width must be at least 1")
+    if outputs % groups:
+        raise ValueError(
+            f"{op}: weight {weight_shape} has {outputs} output channels, which groups={groups} does not divide"
+        )
+    if channels != group_channels * groups:
+        raise ValueError(f"{op}: input has {channels} channels but weight {weight_shape} with groups={groups} "
+                         f"expects {group_channels * groups}")  # fmt: skip
+    before, total = _edges(op, padding, kernel, stride, dilation)
+    out = tuple(
+        _windows(op, *axis) for axis in zip(("height", "width"), size, kernel, stride, total, dilation, strict=True)
+    )
+    return Conv2d(stride, before, dilation, groups, (images, outputs, out[0], out[1]))
+
+
+def _edges(
+    op: str, padding: tuple[int, int] | str, kernel: list[int], stride: tuple[int, int], dilation: tuple[int, int]
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the padding before each axis, and that on both its ends together."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"{op}: padding='same' needs stride=1, but stride={stride}")
+        total = (dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1))
+        return (total[0] // 2, total[1] // 2), total
+    if isinstance(padding, str):
+        raise ValueError(f"{op}: padding={padding!r} must be 'valid', 'same', an integer or a pair of integers")
+    return padding, (2 * padding[0], 2 * padding[1])
+
+
+def _windows(
+    op: str, axis: str, size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool = False
+) -> int:
+    """floor((size + padding - reach)/stride) + 1 windows, for a kernel that reaches dilation*(kernel - 1) + 1.
+
+    `ceil_mode` rounds up instead.
+    """
+    reach = dilation * (kernel - 1) + 1
+    windows = (size + padding - reach + (stride - 1 if ceil_mode else 0)) // stride + 1
+    if windows < 1:
+        dilated = f" (kernel {kernel} with dilation {dilation})" if dilation > 1 else ""
+        raise ValueError(
+            f"{op}: the kernel's {axis} {reach}{dilated} is larger than the padded input's {axis} "
+            f"{size + padding} ({size} and {padding} of padding)"
+        )
+    return windows
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pooling
+
+
+class Pool2d(NamedTuple):
+    """A pooling whose arguments fit each other."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    output_shape: tuple[int, int, int, int]
+
+
+def pool2d(
+    op: str, input_shape: Shape, kernel_size: Pair, stride: Pair | None, padding: Pair, dilation: Pair, ceil_mode: bool
+) -> Pool2d:
+    """Check the arguments of a pooling and compute what follows from them."""
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    return _pool2d(op, input_shape, kernel, kernel if stride is None else pair(op, "stride", stride, 1),
+                   pair(op, "padding", padding, 0), pair(op, "dilation", dilation, 1), bool(ceil_mode))  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _pool2d(
+    op: str,
+    input_shape: Shape,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
+    ceil_mode: bool,
+) -> Pool2d:
+    images, channels, *size = input_shape
+    if padding[0] > kernel[0] // 2 or padding[1] > kernel[1] // 2:
+        raise ValueError(f"{op}: padding={padding} must be at most half of kernel_size={kernel}")
+    out = []
+    for name, length, taps, step, edge, apart in zip(
+        ("height", "width"), size, kernel, stride, padding, dilation, strict=True
+    ):
+        windows = _windows(op, name, length, taps, step, 2 * edge, apart, ceil_mode)
+        # Rounded up, the last window may start in the padding behind the image, where there is nothing to pool.
+        out.append(windows - (ceil_mode and (windows - 1) * step >= length + edge))
+    return Pool2d(kernel, stride, padding, dilation, (images, channels, out[0], out[1]))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The rest
+
+
+def channels(op: str, name: str, value: Array) -> int:
+    """Return the number of channels of an array (N, C, ...)."""
+    if value.ndim < 2:
+        raise ValueError(f"{op}: {name} has shape {value.shape}, but must have at least 2 axes (N, C, ...)")
+    return int(value.shape[1])
+
+
+def linear(op: str, input_shape: Shape, weight_shape: Shape) -> Shape:
+    """Check that a matrix (out_features, in_features) fits, and return the output's shape."""
+    if not input_shape or input_shape[-1] != weight_shape[1]:
+        found = f"{input_shape[-1]} features" if input_shape else "no axes"
+        raise ValueError(f"{op}: input {input_shape} has {found} but weight {weight_shape} expects {weight_shape[1]}")
+    return (*input_shape[:-1], weight_shape[0])
+
+
+def axis(op: str, name: str, value: object, ndim: int) -> int:
+    """Return an axis of an array of `ndim` axes, counted from the front."""
+    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+        raise TypeError(f"{op}: {name}={value!r} must be an integer")
+    number = operator.index(value)
+    if not -ndim <= number < ndim:
+        raise ValueError(f"{op}: {name}={number} is not an axis of an input that has {ndim}")
+    return number % ndim

@@ -1,0 +1,64 @@
+"""Arrays as kernels want them: aligned, and channels-last in memory."""
+
+import math
+
+import numpy as np
+
+from .._dispatch import kernel
+from .._shapes import Array, Shape
+from .._threads import get_num_threads
+
+
+def aligned(x: Array) -> Array:
+    """Return `x` itself if each of its elements lies at a multiple of its size, else a copy."""
+    return x if x.flags.aligned else x.copy()
+
+
+def contiguous(x: Array) -> Array:
+    """Return `x`, or a copy, aligned and in C order."""
+    return np.ascontiguousarray(aligned(x))
+
+
+def nhwc(x: Array) -> Array:
+    """Return an array (N, C, H, W) as a contiguous one (N, H, W, C): a view where it lies channels-last already."""
+    x = aligned(x)
+    last = x.transpose(0, 2, 3, 1)
+    if last.flags.c_contiguous:
+        return last
+    out = np.empty(last.shape, x.dtype)
+    kernel("layout", x.dtype).channels_last(x, out, get_num_threads())
+    return out
+
+
+def empty_nhwc(shape: Shape, dtype: np.dtype[np.floating]) -> Array:
+    """Allocate an image of logical shape (N, C, H, W) as (N, H, W, C)."""
+    images, channels, rows, cols = shape
+    return np.empty((images, rows, cols, channels), dtype)
+
+
+def nchw(x: Array) -> Array:
+    """Return an array (N, H, W, C) under its logical shape (N, C, H, W)."""
+    return x.transpose(0, 3, 1, 2)
+
+
+def empty_weight(shape: Shape, dtype: np.dtype[np.floating]) -> Array:
+    """Allocate a weight of logical shape (K, C, R, S) that lies in memory as (R, S, C, K): as the tile reads it."""
+    outputs, channels, rows, cols = shape
+    return np.empty((rows, cols, channels, outputs), dtype).transpose(3, 2, 0, 1)
+
+
+def rows_of_channels(x: Array) -> Array:
+    """Return an array (N, C, ...) as a contiguous matrix: one row for each position, one column for each channel."""
+    last = nhwc(x) if x.ndim == 4 else contiguous(np.moveaxis(x, 1, -1))
+    return last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
+
+
+def as_shape_of(rows: Array, shape: Shape) -> Array:
+    """Return a matrix made by `rows_of_channels` under the logical shape (N, C, ...) again."""
+    return np.moveaxis(rows.reshape((shape[0], *shape[2:], shape[1])), -1, 1)
+
+
+def need_memory(op: str, had: bool) -> None:
+    """Raise if a kernel could not have its scratch memory."""
+    if not had:
+        raise MemoryError(f"{op}: there is no memory for the kernel's scratch")

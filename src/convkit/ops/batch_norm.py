@@ -1,0 +1,217 @@
+"""Batch normalisation: statistics, the normalisation itself, and its gradients."""
+
+import numpy as np
+
+from .. import _shapes
+from .._dispatch import kernel
+from .._shapes import Array
+from .._threads import get_num_threads
+from ._arrays import as_shape_of, contiguous, need_memory, rows_of_channels
+
+
+def batch_norm_stats(input: Array) -> tuple[Array, Array]:
+    """Mean and variance of each channel.
+
+    Parameters
+    ----------
+    input : ndarray, shape (N, C, ...), float32 or float64
+        At least one value for each channel.
+
+    Returns
+    -------
+    mean : ndarray, shape (C,), dtype of `input`
+    var : ndarray, shape (C,), dtype of `input`
+        The biased variance: the mean square of the distance from the mean.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `input` is not a float32 or float64 array with at least two axes and one value for each channel.
+
+    Notes
+    -----
+    One pass over memory. Each channel's sums of ``x - x0`` and of its square, with the channel's first value for x0,
+    are taken in double by chunks that the shape alone decides: no cancellation for channels far from zero, and the
+    same bits for any number of threads [1]_.
+
+    References
+    ----------
+    .. [1] T. F. Chan, G. H. Golub, R. J. LeVeque, "Algorithms for computing the sample variance", The American
+       Statistician 37, 1983.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> mean, var = batch_norm_stats(np.float32([[1, 10], [3, 10]]))
+    >>> mean, var
+    (array([ 2., 10.], dtype=float32), array([1., 0.], dtype=float32))
+    """
+    op = "batch_norm_stats"
+    _shapes.array(op, "input", input)
+    channels = _shapes.channels(op, "input", input)
+    rows = rows_of_channels(input)
+    if len(rows) == 0:
+        raise ValueError(f"{op}: input {input.shape} has no values to take the mean of")
+    mean, var = np.empty(channels, input.dtype), np.empty(channels, input.dtype)
+    need_memory(op, kernel("batch_norm", input.dtype).statistics(rows, mean, var, get_num_threads()))
+    return mean, var
+
+
+def _check_channels(op: str, input: Array, eps: float, **vectors: Array | None) -> None:
+    channels = _shapes.channels(op, "input", input)
+    for name, value in vectors.items():
+        _shapes.vector(op, name, value, channels, f"input {input.shape}", input)
+    if not eps >= 0:
+        raise ValueError(f"{op}: eps={eps!r} must not be negative")
+
+
+def _inverse_deviation(var: Array, eps: float) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
+    return 1.0 / np.sqrt(var.astype(np.float64) + eps)
+
+
+def batch_norm(
+    input: Array, mean: Array, var: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
+) -> Array:
+    """Normalise each channel with given statistics.
+
+    Parameters
+    ----------
+    input : ndarray, shape (N, C, ...), float32 or float64
+    mean, var : ndarray, shape (C,), dtype of `input`
+        Of the batch (`batch_norm_stats`) or of all training.
+    weight, bias : ndarray, shape (C,), dtype of `input`, optional
+        Scale and shift after the normalisation; 1 and 0 if not given.
+    eps : float, default 1e-5
+        Added to the variance.
+
+    Returns
+    -------
+    ndarray, shape and dtype of `input`
+        Channels-last in memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit, or `eps` is negative.
+
+    Notes
+    -----
+    ``output = (input - mean)/sqrt(var + eps)*weight + bias`` [1]_. This op is pure: running averages are kept by
+    `functional.batch_norm`.
+
+    References
+    ----------
+    .. [1] S. Ioffe and C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal
+       covariate shift", ICML 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.float32([[1], [3]])
+    >>> batch_norm(x, *batch_norm_stats(x), eps=0)
+    array([[-1.],
+           [ 1.]], dtype=float32)
+    """
+    op = "batch_norm"
+    _shapes.array(op, "input", input)
+    _shapes.array(op, "mean", mean, 1, input)
+    _shapes.array(op, "var", var, 1, input)
+    _check_channels(op, input, eps, mean=mean, var=var, weight=weight, bias=bias)
+    scale = _inverse_deviation(var, eps)
+    if weight is not None:
+        scale *= weight
+    rows = rows_of_channels(input)
+    out = np.empty_like(rows)
+    kernel("batch_norm", input.dtype).normalize(
+        rows,
+        contiguous(mean),
+        scale.astype(input.dtype),
+        np.zeros_like(mean) if bias is None else contiguous(bias),
+        out,
+        get_num_threads(),
+    )
+    return as_shape_of(out, input.shape)
+
+
+def batch_norm_backward(
+    grad_output: Array,
+    input: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None = None,
+    eps: float = 1e-5,
+    training: bool = True,
+) -> tuple[Array, Array, Array]:
+    """Gradients of `batch_norm`.
+
+    Parameters
+    ----------
+    grad_output : ndarray, shape and dtype of `input`
+        Gradient with respect to the output.
+    input : ndarray, shape (N, C, ...), float32 or float64
+        The input of the forward pass.
+    mean, var : ndarray, shape (C,), dtype of `input`
+        The statistics of the forward pass.
+    weight : ndarray, shape (C,), dtype of `input`, optional
+        The scale of the forward pass.
+    eps : float, default 1e-5
+        As in the forward pass.
+    training : bool, default True
+        Whether `mean` and `var` are this input's own, so that the gradient flows through them too.
+
+    Returns
+    -------
+    grad_input : ndarray, shape and dtype of `input`
+        Channels-last in memory.
+    grad_weight, grad_bias : ndarray, shape (C,), dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes or shapes do not fit, or `eps` is negative.
+
+    Notes
+    -----
+    With ``z = (input - mean)/sqrt(var + eps)`` and means over the M values of a channel::
+
+        grad_bias   = sum(grad_output)
+        grad_weight = sum(grad_output*z)
+        grad_input  = weight/sqrt(var + eps) * (grad_output - grad_bias/M - z*grad_weight/M)
+
+    and only the first term of the last line where `training` is False. Sums are taken in double in a fixed order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.float32([[1], [3]])
+    >>> batch_norm_backward(np.float32([[1], [2]]), x, *batch_norm_stats(x), eps=0)[2]
+    array([3.], dtype=float32)
+    """
+    op = "batch_norm_backward"
+    _shapes.array(op, "input", input)
+    _shapes.array(op, "grad_output", grad_output, None, input)
+    _shapes.same_shape(op, "grad_output", grad_output.shape, input.shape)
+    _shapes.array(op, "mean", mean, 1, input)
+    _shapes.array(op, "var", var, 1, input)
+    _check_channels(op, input, eps, mean=mean, var=var, weight=weight)
+    batch_norm, threads = kernel("batch_norm", input.dtype), get_num_threads()
+    grad, x, mean = rows_of_channels(grad_output), rows_of_channels(input), contiguous(mean)
+    grad_sum, grad_x_sum = np.empty(mean.shape, np.float64), np.empty(mean.shape, np.float64)
+    need_memory(op, batch_norm.gradient_sums(grad, x, mean, grad_sum, grad_x_sum, threads))
+    inverse = _inverse_deviation(var, eps)
+    scale = inverse if weight is None else inverse * weight
+    grad_input = np.empty_like(x)
+    if training:
+        count = max(len(x), 1)
+        slope, shift = -scale * inverse**2 * grad_x_sum / count, -scale * grad_sum / count
+        batch_norm.gradient_input(
+            grad, x, mean, *(v.astype(input.dtype) for v in (scale, slope, shift)), grad_input, threads
+        )  # fmt: skip
+    else:
+        zero = np.zeros_like(mean)
+        batch_norm.normalize(grad, zero, scale.astype(input.dtype), zero, grad_input, threads)
+    return (
+        as_shape_of(grad_input, input.shape),
+        (grad_x_sum * inverse).astype(input.dtype),
+        grad_sum.astype(input.dtype),
+    )
