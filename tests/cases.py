@@ -150,9 +150,7 @@ def run_python(*arguments, timeout=60, **environment):
     env = {**os.environ, **environment}
     env = {name: value for name, value in env.items() if value is not None}
     try:
-        done = subprocess.run(
-            [sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=timeout
-        )
+        done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired as hang:
         pytest.fail(f"no end after {timeout} s: {arguments}\n{hang.stdout}\n{hang.stderr}")
     assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -48,12 +48,8 @@ class Conv:
 # Each is called with `ops` or with `reference`, which share their signatures.
 PASSES = {
     "conv2d": lambda api, x, w, b, g, options: api.conv2d(x, w, b, **options),
-    "conv2d_backward_input": lambda api, x, w, b, g, options: api.conv2d_backward_input(
-        x.shape, w, g, **options
-    ),
-    "conv2d_backward_weight": lambda api, x, w, b, g, options: api.conv2d_backward_weight(
-        x, w.shape, g, **options
-    ),
+    "conv2d_backward_input": lambda api, x, w, b, g, options: api.conv2d_backward_input(x.shape, w, g, **options),
+    "conv2d_backward_weight": lambda api, x, w, b, g, options: api.conv2d_backward_weight(x, w.shape, g, **options),
     "conv2d_backward_bias": lambda api, x, w, b, g, options: api.conv2d_backward_bias(g),
 }
 
@@ -132,9 +128,7 @@ def test_stride_padding_dilation(stride, padding, dilation):
     check_exact(Conv((2, 3, 8, 9), (5, 3, 3, 2), stride=stride, padding=padding, dilation=dilation))
 
 
-@pytest.mark.parametrize(
-    "kernel", [(1, 1), (1, 5), (5, 1), (2, 2), (4, 3), (5, 5), (7, 7), (8, 9), (1, 9)], ids=str
-)
+@pytest.mark.parametrize("kernel", [(1, 1), (1, 5), (5, 1), (2, 2), (4, 3), (5, 5), (7, 7), (8, 9), (1, 9)], ids=str)
 def test_kernel_sizes(kernel):
     check_exact(Conv((2, 3, 8, 9), (5, 3, *kernel)))
     check_exact(Conv((1, 2, 8, 9), (3, 2, *kernel), stride=2, padding=3))
@@ -158,9 +152,7 @@ def test_groups(groups, stride):
 @pytest.mark.parametrize("multiplier", [1, 2, 3])
 def test_depthwise(channels, multiplier):
     check_exact(Conv((2, channels, 6, 7), (channels * multiplier, 1, 3, 3), padding=1, groups=channels))
-    check_exact(
-        Conv((1, channels, 7, 6), (channels * multiplier, 1, 2, 3), stride=2, dilation=2, groups=channels)
-    )
+    check_exact(Conv((1, channels, 7, 6), (channels * multiplier, 1, 2, 3), stride=2, dilation=2, groups=channels))
 
 
 @pytest.mark.parametrize("lanes", LANES)
@@ -214,16 +206,13 @@ def convolutions(draw):
     kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
     stride, dilation = draw(pairs), draw(pairs)
     padding = draw(
-        st.integers(0, 4)
-        | st.tuples(st.integers(0, 4), st.integers(0, 4))
-        | st.sampled_from(["valid", "same"])
+        st.integers(0, 4) | st.tuples(st.integers(0, 4), st.integers(0, 4)) | st.sampled_from(["valid", "same"])
     )
     if padding == "same":
         stride = 1
     sides = reference.padding_sides(padding, kernel, reference.pair(dilation))
     least = [
-        max(1, d * (k - 1) + 1 - sum(side))
-        for k, d, side in zip(kernel, reference.pair(dilation), sides, strict=True)
+        max(1, d * (k - 1) + 1 - sum(side)) for k, d, side in zip(kernel, reference.pair(dilation), sides, strict=True)
     ]
     image = [n + draw(st.integers(0, 9)) for n in least]
     return Conv(
@@ -253,6 +242,7 @@ def test_any_convolution(case):
         Conv((16, 16, 14, 14), (32, 16, 5, 5), padding=2),
         Conv((8, 3, 28, 28), (16, 3, 7, 7), padding=3, stride=2),
         Conv((4, 256, 7, 7), (64, 256, 1, 1)),
+        Conv((1, 512, 7, 7), (512, 512, 3, 3), padding=1),
         Conv((4, 32, 14, 14), (32, 1, 3, 3), padding=1, groups=32),
         Conv((4, 8, 14, 14), (12, 4, 3, 3), padding=2, dilation=2, groups=2),
     ],
@@ -323,9 +313,7 @@ def test_same_bits_for_any_number_of_threads(case, dtype):
     results = {}
     for threads, again in itertools.product(SETTLED, ("", ", again")):
         with num_threads(threads):
-            results[f"threads={threads}{again}"] = [
-                run(ops, *arrays, case.options) for run in PASSES.values()
-            ]
+            results[f"threads={threads}{again}"] = [run(ops, *arrays, case.options) for run in PASSES.values()]
     assert_same_bits(results, f"{case} {dtype.__name__}")
 
 

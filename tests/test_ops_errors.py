@@ -1,5 +1,7 @@
 """Everything that a caller can get wrong is refused by an error that names function, argument and value."""
 
+import inspect
+
 import numpy as np
 import pytest
 from cases import refuses
@@ -51,6 +53,12 @@ CONVS = ["conv2d", "conv2d_output_shape", "conv2d_backward_input", "conv2d_backw
 POOLS = ["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"]
 ARRAYS = [(op, name) for op, call in CALLS.items() for name, a in call.items() if isinstance(a, np.ndarray)]
 FLOATS = [(op, name) for op, name in ARRAYS if name != "indices"]
+SIZES = [
+    (op, name)
+    for op in (*CONVS, *POOLS)
+    for name in ("stride", "padding", "dilation", "kernel_size")
+    if name in inspect.signature(getattr(ops, op)).parameters
+]
 SHAPES = [(op, name) for op, call in CALLS.items() for name in call if name.endswith("_shape")]
 
 
@@ -108,7 +116,7 @@ def test_rank_of_weight(op):
 
 @pytest.mark.parametrize(("op", "name"), SHAPES)
 def test_shapes_that_are_none(op, name):
-    refused(op, ValueError, r"\(2, -4, 6, 7\)", **{name: (2, -4, 6, 7)})
+    refused(op, ValueError, "-4", **{name: (2, -4, 6, 7)})
     refused(op, TypeError, r"2\.5", **{name: (2.5, *CALLS[op][name][1:])})
     refused(op, TypeError, "7", **{name: 7})
     if not op.startswith("linear"):
@@ -139,20 +147,14 @@ def test_output_channels_that_groups_do_not_divide():
     refuses(ValueError, r"^conv2d: .*groups=2.*7|^conv2d: .*7.*groups=2", ops.conv2d, X, weight, groups=2)
 
 
-@pytest.mark.parametrize("op", [*CONVS, *POOLS])
-@pytest.mark.parametrize("name", ["stride", "dilation", "kernel_size"])
+@pytest.mark.parametrize(("op", "name"), [size for size in SIZES if size[1] != "padding"])
 def test_what_must_be_positive(op, name):
-    if (name == "dilation" and op.startswith("avg")) or (name == "kernel_size" and op.startswith("conv")):
-        pytest.skip(f"{op} has no {name}")
-    for value in (0, -1, (1, 0), (-2, 1)):
-        refused(op, ValueError, str(value).replace("(", r"\(").replace(")", r"\)"), **{name: value})
+    for value, wrong in ((0, "0"), (-1, "-1"), ((1, 0), "0"), ((-2, 1), "-2")):
+        refused(op, ValueError, wrong, **{name: value})
 
 
-@pytest.mark.parametrize("op", [*CONVS, *POOLS])
-@pytest.mark.parametrize("name", ["stride", "padding", "dilation", "kernel_size"])
+@pytest.mark.parametrize(("op", "name"), SIZES)
 def test_what_must_be_an_integer_or_a_pair(op, name):
-    if (name == "dilation" and op.startswith("avg")) or (name == "kernel_size" and op.startswith("conv")):
-        pytest.skip(f"{op} has no {name}")
     for value in (1.5, 1.0, True, (1, 1.5), (True, 1), np.float32(1)):
         refused(op, TypeError, **{name: value})
     for value in ((1,), (1, 1, 1), ()):
@@ -162,7 +164,7 @@ def test_what_must_be_an_integer_or_a_pair(op, name):
 @pytest.mark.parametrize("op", [*CONVS, *POOLS])
 def test_padding(op):
     refused(op, ValueError, "-1", padding=-1)
-    refused(op, ValueError, r"\(0, -2\)", padding=(0, -2))
+    refused(op, ValueError, "-2", padding=(0, -2))
 
 
 @pytest.mark.parametrize("op", CONVS)
@@ -191,15 +193,20 @@ def test_kernel_larger_than_the_padded_image(op):
 
 @pytest.mark.parametrize("op", POOLS)
 def test_window_larger_than_the_padded_image(op):
-    refused(op, ValueError, "7.*6|8.*6", kernel_size=(7, 8))
+    call = {**CALLS[op], "kernel_size": (7, 8)}
+    refuses(ValueError, rf"^{op}: .*kernel.*7.*6", getattr(ops, op), **call)
 
 
-@pytest.mark.parametrize(("op", "name"), [(op, name) for op, name in ARRAYS if name == "grad_output"])
-def test_shape_of_grad_output(op, name):
-    if op.endswith("backward_bias"):
-        pytest.skip(f"{op} takes any grad_output of its rank")
-    for shape in ((2, 8, 4, 4), (1, 1), (), (0, 8, 4, 5)):
-        refused(op, ValueError, rf"\({', '.join(map(str, shape))}", **{name: np.ones(shape, np.float32)})
+@pytest.mark.parametrize("op", [op for op, call in CALLS.items() if "grad_output" in call and len(call) > 1])
+def test_shape_of_grad_output(op):
+    right = CALLS[op]["grad_output"].shape
+    for shape in ((*right[:-1], right[-1] + 1), (right[0] + 1, *right[1:]), (0, *right[1:])):
+        call = {**CALLS[op], "grad_output": np.ones(shape, np.float32)}
+        named = rf"^{op}: .*(grad_output|indices).*\({', '.join(map(str, shape))}"
+        refuses(ValueError, named, getattr(ops, op), **call)
+    for shape in ((), (1,), (1, *right)):
+        call = {**CALLS[op], "grad_output": np.ones(shape, np.float32)}
+        refuses(ValueError, rf"^{op}: .*(grad_output|input)", getattr(ops, op), **call)
 
 
 def test_rank_of_grad_output_of_a_bias():
@@ -222,7 +229,8 @@ def test_vectors_of_batch_norm(op, name):
 
 @pytest.mark.parametrize("op", ["batch_norm_stats", "batch_norm", "batch_norm_backward"])
 def test_rank_of_batch_norm(op):
-    refused(op, ValueError, r"\(4,\)", input=V)
+    changes = {"input": V, "grad_output": V} if op == "batch_norm_backward" else {"input": V}
+    refused(op, ValueError, r"\(4,\)", **changes)
 
 
 @pytest.mark.parametrize("op", ["batch_norm", "batch_norm_backward"])
