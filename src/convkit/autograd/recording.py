@@ -1,0 +1,108 @@
+"""`record`, with which every operation on tensors ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+
+import numpy as np
+
+# Tensors have operators, operators record, and recording makes tensors: a circle, so these two modules look each
+# other's names up when they are called.
+from . import tensors
+from .grad_mode import is_grad_enabled
+from .tape import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .tape import Array, JointGradient, Target
+    from .tensors import Tensor
+
+    Gradient: TypeAlias = Callable[[Array], Any]
+
+
+def record(name: str, output: Any, *edges: tuple[object, Gradient]) -> Tensor:
+    """Return `output` as a tensor, and remember how its gradient reaches the inputs.
+
+    This is all that a differentiable operation needs::
+
+        def exp(input):
+            output = np.exp(input.data)
+            return record("exp", output, (input, lambda grad: grad * output))
+
+    Parameters
+    ----------
+    name : str
+        What the operation is called in messages.
+    output : ndarray
+        The result.
+    *edges : (input, function)
+        An input, and the function that turns the gradient of `output` into the gradient of that input. The
+        functions of inputs that need no gradient are dropped, with all they hold, so each should refer only to
+        what it needs. A gradient in the shape of `output` is summed down to the shape of an input that was
+        broadcast.
+
+    Returns
+    -------
+    Tensor
+    """
+    result = result_tensor(output)
+    if is_grad_enabled():
+        needed = [(gradient_target(input), function) for input, function in edges if _needs_gradient(input)]
+        if needed:
+            targets, functions = zip(*needed, strict=True)
+            _attach(result, name, targets, lambda grad: [function(grad) for function in functions])
+    return result
+
+
+def record_joint(name: str, output: Any, inputs: tuple[object, ...], gradients: JointGradient) -> Tensor:
+    """Do what `record` does, for an operation whose gradients all come out of one computation.
+
+    Parameters
+    ----------
+    name, output
+        As for `record`.
+    inputs : tuple
+        The inputs; those that need no gradient, or are no tensors, are passed over.
+    gradients : function
+        Turns the gradient of `output` into a gradient for each of `inputs`.
+
+    Returns
+    -------
+    Tensor
+    """
+    result = result_tensor(output)
+    if is_grad_enabled():
+        targets = tuple([gradient_target(input) if _needs_gradient(input) else None for input in inputs])
+        if any(target is not None for target in targets):
+            _attach(result, name, targets, gradients)
+    return result
+
+
+def arrays(*inputs: Any) -> list[Any]:
+    """Return the arrays of tensors. What is no tensor (an ndarray, None) comes back as it is, for `ops` to check."""
+    return [input.data if isinstance(input, tensors.Tensor) else input for input in inputs]
+
+
+def result_tensor(output: Any) -> Tensor:
+    """Make a tensor of an operation's result: past ``Tensor()``, for there is nothing to check."""
+    result = tensors.Tensor.__new__(tensors.Tensor)
+    result._data = np.asarray(output)
+    result._grad = None
+    result._grad_fn = None
+    result._requires_grad = False
+    return result
+
+
+def gradient_target(tensor: Tensor) -> Target:
+    """Return where a gradient of `tensor` goes: its node, not itself, which would keep its array alive."""
+    return tensor if tensor._grad_fn is None else tensor._grad_fn
+
+
+def _attach(result: Tensor, name: str, targets: tuple[Target | None, ...], gradients: JointGradient) -> None:
+    result._grad_fn = Node(name, result._data, targets, gradients)
+    result._requires_grad = True
+
+
+def _needs_gradient(input: object) -> TypeGuard[Tensor]:
+    return isinstance(input, tensors.Tensor) and input._requires_grad

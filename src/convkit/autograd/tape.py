@@ -1,0 +1,122 @@
+"""The tape: a node for each recorded operation, and the walk that takes a gradient back along them."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from .tensors import Tensor
+
+    Array: TypeAlias = NDArray[Any]
+    Target: TypeAlias = "Node | Tensor"
+    JointGradient: TypeAlias = Callable[[Array], Sequence[Array]]
+
+
+class Node:
+    """One recorded operation: the gradient of its output goes in, those of its inputs come out.
+
+    A node holds none of the operation's tensors but leaves, which collect gradients. What the gradients are
+    computed from is held by the function that computes them, so an array that no gradient needs is free to go
+    as soon as the forward pass lets go of it.
+
+    Parameters
+    ----------
+    name : str
+        The operation, for messages.
+    output : ndarray
+        Its result; only shape and dtype are kept.
+    targets : tuple of Node, Tensor or None
+        Where the gradient of each input goes: to the node that made the input, into a leaf, or nowhere.
+    gradients : function
+        Turns the gradient of `output` into one gradient for each of `targets`.
+    """
+
+    __slots__ = ("_gradients", "dtype", "name", "number", "shape", "targets")
+
+    _numbers = itertools.count()
+
+    def __init__(self, name: str, output: Array, targets: tuple[Target | None, ...], gradients: JointGradient) -> None:
+        self.name = name
+        self.number = next(Node._numbers)
+        self.shape: tuple[int, ...] = output.shape
+        self.dtype: np.dtype[Any] = output.dtype
+        self.targets = targets
+        self._gradients: JointGradient | None = gradients
+
+    def gradients(self, incoming: Array) -> Sequence[Array]:
+        """Compute the gradients of the inputs from that of the output."""
+        if self._gradients is None:
+            raise RuntimeError(
+                f"backward: what {self.name} kept for its gradient was freed by an earlier backward; "
+                "compute the result again, or call the earlier backward with retain_graph=True"
+            )
+        return self._gradients(incoming)
+
+    def free(self) -> None:
+        """Let go of everything that was kept for the gradients."""
+        self._gradients = None
+        self.targets = ()
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> dict[Tensor, Array]:
+    """Walk from `root` back to the leaves, and return the gradient that arrives at each.
+
+    Nodes are taken from the newest to the oldest. The inputs of an operation exist before it does, so when a
+    node's turn comes everything that used its output has been passed, and its gradient is complete.
+    """
+    gradients: dict[Any, Array] = {root: gradient}  # of nodes still to come, and of leaves
+    queue = [(-root.number, root)] if isinstance(root, Node) else []
+    while queue:
+        _, node = heapq.heappop(queue)
+        incoming = gradients.pop(node)
+        for target, computed in zip(node.targets, node.gradients(incoming), strict=True):
+            if target is None:
+                continue
+            gradient = _fitted(computed, target, node)
+            if target in gradients:
+                gradients[target] = gradients[target] + gradient
+            elif isinstance(target, Node):
+                gradients[target] = gradient
+                heapq.heappush(queue, (-target.number, target))
+            else:
+                gradients[target] = _own(gradient, incoming)
+        if not retain_graph:
+            node.free()
+    return gradients
+
+
+def _fitted(gradient: Array, target: Target, node: Node) -> Array:
+    """Undo broadcasting and promotion: `gradient` in the shape and dtype of what it is the gradient of."""
+    gradient = np.asarray(gradient)
+    if gradient.shape != target.shape:
+        gradient = _summed(gradient, target.shape, node)
+    if gradient.dtype != target.dtype:
+        gradient = gradient.astype(target.dtype)
+    return gradient
+
+
+def _summed(gradient: Array, shape: tuple[int, ...], node: Node) -> Array:
+    added = gradient.ndim - len(shape)
+    kept = gradient.shape[added:]
+    if added < 0 or any(small not in (1, large) for small, large in zip(shape, kept, strict=True)):
+        raise RuntimeError(f"backward: {node.name} made a gradient {gradient.shape} for an input {shape}")
+    stretched = [added + axis for axis, size in enumerate(shape) if size != kept[axis]]
+    return np.asarray(gradient.sum(axis=(*range(added), *stretched))).reshape(shape)
+
+
+def _own(gradient: Array, incoming: Array) -> Array:
+    """Give a leaf an array of its own: gradients passed straight on, or spread by a view, are shared."""
+    if np.may_share_memory(gradient, incoming) or not gradient.flags.writeable:
+        return gradient.copy(order="K")
+    return gradient
