@@ -1,0 +1,22 @@
+"""Data sets and batches, as plain NumPy arrays.
+
+A data set is anything with a length whose items are ``(image, label)``. A `DataLoader` shuffles it, cuts it into
+batches and prepares the next ones in the background while the network computes.
+"""
+
+from .dataset import Dataset, TensorDataset
+from .digits import Digits
+from .images import ImageDataset, ImageSpec
+from .loader import DataLoader
+from .mnist import MNIST, FashionMNIST
+
+__all__ = [
+    "MNIST",
+    "DataLoader",
+    "Dataset",
+    "Digits",
+    "FashionMNIST",
+    "ImageDataset",
+    "ImageSpec",
+    "TensorDataset",
+]
