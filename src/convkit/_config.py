@@ -51,17 +51,11 @@ def show_config() -> None:
     """Print `config`, and the versions of what convkit runs on, for people and for bug reports."""
     from . import __version__
 
-    found = config()
     lines = {
         "convkit": __version__,
-        "instruction set": f"{found['isa']}  (CONVKIT_ISA chooses another)",
-        "  built": " ".join(found["isas_built"]),
-        "  this machine": " ".join(found["isas_supported"]),
-        "threads": f"{found['threads']}  (OMP_NUM_THREADS, convkit.set_num_threads)",
-        "OpenMP": "yes" if found["openmp"] else "no: kernels run on one thread",
-        "float32 precision": found["float32_precision"],
-        "NumPy": np.__version__,
-        "Python": f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}",
+        **config(),
+        "numpy": np.__version__,
+        "python": f"{sys.version.split()[0]} on {platform.system()} {platform.machine()}",
     }
     for name, value in lines.items():
-        print(f"{name:<18} {value}")
+        print(f"{name:<18} {' '.join(value) if isinstance(value, tuple) else value}")

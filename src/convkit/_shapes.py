@@ -58,7 +58,9 @@ def shape(op: str, name: str, value: object, ndim: int) -> Shape:
     return tuple(integer(op, name, size, 0) for size in value)
 
 
-def array(op: str, name: str, value: object, ndim: int | None = None, like: Array | None = None) -> None:
+def array(
+    op: str, name: str, value: object, ndim: int | None = None, like: Array | None = None, like_name: str = "input"
+) -> None:
     """Check that `value` is a float32 or float64 array, of `ndim` axes, of the same dtype as `like`."""
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{op}: {name} must be a numpy.ndarray, not {type(value).__name__}")
@@ -66,7 +68,7 @@ def array(op: str, name: str, value: object, ndim: int | None = None, like: Arra
         raise TypeError(f"{op}: {name} has dtype {value.dtype.str if not value.dtype.isnative else value.dtype}, "
                         "but must be float32 or float64 in native byte order")  # fmt: skip
     if like is not None and value.dtype != like.dtype:
-        raise TypeError(f"{op}: {name} has dtype {value.dtype} but input has {like.dtype}: they must be the same")
+        raise TypeError(f"{op}: {name} has dtype {value.dtype} but {like_name} has {like.dtype}: they must be the same")
     if ndim is not None and value.ndim != ndim:
         axes = {4: " (N, C, H, W)" if name != "weight" else " (K, C/groups, R, S)", 2: "", 1: ""}[ndim]
         raise ValueError(f"{op}: {name} has shape {value.shape}, but must have {ndim} axes{axes}")
@@ -221,6 +223,15 @@ def _pool2d(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The rest
+
+
+def epsilon(op: str, value: object) -> float:
+    """Return a number that is not negative, to be added to a variance."""
+    if isinstance(value, bool) or not isinstance(value, (float, int, np.floating, np.integer)):
+        raise TypeError(f"{op}: eps={value!r} must be a number")
+    if not value >= 0:
+        raise ValueError(f"{op}: eps={value!r} must not be negative")
+    return float(value)
 
 
 def channels(op: str, name: str, value: Array) -> int:

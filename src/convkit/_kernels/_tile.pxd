@@ -12,8 +12,8 @@ registers from the first product to the last. What i, k and the lanes stand for 
 """
 
 from convkit._kernels._simd cimport (
-    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_stride, real, vload, vr, vsplat, vstore,
-    vstore_lanes,
+    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_stride, real, vload, vload_lanes, vr,
+    vsplat, vstore, vstore_lanes,
 )
 
 
@@ -24,11 +24,11 @@ cdef struct Product:
     Py_ssize_t segments, length     # how many runs, and products in each
     const real* b
     Py_ssize_t b_row, b_segment
-    const real* init                # added to the sum, at the end: the sums of a long reduction
-    Py_ssize_t init_row             # then form a tree two levels high, not one chain
+    const real* init                # added to the sum, at the end: a long sum taken in parts is then
+    Py_ssize_t init_row             # a tree two levels high, not one chain of roundings
     real* out
     Py_ssize_t out_row
-    int lanes                       # of the last vector, how many are stored
+    int lanes                       # of the last vector, how many are there
 
 
 cdef inline int tile_vectors(Py_ssize_t lanes) noexcept nogil:
@@ -86,10 +86,10 @@ cdef inline void tile(const int rows, const int vectors, const Product* t) noexc
         for v in range(vectors - 1):
             vstore(t.out + i*t.out_row + v*VLEN, vload(t.init + i*t.init_row + v*VLEN) + acc[i*vectors + v])
         v = vectors - 1
-        x = vload(t.init + i*t.init_row + v*VLEN) + acc[i*vectors + v]
         if t.lanes == VLEN:
-            vstore(t.out + i*t.out_row + v*VLEN, x)
+            vstore(t.out + i*t.out_row + v*VLEN, vload(t.init + i*t.init_row + v*VLEN) + acc[i*vectors + v])
         else:
+            x = vload_lanes(t.init + i*t.init_row + v*VLEN, t.lanes) + acc[i*vectors + v]
             vstore_lanes(t.out + i*t.out_row + v*VLEN, x, t.lanes)
 
 

@@ -40,7 +40,8 @@ def statistics(const real[:, ::1] x_mc, real[::1] mean_c, real[::1] var_c, int t
         for c in range(channels):
             d = sums[c]/rows
             mean_c[c] = <real>(<double>x[c] + d)
-            var_c[c] = <real>max(0.0, sums[channels + c]/rows - d*d)
+            d = sums[channels + c]/rows - d*d
+            var_c[c] = <real>(0.0 if d < 0 else d)          # rounding may go below zero; a NaN must not become one
     free(sums)
     return True
 

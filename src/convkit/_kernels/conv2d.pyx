@@ -25,6 +25,9 @@ cdef extern from "<stdlib.h>" nogil:
 
 cdef enum:
     BLOCK = TILE_VECTORS*VLEN       # lanes of a full block
+    # Products summed in registers at a time: the error of a chain grows with its length, and the panel of so many
+    # weights stays in first-level cache or near it.
+    DEPTH = 768
 
 
 cdef void multiply(int vectors, Py_ssize_t rows, const Product* product) noexcept nogil:
@@ -179,9 +182,7 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noe
         p.a = strip
         p.a_row = t.x.in_step*t.channels
         a_line = t.y.in_step*strips.width*t.channels
-    p.a_col, p.init_row = 1, 0
-    p.segment, p.segments, p.length = t.segment, t.segments, t.length
-    p.out_row = t.x.out_step*t.target.col
+    p.a_col, p.out_row = 1, t.x.out_step*t.target.col
     cdef Py_ssize_t blocks = ceil_div(t.lanes, BLOCK), block
     for block in range(share*blocks // t.shares, (share + 1)*blocks // t.shares):
         correlate_block(t, p, group, block*BLOCK, rows, cols, a_line, target)
@@ -192,22 +193,46 @@ cdef void correlate_block(
     const Correlation* t, Product p, Py_ssize_t group, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t cols,
     Py_ssize_t a_line, real* target,
 ) noexcept nogil:
-    """All of a strip's outputs for one block of lanes: its panel of weights stays in cache meanwhile."""
-    cdef Py_ssize_t remaining = min(t.lanes - first, <Py_ssize_t>BLOCK), j, i, height
+    """All of a strip's outputs for one block of lanes, DEPTH products of their sums at a time."""
+    cdef Py_ssize_t remaining = min(t.lanes - first, <Py_ssize_t>BLOCK)
+    cdef Py_ssize_t pieces = max(<Py_ssize_t>1, ceil_div(t.length, DEPTH)), piece, start, behind
+    cdef Py_ssize_t together = max(<Py_ssize_t>1, DEPTH // max(t.length, <Py_ssize_t>1)), segment = 0
     cdef int vectors = tile_vectors(remaining)
     cdef const real* a = p.a
-    p.b = t.packed + (group*padded(t.lanes) + first)*t.y.taps*t.x.taps*t.channels
+    cdef const real* panel = t.packed + (group*padded(t.lanes) + first)*t.y.taps*t.x.taps*t.channels
+    p.init, p.init_row = t.bias + group*padded(t.lanes) + first, 0
+    p.lanes = <int>(remaining - (vectors - 1)*VLEN)
     p.b_row = vectors*VLEN
     p.b_segment = t.length*p.b_row
-    p.init = t.bias + group*padded(t.lanes) + first
-    p.lanes = <int>(remaining - (vectors - 1)*VLEN)
+    target = target + first
+    while True:
+        # Either many whole segments, or one segment piece by piece.
+        p.segment, p.segments = t.segment + segment, min(together, t.segments - segment)
+        for piece in range(pieces):
+            start, behind = piece*t.length // pieces, (piece + 1)*t.length // pieces
+            p.b, p.length = panel + segment*p.b_segment + start*p.b_row, behind - start
+            correlate_rows(t, &p, vectors, a + start, rows, cols, a_line, target)
+            p.init, p.init_row = target, p.out_row
+        segment += together
+        if segment >= t.segments:
+            break
+
+
+cdef void correlate_rows(
+    const Correlation* t, Product* p, int vectors, const real* a, Py_ssize_t rows, Py_ssize_t cols,
+    Py_ssize_t a_line, real* target,
+) noexcept nogil:
+    cdef Py_ssize_t j, i, height, line = t.y.out_step*t.target.row
+    cdef const real* init = p.init
+    cdef Py_ssize_t init_line = line if p.init_row else 0
     for j in range(rows):
         i = 0
         while i < cols:
             height = tile_height(cols - i, vectors)
             p.a = a + j*a_line + i*p.a_row
-            p.out = target + j*t.y.out_step*t.target.row + i*p.out_row + first
-            multiply(vectors, height, &p)
+            p.init = init + j*init_line + i*p.init_row
+            p.out = target + j*line + i*p.out_row
+            multiply(vectors, height, p)
             i += height
 
 
@@ -454,12 +479,12 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks = ceil_div(t.lanes, BLOCK), unit, j
     if taps*t.channels*t.lanes*t.groups == 0:
         return True
-    if t.images*t.y.count*t.x.count == 0:
-        # Nothing to sum: one empty chunk leaves zeros.
-        t.images = 0
-        t.y.count = t.x.count = 1
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
     merge_pixels(&t.images, &t.y, &t.x)
+    if t.images*t.y.count*t.x.count == 0:
+        # Nothing to sum: no image, of any size, leaves zeros.
+        t.images = 0
+        t.y.count = t.x.count = 1
     t.in_place = stays_inside(&t.y) and stays_inside(&t.x)
     divide_sum(t)
     t.line = t.source.row*t.y.grain if t.in_place else t.strips.width*t.channels

@@ -50,16 +50,27 @@ CONVKIT_INLINE vr vload(const real *p) { return *(const vr *)p; }
 CONVKIT_INLINE void vstore(real *p, vr v) { *(vr *)p = v; }
 CONVKIT_INLINE vr vsplat(real a) { return a - (vr){0}; }
 
-/* Store the first `lanes` lanes, and touch nothing behind them. */
+/* Load or store the first `lanes` lanes, and touch nothing behind them. */
 #if defined(__AVX512F__) && defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
+  return (vr)_mm512_maskz_loadu_pd((__mmask8)((1u << lanes) - 1), p);
+}
 CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
   _mm512_mask_storeu_pd(p, (__mmask8)((1u << lanes) - 1), (__m512d)v);
 }
 #elif defined(__AVX512F__)
+CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
+  return (vr)_mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1), p);
+}
 CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)v);
 }
 #else
+CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
+  vr v = {0};
+  for (int i = 0; i < lanes; i++) v[i] = p[i];
+  return v;
+}
 CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
   for (int i = 0; i < lanes; i++) p[i] = v[i];
 }

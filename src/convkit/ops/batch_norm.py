@@ -61,8 +61,7 @@ def _check_channels(op: str, input: Array, eps: float, **vectors: Array | None) 
     channels = _shapes.channels(op, "input", input)
     for name, value in vectors.items():
         _shapes.vector(op, name, value, channels, f"input {input.shape}", input)
-    if not eps >= 0:
-        raise ValueError(f"{op}: eps={eps!r} must not be negative")
+    _shapes.epsilon(op, eps)
 
 
 def _inverse_deviation(var: Array, eps: float) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
@@ -189,11 +188,11 @@ def batch_norm_backward(
     """
     op = "batch_norm_backward"
     _shapes.array(op, "input", input)
-    _shapes.array(op, "grad_output", grad_output, None, input)
-    _shapes.same_shape(op, "grad_output", grad_output.shape, input.shape)
     _shapes.array(op, "mean", mean, 1, input)
     _shapes.array(op, "var", var, 1, input)
     _check_channels(op, input, eps, mean=mean, var=var, weight=weight)
+    _shapes.array(op, "grad_output", grad_output, None, input)
+    _shapes.same_shape(op, "grad_output", grad_output.shape, input.shape)
     batch_norm, threads = kernel("batch_norm", input.dtype), get_num_threads()
     grad, x, mean = rows_of_channels(grad_output), rows_of_channels(input), contiguous(mean)
     grad_sum, grad_x_sum = np.empty(mean.shape, np.float64), np.empty(mean.shape, np.float64)

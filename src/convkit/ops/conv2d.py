@@ -190,7 +190,7 @@ def conv2d_backward_input(
     op = "conv2d_backward_input"
     input_shape = _shapes.shape(op, "input_shape", input_shape, 4)
     _shapes.array(op, "weight", weight, 4)
-    _shapes.array(op, "grad_output", grad_output, 4, weight)
+    _shapes.array(op, "grad_output", grad_output, 4, weight, "weight")
     geometry = _shapes.conv2d(op, input_shape, weight.shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)

@@ -110,7 +110,7 @@ def linear_backward_input(input_shape: Shape, weight: Array, grad_output: Array)
     """
     op = "linear_backward_input"
     _shapes.array(op, "weight", weight, 2)
-    _shapes.array(op, "grad_output", grad_output, None, weight)
+    _shapes.array(op, "grad_output", grad_output, None, weight, "weight")
     input_shape = _shapes.shape(op, "input_shape", input_shape, grad_output.ndim)
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input_shape, weight.shape))
     grad_input = np.empty(input_shape, weight.dtype)

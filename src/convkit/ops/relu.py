@@ -83,7 +83,7 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     """
     op = "relu_backward"
     _shapes.array(op, "output", output)
-    _shapes.array(op, "grad_output", grad_output, None, output)
+    _shapes.array(op, "grad_output", grad_output, None, output, "output")
     _shapes.same_shape(op, "grad_output", grad_output.shape, output.shape)
     output = _in_memory_order(output)
     grad_input = np.empty_like(output)

@@ -40,9 +40,10 @@ def softmax(input: Array, dim: int) -> Array:
     array([0.5, 0.5], dtype=float32)
     """
     dim = _check("softmax", input, dim)
-    out = _shifted(input, dim)
-    np.exp(out, out=out)
-    out /= out.sum(axis=dim, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = _shifted(input, dim)
+        np.exp(out, out=out)
+        out /= out.sum(axis=dim, keepdims=True)
     return out
 
 
@@ -109,8 +110,9 @@ def log_softmax(input: Array, dim: int) -> Array:
     array([   0., -200.], dtype=float32)
     """
     dim = _check("log_softmax", input, dim)
-    out = _shifted(input, dim)
-    out -= np.log(np.exp(out).sum(axis=dim, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = _shifted(input, dim)
+        out -= np.log(np.exp(out).sum(axis=dim, keepdims=True))
     return out
 
 
@@ -162,6 +164,6 @@ def _check(op: str, input: Array, dim: int) -> int:
 
 def _check_gradient(op: str, grad_output: Array, output: Array, dim: int) -> int:
     _shapes.array(op, "output", output)
-    _shapes.array(op, "grad_output", grad_output, None, output)
+    _shapes.array(op, "grad_output", grad_output, None, output, "output")
     _shapes.same_shape(op, "grad_output", grad_output.shape, output.shape)
     return _shapes.axis(op, "dim", dim, output.ndim)
