@@ -139,13 +139,16 @@ def max_pool2d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode
 
 
 def max_pool2d_backward(grad_output, input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
-    """The gradient goes to the first maximum in reading order."""
+    """The gradient goes to the first maximum in reading order, or to the last NaN."""
     input, grad_output = np.asarray(input, np.float64), np.asarray(grad_output, np.float64)
     grad_input = np.zeros(input.shape)
     for (p, q), _, taps in _pool_windows(input.shape[2:], kernel_size, stride, padding, dilation, ceil_mode):
         if not taps:
             continue
-        winner = np.argmax([input[:, :, y, x] for y, x in taps], axis=0)
+        best, winner = np.full(input.shape[:2], -np.inf), np.zeros(input.shape[:2])
+        for i, (y, x) in enumerate(taps):
+            better = (input[:, :, y, x] > best) | np.isnan(input[:, :, y, x])
+            best, winner = np.where(better, input[:, :, y, x], best), np.where(better, i, winner)
         for i, (y, x) in enumerate(taps):
             grad_input[:, :, y, x] += np.where(winner == i, grad_output[:, :, p, q], 0)
     return grad_input

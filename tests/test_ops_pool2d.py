@@ -217,11 +217,12 @@ def test_nan_is_the_maximum_of_its_window():
     check_max(case, x)
 
 
-def test_max_pool_of_several_nans():
-    output, indices = ops.max_pool2d(np.full((1, 1, 4, 4), np.nan, np.float32), 2)
-    assert np.isnan(output).all()
-    grad = ops.max_pool2d_backward(np.ones((1, 1, 2, 2), np.float32), indices, (1, 1, 4, 4), 2)
-    assert np.array_equal(grad.reshape(2, 2, 2, 2).sum(axis=(1, 3)), np.ones((2, 2)))
+def test_last_of_several_nans_takes_the_gradient():
+    """As in PyTorch, where a NaN is greater than whatever stands before it."""
+    rng = np.random.default_rng(3)
+    case = Pool((2, 17, 9, 8), 3, 2, 1)
+    x = rng.choice([np.nan, np.inf, -np.inf, 0.0, 1.0], case.shape)
+    check_max(case, x)
 
 
 def test_avg_pool_passes_nan_and_inf_on():

@@ -1,0 +1,149 @@
+"""Run the ops on arrays at the edge of memory, where one element too far is a segmentation fault.
+
+`test_ops_memory.py` runs this in a process of its own. Inputs lie in channels-last order, which kernels read in
+place, and every result that the ops allocate is fenced too. The line printed last is the call that crashed.
+"""
+
+import ctypes
+import itertools
+import mmap
+import sys
+
+import numpy as np
+from cases import LAYOUTS
+
+from convkit import ops
+from convkit._dispatch import tile_shape
+from convkit._threads import num_threads
+
+PAGE = mmap.PAGESIZE
+libc = ctypes.CDLL(None, use_errno=True)
+plain_empty, plain_empty_like = np.empty, np.empty_like
+
+
+class Fences:
+    """Allocates arrays between two pages that may not be touched, flush with one of them."""
+
+    def __init__(self, at_end):
+        self.at_end = at_end
+        self.buffers = []
+
+    def array(self, shape, dtype, strides=None):
+        nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        room = max(1, -(-nbytes // PAGE)) * PAGE
+        buffer = mmap.mmap(-1, room + 2 * PAGE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
+        for fence in (start, start + PAGE + room):
+            if libc.mprotect(ctypes.c_void_p(fence), PAGE, 0):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        offset = PAGE + (room - nbytes if self.at_end else 0)
+        array = np.ndarray(shape, dtype, buffer, offset, strides)
+        self.buffers.append((start, start + 2 * PAGE + room))
+        return array
+
+    def copy(self, array):
+        """A fenced copy that lies in memory as the original does, which must be dense."""
+        copy = self.empty_like(array)
+        copy[...] = array
+        return copy
+
+    def empty(self, shape, dtype=float):
+        shape = shape if isinstance(shape, tuple) else (shape,)
+        return self.array(shape, dtype)
+
+    def empty_like(self, array, dtype=None):
+        like = plain_empty_like(array, dtype=dtype)
+        return self.array(like.shape, like.dtype, like.strides)
+
+    def holds(self, array):
+        address = array.__array_interface__["data"][0]
+        return any(start < address < end for start, end in self.buffers)
+
+
+def convolutions(dtype):
+    """Shapes that leave every kind of rest: rows, lanes and taps one short of the tile and one beyond."""
+    rows, lanes = tile_shape(np.dtype(dtype))
+    for c, k in [(1, 1), (3, lanes), (lanes, 3), (lanes - 1, lanes + 1), (lanes + 1, 2 * lanes - 1)]:
+        for width in (1, rows - 1, rows + 1, 2 * rows + 3):
+            yield (1, c, 3, width), (k, c, 1, 1), {}
+            yield (2, c, 3, width), (k, c, 3, 3), {"padding": 1}
+            yield (1, c, 5, width + 4), (k, c, 2, 5), {"stride": 2}
+            yield (1, c, 5, width + 4), (k, c, 2, 3), {"padding": (2, 3), "dilation": 2}
+            yield (1, c, 4, width + 3), (c, 1, 3, 3), {"groups": c}
+            yield (1, 2 * c, 4, width + 3), (2 * k, c, 3, 3), {"stride": (1, 3), "groups": 2}
+
+
+def calls(dtype, rng):
+    """(name, function, array arguments, other arguments) of every op."""
+
+    def make(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    for shape, weight, o in convolutions(dtype):
+        for layout in ("C order", "channels-last", "Fortran order"):
+            x, w = LAYOUTS["channels-last"](make(*shape)), LAYOUTS[layout](make(*weight))
+            g = LAYOUTS["channels-last"](make(*ops.conv2d_output_shape(shape, weight, **o)))
+            yield lambda x, w, b, o=o: ops.conv2d(x, w, b, **o), (x, w, make(weight[0]))
+            yield lambda w, g, s=shape, o=o: ops.conv2d_backward_input(s, w, g, **o), (w, g)
+            yield lambda x, g, s=weight, o=o: ops.conv2d_backward_weight(x, s, g, **o), (x, g)
+            yield ops.conv2d_backward_bias, (g,)
+    lanes = tile_shape(np.dtype(dtype))[1]
+    for channels, (kernel, stride, padding) in itertools.product(
+        (1, 3, lanes, lanes + 1, 4 * lanes - 1), [(2, 2, 0), (3, 2, 1), (3, 1, 1), ((1, 5), 3, (0, 2))]
+    ):
+        window = kernel, stride, padding
+        x = LAYOUTS["channels-last"](make(2, channels, 6, 7))
+        g = LAYOUTS["channels-last"](make(*ops.avg_pool2d(x, *window).shape))
+        indices = ops.max_pool2d(x, *window)[1]
+        yield lambda x, w=window: ops.max_pool2d(x, *w), (x,)
+        yield lambda g, i, s=x.shape, w=window: ops.max_pool2d_backward(g, i, s, *w), (g, indices)
+        yield lambda x, w=window: ops.avg_pool2d(x, *w), (x,)
+        yield lambda g, s=x.shape, w=window: ops.avg_pool2d_backward(g, s, *w), (g,)
+    for shape in itertools.product((1, 2, 5), (1, 3, lanes - 1, lanes, lanes + 1, 3 * lanes + 2), (1, 3), (5,)):
+        x, g = (LAYOUTS["channels-last"](make(*shape)) for _ in range(2))
+        mean, var, weight, bias = (np.abs(make(shape[1])) for _ in range(4))
+        yield ops.batch_norm_stats, (x,)
+        yield ops.batch_norm, (x, mean, var, weight, bias)
+        yield ops.batch_norm_backward, (g, x, mean, var, weight)
+        yield ops.relu, (x,)
+        yield ops.relu_backward, (g, x)
+        yield lambda x: ops.softmax(x, 1), (x,)
+        n, c = shape[:2]
+        x, w, b, g = make(n, c), make(lanes + 1, c), make(lanes + 1), make(n, lanes + 1)
+        yield ops.linear, (x, w, b)
+        yield lambda w, g, s=x.shape: ops.linear_backward_input(s, w, g), (w, g)
+        yield lambda x, g, s=w.shape: ops.linear_backward_weight(x, s, g), (x, g)
+
+
+def results_of(function, arrays):
+    results = function(*arrays)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def main():
+    """Every call at both ends of memory must give the bits that it gives elsewhere."""
+    fenced_results = 0
+    for dtype, threads, at_end in itertools.product((np.float32, np.float64), (1, 2), (True, False)):
+        for function, arrays in calls(dtype, np.random.default_rng(0)):
+            names = function.__code__.co_names
+            where = "end" if at_end else "beginning"
+            shapes = [a.shape for a in arrays]
+            print(f"{function.__name__} {names} {shapes} {dtype.__name__} threads={threads} {where}", flush=True)
+            expected = results_of(function, arrays)
+            fences = Fences(at_end)
+            inputs = [fences.copy(a) for a in arrays]
+            np.empty, np.empty_like = fences.empty, fences.empty_like
+            try:
+                with num_threads(threads):
+                    results = results_of(function, inputs)
+            finally:
+                np.empty, np.empty_like = plain_empty, plain_empty_like
+            fenced_results += all(fences.holds(result) for result in results)
+            for result, answer in zip(results, expected, strict=True):
+                if result.tobytes() != answer.tobytes():
+                    sys.exit("other bits than elsewhere in memory")
+    print(f"fenced results: {fenced_results}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""The house: imports run down, `import convkit` is light, public names explain themselves, variants are alike."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import itertools
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import DTYPES, run_python
+
+import convkit
+from convkit import _dispatch, ops
+from convkit._kernels import _cpu
+
+SOURCE = Path(__file__).parents[1] / "src" / "convkit"
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py" or path.parent != SOURCE)
+
+# From the ground up. A module imports only floors below its own; those of one line do not know each other.
+FLOORS = [
+    ["_kernels"],
+    ["_dispatch", "_threads", "_shapes"],
+    ["_config"],
+    ["ops"],
+    ["autograd"],
+    ["functional"],
+    ["nn", "optim", "data"],
+    ["models"],
+    ["train"],
+    ["cli", "__main__"],
+]
+HEIGHT = {name: height for height, names in enumerate(FLOORS) for name in names}
+LEAVES = {"_random", "_extras", "_files", "_errors"}  # these import nothing of convkit, and anyone imports them
+
+
+def module_name(path):
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path):
+    """Names of modules, as far as the syntax tells, that a file imports anywhere in it."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            origin = [*base, *(node.module or "").split(".")] if node.module else base
+            yield from (".".join([*origin, alias.name]) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_run_down(path):
+    floor = module_name(path).split(".")[1]
+    assert floor in HEIGHT or floor in LEAVES, f"{floor} stands on no floor: give it a place in FLOORS"
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] != "convkit" or parts[1:] == ["__version__"]:
+            continue
+        assert len(parts) > 1, f"{module_name(path)} imports the whole of convkit"
+        target = parts[1]
+        assert target in HEIGHT or target in LEAVES, f"{module_name(path)} imports {name} from convkit itself"
+        if floor in LEAVES:
+            assert target in LEAVES, f"{module_name(path)} is a leaf, but imports {name}"
+        elif target not in LEAVES and target != floor:
+            assert HEIGHT[target] < HEIGHT[floor], f"{module_name(path)} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.p[yx][xd]")), ids=lambda path: path.name)
+def test_kernels_import_kernels_alone(path):
+    lines = re.findall(r"^\s*(?:from|c?import)\s+(\S+)", path.read_text(), re.MULTILINE)
+    for name in lines:
+        assert not name.startswith(".."), f"{path.name} imports {name}"
+        assert not re.match(r"convkit(?!\._kernels\b)", name), f"{path.name} imports {name}"
+
+
+def test_import_needs_numpy_alone():
+    code = (
+        "import json, sys, numpy\n"
+        "before = set(sys.modules)\n"
+        "import convkit\n"
+        "print(json.dumps(sorted({name.split('.')[0] for name in set(sys.modules) - before})))\n"
+    )
+    news = set(json.loads(run_python("-c", code)))
+    cythons_own = {name for name in news if re.match(r"_?cython|_cyutility", name)}
+    standard = set(json.loads(run_python("-c", "import json, sys; print(json.dumps(sorted(sys.stdlib_module_names)))")))
+    assert news - standard - cythons_own == {"convkit", "numpy"}
+
+
+def test_public_names_are_there():
+    for name in convkit.__all__:
+        assert getattr(convkit, name) is not None
+    for name in ("config", "show_config", "ops", "set_num_threads", "get_num_threads", "num_threads"):
+        assert name in convkit.__all__
+
+
+@pytest.mark.parametrize("name", ops.__all__)
+def test_every_op_is_documented(name):
+    document = inspect.getdoc(getattr(ops, name))
+    summary, _, rest = document.partition("\n")
+    assert summary.endswith(".")
+    assert rest.startswith("\n"), "the summary is one line"
+    for section in ("Parameters", "Returns", "Raises", "Examples"):
+        assert re.search(rf"^{section}\n-+$", document, re.MULTILINE), f"{name} has no section {section}"
+    assert ">>> " in document
+    for parameter in inspect.signature(getattr(ops, name)).parameters:
+        assert re.search(rf"^(.*, )?{parameter}\b.*$", document, re.MULTILINE), f"{name} does not tell of {parameter}"
+
+
+@pytest.mark.parametrize("module", ["convkit", *map(module_name, FILES)])
+def test_examples_in_docstrings(module, monkeypatch, tmp_path):
+    if module.endswith("__main__"):
+        pytest.skip("importing it would run it")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    failures, _ = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+    assert failures == 0
+
+
+def signatures(module):
+    functions = {name: f for name, f in vars(module).items() if callable(f) and not name.startswith("_")}
+    return {name: str(inspect.signature(f)) for name, f in functions.items()}
+
+
+@pytest.mark.parametrize("kernel", _cpu.kernels)
+def test_variants_have_the_same_functions(kernel):
+    usable = [isa for isa in _dispatch.isas_built if isa in _dispatch.isas_supported]
+    variants = {
+        f"{isa} {dtype.__name__}": signatures(_dispatch.variant(kernel, np.dtype(dtype), isa))
+        for isa, dtype in itertools.product(usable, DTYPES)
+    }
+    first = next(iter(variants.values()))
+    assert first
+    for name, found in variants.items():
+        assert found == first, name
