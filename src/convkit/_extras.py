@@ -38,9 +38,10 @@ def require(module: str, purpose: str) -> ModuleType:
     """
     package = module.partition(".")[0]
     try:
-        return importlib.import_module(module)
+        importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name != package:
             raise
         name = _DISTRIBUTIONS.get(package, package)
         raise ImportError(f"{purpose} needs {name}: pip install 'convkit[train]'", name=package) from None
+    return importlib.import_module(module)

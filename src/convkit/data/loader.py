@@ -92,7 +92,7 @@ class DataLoader:
         order = self._order(self.epoch)
         self.epoch += 1
         cuts = [order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(len(self))]
-        return prefetched(self._load, cuts, self.prefetch) if self.prefetch else map(self._load, cuts)
+        return prefetched(self._load, cuts, self.prefetch) if self.prefetch else (self._load(cut) for cut in cuts)
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
         if not self.shuffle:
