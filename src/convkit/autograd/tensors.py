@@ -259,19 +259,19 @@ class Tensor:
 
     # Comparisons: tensors of bools, which have no gradient.
 
-    def __lt__(self, other: Operand) -> Tensor:  # type: ignore[misc]  # the reflected operator of an ndarray gives way
+    def __lt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         a, b = _operands(self, other)
         return recording.result_tensor(a < b)
 
-    def __le__(self, other: Operand) -> Tensor:  # type: ignore[misc]  # the reflected operator of an ndarray gives way
+    def __le__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         a, b = _operands(self, other)
         return recording.result_tensor(a <= b)
 
-    def __gt__(self, other: Operand) -> Tensor:  # type: ignore[misc]  # the reflected operator of an ndarray gives way
+    def __gt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         a, b = _operands(self, other)
         return recording.result_tensor(a > b)
 
-    def __ge__(self, other: Operand) -> Tensor:  # type: ignore[misc]  # the reflected operator of an ndarray gives way
+    def __ge__(self, other: Operand) -> Tensor:  # type: ignore[misc]
         a, b = _operands(self, other)
         return recording.result_tensor(a >= b)
 

@@ -1,0 +1,28 @@
+"""Differentiable operations on tensors, with the names and arguments of ``torch.nn.functional``.
+
+Each calls its namesake in `convkit.ops` and records how the gradient comes back. Inputs may be tensors or
+ndarrays; an ndarray is a constant.
+"""
+
+from .activation import log_softmax, relu, softmax
+from .batch_norm import batch_norm
+from .conv import conv2d
+from .dropout import dropout
+from .flatten import flatten
+from .linear import linear
+from .loss import cross_entropy
+from .pooling import avg_pool2d, max_pool2d
+
+__all__ = [
+    "avg_pool2d",
+    "batch_norm",
+    "conv2d",
+    "cross_entropy",
+    "dropout",
+    "flatten",
+    "linear",
+    "log_softmax",
+    "max_pool2d",
+    "relu",
+    "softmax",
+]

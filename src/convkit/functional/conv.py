@@ -1,0 +1,73 @@
+"""Convolution."""
+
+from .. import ops
+from .._shapes import Array, Padding, Pair
+from ..autograd import Tensor, arrays, record
+
+
+def conv2d(
+    input: Tensor | Array,
+    weight: Tensor | Array,
+    bias: Tensor | Array | None = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+) -> Tensor:
+    """Convolve a batch of images with a bank of filters.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images.
+    weight : Tensor, shape (K, C/groups, R, S), dtype of `input`
+        Filters.
+    bias : Tensor, shape (K,), dtype of `input`, optional
+        Added to each output channel.
+    stride : int or pair of int, default 1
+        Distance of neighbouring windows, in pixels; pairs are (height, width).
+    padding : int, pair of int, 'valid' or 'same', default 0
+        Zeros on each edge, in pixels.
+    dilation : int or pair of int, default 1
+        Distance of neighbouring taps, in pixels.
+    groups : int, default 1
+        Input and output channels are divided into so many groups; each output sees its own group.
+
+    Returns
+    -------
+    Tensor, shape (N, K, P, Q), dtype of `input`
+        With ``P = floor((H + 2*padding - dilation*(R - 1) - 1)/stride) + 1``, and so for Q, W and S.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes, shapes or sizes do not fit.
+
+    See Also
+    --------
+    convkit.ops.conv2d : the same on arrays, with the equation.
+    convkit.nn.Conv2d : the layer that holds the weights.
+
+    Notes
+    -----
+    `input` is kept for the gradient of `weight`, `weight` for that of `input`; neither if nobody asks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> images = np.ones((2, 3, 8, 8), np.float32)
+    >>> F.conv2d(images, np.ones((4, 3, 3, 3), np.float32), padding=1).shape
+    (2, 4, 8, 8)
+    """
+    x, w, b = arrays(input, weight, bias)
+    output = ops.conv2d(x, w, b, stride, padding, dilation, groups)
+    input_shape, weight_shape = x.shape, w.shape
+    geometry = (stride, padding, dilation, groups)
+    return record(
+        "conv2d",
+        output,
+        (input, lambda grad: ops.conv2d_backward_input(input_shape, w, grad, *geometry)),
+        (weight, lambda grad: ops.conv2d_backward_weight(x, weight_shape, grad, *geometry)),
+        (bias, ops.conv2d_backward_bias),
+    )

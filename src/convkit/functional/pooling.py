@@ -1,0 +1,113 @@
+"""Pooling."""
+
+from .. import ops
+from .._shapes import Array, Pair
+from ..autograd import Tensor, arrays, record
+
+
+def max_pool2d(
+    input: Tensor | Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    ceil_mode: bool = False,
+) -> Tensor:
+    """Take the maximum of each window.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images.
+    kernel_size : int or pair of int
+        Height and width of the window, in taps.
+    stride : int or pair of int, optional
+        Distance of neighbouring windows, in pixels; `kernel_size` if not given.
+    padding : int or pair of int, default 0
+        Edge that is never the maximum, in pixels; at most half of `kernel_size`.
+    dilation : int or pair of int, default 1
+        Distance of neighbouring taps, in pixels.
+    ceil_mode : bool, default False
+        Also keep a last window that is only partly filled.
+
+    Returns
+    -------
+    Tensor, shape (N, C, P, Q), dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype, shape or sizes do not fit.
+
+    See Also
+    --------
+    convkit.ops.max_pool2d : the same on arrays, with the equation.
+    convkit.nn.MaxPool2d : the layer.
+
+    Notes
+    -----
+    Only where each maximum stood is kept for the gradient, not the input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.max_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 2)
+    tensor([[[[4.]]]])
+    """
+    (x,) = arrays(input)
+    window = (kernel_size, stride, padding, dilation)
+    (output, indices), shape = ops.max_pool2d(x, *window, ceil_mode), x.shape
+    return record("max_pool2d", output, (input, lambda grad: ops.max_pool2d_backward(grad, indices, shape, *window)))
+
+
+def avg_pool2d(
+    input: Tensor | Array,
+    kernel_size: Pair,
+    stride: Pair | None = None,
+    padding: Pair = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:
+    """Average each window.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images.
+    kernel_size : int or pair of int
+        Height and width of the window, in pixels.
+    stride : int or pair of int, optional
+        Distance of neighbouring windows, in pixels; `kernel_size` if not given.
+    padding : int or pair of int, default 0
+        Zeros on each edge, in pixels; at most half of `kernel_size`.
+    ceil_mode : bool, default False
+        Also keep a last window that is only partly filled.
+    count_include_pad : bool, default True
+        Whether the zeros of the padding count in the average.
+
+    Returns
+    -------
+    Tensor, shape (N, C, P, Q), dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype, shape or sizes do not fit.
+
+    See Also
+    --------
+    convkit.ops.avg_pool2d : the same on arrays, with the equation.
+    convkit.nn.AvgPool2d : the layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.avg_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 2)
+    tensor([[[[2.5]]]])
+    """
+    (x,) = arrays(input)
+    window = (kernel_size, stride, padding, ceil_mode, count_include_pad)
+    output, shape = ops.avg_pool2d(x, *window), x.shape
+    return record("avg_pool2d", output, (input, lambda grad: ops.avg_pool2d_backward(grad, shape, *window)))
