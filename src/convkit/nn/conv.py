@@ -1,0 +1,138 @@
+"""Convolution layers."""
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _shapes, functional
+from .._shapes import Padding, Pair
+from ..autograd import Tensor
+from ..ops._arrays import empty_weight
+from . import init
+from ._arguments import floating, least_size
+from .module import Module
+from .parameter import Parameter
+
+
+class Conv2d(Module):
+    """Convolve a batch of images with filters that are learned.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of the input, and of the output: the number of filters.
+    kernel_size : int or pair of int
+        Height and width of the filters, in taps.
+    stride : int or pair of int, default 1
+        Distance of neighbouring windows, in pixels.
+    padding : int, pair of int, 'valid' or 'same', default 0
+        Zeros on each edge, in pixels.
+    dilation : int or pair of int, default 1
+        Distance of neighbouring taps, in pixels.
+    groups : int, default 1
+        Input and output channels are divided into so many groups; each output sees its own group.
+    bias : bool, default True
+        Whether to add a learned number to each output channel.
+    dtype : dtype, default float32
+        float32 or float64.
+
+    Attributes
+    ----------
+    weight : Parameter, shape (out_channels, in_channels/groups, height, width)
+        In memory it lies as the kernels read it: height, width, input channel, output channel.
+    bias : Parameter, shape (out_channels,), or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range, or `groups` does not divide the channels.
+
+    See Also
+    --------
+    convkit.functional.conv2d : the operation, with the equation.
+
+    Notes
+    -----
+    Takes (N, in_channels, H, W) and gives (N, out_channels, P, Q) with
+    ``P = floor((H + 2*padding - dilation*(kernel_size - 1) - 1)/stride) + 1``, and so for Q and W. Weights and biases
+    start uniform on [-b, b) with ``b = 1/sqrt(in_channels/groups*height*width)``, as in PyTorch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convkit import nn
+    >>> conv = nn.Conv2d(3, 16, 3, padding=1)
+    >>> conv(np.zeros((2, 3, 8, 8), np.float32)).shape
+    (2, 16, 8, 8)
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Padding = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        super().__init__()
+        self.in_channels = _shapes.integer("Conv2d", "in_channels", in_channels, 1)
+        self.out_channels = _shapes.integer("Conv2d", "out_channels", out_channels, 1)
+        self.kernel_size = _shapes.pair("Conv2d", "kernel_size", kernel_size, 1)
+        self.stride = _shapes.pair("Conv2d", "stride", stride, 1)
+        self.padding = _padding(padding, self.stride)
+        self.dilation = _shapes.pair("Conv2d", "dilation", dilation, 1)
+        self.groups = _groups(groups, self.in_channels, self.out_channels)
+        dtype = floating("Conv2d", dtype)
+        self.weight = Parameter(
+            empty_weight((self.out_channels, self.in_channels // self.groups, *self.kernel_size), dtype)
+        )
+        self.bias = Parameter(np.empty(self.out_channels, dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the weights and biases anew."""
+        init.default_(self.weight, self.bias)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve `input`, of shape (N, in_channels, H, W)."""
+        return functional.conv2d(input, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+    def takes(self) -> str:
+        """Return which input would fit."""
+        edges = self.padding if isinstance(self.padding, tuple) else (0, 0)
+        size = "" if self.padding == "same" else least_size(self.kernel_size, edges, self.dilation)
+        return f"a {self.weight.dtype} (N, {self.in_channels}, H, W){size}"
+
+    def extra_repr(self) -> str:
+        """Return the arguments that are not the default."""
+        parts = [f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"]
+        if self.padding != (0, 0):
+            parts.append(f"padding={self.padding}")
+        if self.dilation != (1, 1):
+            parts.append(f"dilation={self.dilation}")
+        if self.groups != 1:
+            parts.append(f"groups={self.groups}")
+        if self.bias is None:
+            parts.append("bias=False")
+        return ", ".join(parts)
+
+
+def _padding(padding: Padding, stride: tuple[int, int]) -> tuple[int, int] | str:
+    if not isinstance(padding, str):
+        return _shapes.pair("Conv2d", "padding", padding, 0)
+    if padding not in ("valid", "same"):
+        raise ValueError(f"Conv2d: padding={padding!r} must be 'valid', 'same', an integer or a pair of integers")
+    if padding == "same" and stride != (1, 1):
+        raise ValueError(f"Conv2d: padding='same' needs stride=1, but stride={stride}")
+    return padding
+
+
+def _groups(groups: int, in_channels: int, out_channels: int) -> int:
+    groups = _shapes.integer("Conv2d", "groups", groups, 1)
+    for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
+        if channels % groups:
+            raise ValueError(f"Conv2d: groups={groups} must divide {name}={channels}")
+    return groups

@@ -1,0 +1,148 @@
+"""Pooling layers."""
+
+from .. import _shapes, functional
+from .._shapes import Pair
+from ..autograd import Tensor
+from ._arguments import least_size
+from .module import Module
+
+
+def _window(layer: str, kernel_size: Pair, stride: Pair | None, padding: Pair) -> None:
+    kernel = _shapes.pair(layer, "kernel_size", kernel_size, 1)
+    if stride is not None:
+        _shapes.pair(layer, "stride", stride, 1)
+    edges = _shapes.pair(layer, "padding", padding, 0)
+    if any(2 * edge > taps for edge, taps in zip(edges, kernel, strict=True)):
+        raise ValueError(f"{layer}: padding={padding} must be at most half of kernel_size={kernel_size}")
+
+
+class MaxPool2d(Module):
+    """Take the maximum of each window.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of int
+        Height and width of the window, in taps.
+    stride : int or pair of int, optional
+        Distance of neighbouring windows, in pixels; `kernel_size` if not given.
+    padding : int or pair of int, default 0
+        Edge that is never the maximum, in pixels; at most half of `kernel_size`.
+    dilation : int or pair of int, default 1
+        Distance of neighbouring taps, in pixels.
+    ceil_mode : bool, default False
+        Also keep a last window that is only partly filled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    See Also
+    --------
+    convkit.functional.max_pool2d : the operation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convkit import nn
+    >>> nn.MaxPool2d(2)(np.zeros((2, 3, 8, 8), np.float32)).shape
+    (2, 3, 4, 4)
+    """
+
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        _window("MaxPool2d", kernel_size, stride, padding)
+        _shapes.pair("MaxPool2d", "dilation", dilation, 1)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.dilation = dilation
+        self.ceil_mode = ceil_mode
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pool `input`, of shape (N, C, H, W)."""
+        return functional.max_pool2d(input, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+
+    def takes(self) -> str:
+        """Return which input would fit."""
+        window = (self.kernel_size, self.padding, self.dilation)
+        return f"(N, C, H, W){least_size(*(_shapes.pair('MaxPool2d', 'window', size, 0) for size in window))}"
+
+    def extra_repr(self) -> str:
+        """Return the arguments."""
+        return (
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+        )
+
+
+class AvgPool2d(Module):
+    """Average each window.
+
+    Parameters
+    ----------
+    kernel_size : int or pair of int
+        Height and width of the window, in pixels.
+    stride : int or pair of int, optional
+        Distance of neighbouring windows, in pixels; `kernel_size` if not given.
+    padding : int or pair of int, default 0
+        Zeros on each edge, in pixels; at most half of `kernel_size`.
+    ceil_mode : bool, default False
+        Also keep a last window that is only partly filled.
+    count_include_pad : bool, default True
+        Whether the zeros of the padding count in the average.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is out of its range.
+
+    See Also
+    --------
+    convkit.functional.avg_pool2d : the operation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convkit import nn
+    >>> nn.AvgPool2d(2)(np.zeros((2, 3, 8, 8), np.float32)).shape
+    (2, 3, 4, 4)
+    """
+
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__()
+        _window("AvgPool2d", kernel_size, stride, padding)
+        self.kernel_size = kernel_size
+        self.stride = kernel_size if stride is None else stride
+        self.padding = padding
+        self.ceil_mode = ceil_mode
+        self.count_include_pad = count_include_pad
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pool `input`, of shape (N, C, H, W)."""
+        return functional.avg_pool2d(
+            input, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
+        )
+
+    def takes(self) -> str:
+        """Return which input would fit."""
+        window = (self.kernel_size, self.padding)
+        return f"(N, C, H, W){least_size(*(_shapes.pair('AvgPool2d', 'window', size, 0) for size in window))}"
+
+    def extra_repr(self) -> str:
+        """Return the arguments that PyTorch shows."""
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
