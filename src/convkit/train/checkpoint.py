@@ -1,0 +1,121 @@
+"""Everything that a training run needs to go on as if it had never stopped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from .. import _random
+from ..data import DataLoader
+from ..nn import Module
+from ..optim import Optimizer
+from .metrics import EpochMetrics
+from .tensor_file import Arrays, read_tensors, write_tensors
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer,
+    loader: DataLoader,
+    history: Sequence[EpochMetrics],
+) -> None:
+    """Save a training run between two epochs.
+
+    Parameters
+    ----------
+    path : path-like
+        The file; replaced whole.
+    model, optimizer, loader
+        What is trained, how, and on which batches; all three have a ``state_dict``.
+    history : sequence of EpochMetrics
+        The epochs so far.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+    """
+    arrays: Arrays = {f"model.{name}": array for name, array in model.state_dict().items()}
+    about = {
+        "optimizer": _pack(optimizer.state_dict(), "optimizer", arrays),
+        "loader": loader.state_dict(),
+        "random": _random.get_rng_state(),
+        "history": [asdict(metrics) for metrics in history],
+    }
+    write_tensors(path, "checkpoint", arrays, about)
+
+
+def load_checkpoint(
+    path: str | os.PathLike[str], model: Module, optimizer: Optimizer, loader: DataLoader
+) -> list[EpochMetrics]:
+    """Put a training run back to where `save_checkpoint` found it.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    model, optimizer, loader
+        Made as they were for the run that was saved; their state is replaced.
+
+    Returns
+    -------
+    list of EpochMetrics
+        The epochs so far.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is not installed.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If the file is broken, or does not fit what it is loaded into; the message names the file.
+    """
+    arrays, about = read_tensors(path, "checkpoint")
+    weights = {name.removeprefix("model."): array for name, array in arrays.items() if name.startswith("model.")}
+    try:
+        history = [EpochMetrics(**metrics) for metrics in about["history"]]
+        optimizer_state = _unpack(about["optimizer"], arrays)
+        model.load_state_dict(weights)
+        optimizer.load_state_dict(optimizer_state)
+        loader.load_state_dict(about["loader"])
+        _random.set_rng_state(about["random"])
+    except KeyError as error:
+        raise ValueError(f"{path}: lacks {error}") from None
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
+    return history
+
+
+def _pack(tree: Any, name: str, arrays: Arrays) -> Any:
+    """Move the arrays of a tree of dicts, lists and numbers into `arrays`; what remains, JSON can hold.
+
+    JSON has no tuples, and no keys but strings, so each branch is written with its kind, and a dict as pairs.
+    """
+    if isinstance(tree, np.ndarray):
+        arrays[name] = tree
+        return {"array": name}
+    if isinstance(tree, dict):
+        return {"dict": [[key, _pack(value, f"{name}.{key}", arrays)] for key, value in tree.items()]}
+    if isinstance(tree, (list, tuple)):
+        branches = [_pack(value, f"{name}.{index}", arrays) for index, value in enumerate(tree)]
+        return {type(tree).__name__: branches}
+    return tree.item() if isinstance(tree, np.generic) else tree
+
+
+def _unpack(packed: Any, arrays: Arrays) -> Any:
+    """Give back what `_pack` was given."""
+    if not isinstance(packed, dict):
+        return packed
+    ((kind, content),) = packed.items()
+    if kind == "array":
+        return arrays[content]
+    if kind == "dict":
+        return {key: _unpack(value, arrays) for key, value in content}
+    branches = (_unpack(value, arrays) for value in content)
+    return tuple(branches) if kind == "tuple" else list(branches)
