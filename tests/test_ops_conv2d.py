@@ -174,6 +174,13 @@ def test_no_images(kernel, groups):
     check_exact(Conv((0, 3, 5, 5), (6, 3 // groups, kernel, kernel), padding=1, groups=groups))
 
 
+@pytest.mark.parametrize("shape", [(2, 0, 5, 5), (2, 3, 0, 5), (2, 3, 5, 0), (0, 0, 0, 0)], ids=str)
+@pytest.mark.parametrize("outputs", [0, 4])
+def test_no_pixels_or_channels(shape, outputs):
+    """Sums of nothing: the bias, or zero."""
+    check_exact(Conv(shape, (outputs, shape[1], 1, 2), padding=1))
+
+
 def test_without_bias():
     check_exact(Conv((2, 3, 6, 7), (5, 3, 3, 3), bias=False))
 
