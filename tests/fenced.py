@@ -71,6 +71,9 @@ def convolutions(dtype):
             yield (1, c, 5, width + 4), (k, c, 2, 3), {"padding": (2, 3), "dilation": 2}
             yield (1, c, 4, width + 3), (c, 1, 3, 3), {"groups": c}
             yield (1, 2 * c, 4, width + 3), (2 * k, c, 3, 3), {"stride": (1, 3), "groups": 2}
+    yield (2, 60, 31, 33), (lanes + 1, 60, 3, 3), {"padding": 1}
+    yield (1, 1000, 3, 30), (lanes - 1, 1000, 1, 1), {}
+    yield (1, 64, 31, 33), (64, 1, 3, 3), {"padding": 1, "groups": 64}
 
 
 def calls(dtype, rng):

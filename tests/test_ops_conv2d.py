@@ -198,6 +198,29 @@ def test_long_sums(case):
     check_exact(case)
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        Conv((2, 64, 30, 33), (20, 64, 3, 3), padding=1),
+        Conv((1, 128, 20, 61), (35, 128, 3, 3), padding=1, stride=2),
+        Conv((1, 40, 50, 50), (8, 40, 5, 5), padding=2, dilation=2),
+        Conv((1, 300, 3, 90), (4, 300, 3, 3), padding=1),
+        Conv((4, 64, 31, 29), (64, 1, 3, 3), padding=1, groups=64),
+        Conv((2, 96, 24, 23), (64, 24, 3, 3), padding=1, groups=4),
+        Conv((2, 64, 27, 29), (48, 64, 1, 1), stride=2),
+        Conv((2, 1000, 9, 9), (33, 1000, 1, 1)),
+        Conv((1, 900, 6, 7), (40, 900, 3, 3), padding=1),
+        Conv((2, 128, 7, 7), (130, 128, 3, 3), padding=1),
+        Conv((1, 256, 5, 5), (512, 256, 3, 3), padding=1),
+        Conv((128, 1, 14, 14), (16, 1, 5, 5), padding=2),
+    ],
+    ids=str,
+)
+def test_large(case):
+    """Too large for one strip in the cache, one run of the sum, or one thread."""
+    check_exact(case)
+
+
 def test_integers_thin_out_where_sums_are_long():
     values = integers(np.random.default_rng(0), (300, 300), terms=10**7)
     assert 0.02 < np.count_nonzero(values) / values.size < 0.2
@@ -305,7 +328,7 @@ def test_broadcast_arrays():
 @pytest.mark.parametrize(
     "case",
     [
-        Conv((5, 17, 20, 23), (37, 17, 3, 3), padding=1),
+        Conv((15, 17, 30, 33), (47, 17, 3, 3), padding=1),
         Conv((1, 3, 65, 64), (16, 3, 5, 5), stride=2, padding=2),
         Conv((9, 64, 7, 7), (33, 64, 1, 1)),
         Conv((3, 24, 15, 15), (24, 1, 3, 3), padding=1, groups=24),

@@ -87,7 +87,10 @@ def test_without_bias():
     check_exact((4,), 5, 6, bias=False)
 
 
-@pytest.mark.parametrize(("rows", "ins", "outs"), [(3, 90000, 2), (90000, 2, 3), (2, 3, 90000), (64, 1568, 10)])
+@pytest.mark.parametrize(
+    ("rows", "ins", "outs"),
+    [(3, 90000, 2), (90000, 2, 3), (2, 3, 90000), (64, 1568, 10), (300, 70, 50), (40, 1100, 129)],
+)
 def test_long_sums(rows, ins, outs):
     check_exact((rows,), ins, outs)
 

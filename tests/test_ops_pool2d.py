@@ -132,6 +132,14 @@ def test_channels(channels):
     check_avg(case)
 
 
+@pytest.mark.parametrize("shape", [(4, 40, 33, 31), (1, 3, 200, 190), (1, 400, 20, 21)], ids=str)
+def test_large(shape):
+    """Work enough for several threads."""
+    case = Pool(shape, 3, 2, 1)
+    check_max(case)
+    check_avg(case)
+
+
 @pytest.mark.parametrize("dilation", [1, 2, (1, 3)])
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("kernel_size", "stride", "padding"), WINDOWS)
