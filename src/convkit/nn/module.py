@@ -39,6 +39,8 @@ class Module:
     ----------
     training : bool
         Whether the module is being trained; `train` and `eval` set it.
+    config : dict
+        How ``models.create`` makes this network again. Only networks of `convkit.models` have it.
 
     Examples
     --------
@@ -57,6 +59,7 @@ class Module:
     """
 
     training: bool = True
+    config: dict[str, Any]
     forward: Callable[..., Any]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
