@@ -16,6 +16,8 @@ from ..optim import Optimizer
 from .metrics import EpochMetrics
 from .tensor_file import Arrays, read_tensors, write_tensors
 
+_ARRAY = "$array"
+
 
 def save_checkpoint(
     path: str | os.PathLike[str],
@@ -93,29 +95,23 @@ def load_checkpoint(
 
 
 def _pack(tree: Any, name: str, arrays: Arrays) -> Any:
-    """Move the arrays of a tree of dicts, lists and numbers into `arrays`; what remains, JSON can hold.
-
-    JSON has no tuples, and no keys but strings, so each branch is written with its kind, and a dict as pairs.
-    """
+    """Move the arrays of a tree of dicts and lists into `arrays`; what remains, JSON can hold."""
     if isinstance(tree, np.ndarray):
         arrays[name] = tree
-        return {"array": name}
+        return {_ARRAY: name}
     if isinstance(tree, dict):
-        return {"dict": [[key, _pack(value, f"{name}.{key}", arrays)] for key, value in tree.items()]}
-    if isinstance(tree, (list, tuple)):
-        branches = [_pack(value, f"{name}.{index}", arrays) for index, value in enumerate(tree)]
-        return {type(tree).__name__: branches}
-    return tree.item() if isinstance(tree, np.generic) else tree
+        return {key: _pack(value, f"{name}.{key}", arrays) for key, value in tree.items()}
+    if isinstance(tree, list | tuple):
+        return [_pack(value, f"{name}.{index}", arrays) for index, value in enumerate(tree)]
+    return tree
 
 
-def _unpack(packed: Any, arrays: Arrays) -> Any:
-    """Give back what `_pack` was given."""
-    if not isinstance(packed, dict):
-        return packed
-    ((kind, content),) = packed.items()
-    if kind == "array":
-        return arrays[content]
-    if kind == "dict":
-        return {key: _unpack(value, arrays) for key, value in content}
-    branches = (_unpack(value, arrays) for value in content)
-    return tuple(branches) if kind == "tuple" else list(branches)
+def _unpack(tree: Any, arrays: Arrays) -> Any:
+    """Put the arrays back; numbers that were keys stay strings and tuples lists, which optimizers expect."""
+    if isinstance(tree, dict):
+        if tree.keys() == {_ARRAY}:
+            return arrays[tree[_ARRAY]]
+        return {key: _unpack(value, arrays) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_unpack(value, arrays) for value in tree]
+    return tree

@@ -124,9 +124,9 @@ def _mosaic(tiles: NDArray[Any], columns: int) -> NDArray[Any]:
 
 
 def _size_of(width: int, height: int) -> tuple[float, float]:
-    """Give a picture about 6 inches on its longer side, and at least room for a title on the shorter one."""
+    """Give the filters about 6 inches on their longer side, and room for the title above and the colours beside."""
     scale = 6 / max(width, height)
-    return max(4.5, width * scale), max(2.5, height * scale)
+    return max(4.5, width * scale + 1.2), max(2.5, height * scale + 0.5)
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Figure:
@@ -160,8 +160,12 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Figure:
             color = "white" if share[row, column] > 50 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=9)
     places = range(len(classes))
-    axes.set_xticks(places, classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_xticks(places, classes)
     axes.set_yticks(places, classes)
+    if max(map(len, classes)) > 3:
+        axes.tick_params(axis="x", labelrotation=45)
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")
     axes.set(xlabel="predicted", ylabel="true")
     total = int(matrix.sum())
     axes.set_title(f"{np.trace(matrix)} of {total} images classified right ({np.trace(matrix) / total:.2%})")

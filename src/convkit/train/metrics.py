@@ -61,7 +61,8 @@ class Score:
     """
 
     def __init__(self) -> None:
-        self.confusion: NDArray[np.int64] = np.zeros((0, 0), np.int64)
+        # The first batch tells K: adding it makes (1, 1) into (K, K).
+        self.confusion: NDArray[np.int64] = np.zeros((1, 1), np.int64)
         self._total_loss = 0.0
 
     def add(self, loss: float, outputs: NDArray[Any], labels: NDArray[np.int64]) -> None:
@@ -78,9 +79,7 @@ class Score:
         """
         classes = outputs.shape[1]
         pairs = np.bincount(labels * classes + outputs.argmax(axis=1), minlength=classes**2)
-        self.confusion = (
-            self.confusion + pairs.reshape(classes, classes) if self.count else pairs.reshape(classes, classes)
-        )
+        self.confusion = self.confusion + pairs.reshape(classes, classes)
         self._total_loss += loss * len(labels)
 
     @property
@@ -97,6 +96,9 @@ class Score:
     def accuracy(self) -> float:
         """Share of images classified right, from 0 to 1; NaN without any."""
         return int(self.confusion.trace()) / self.count if self.count else math.nan
+
+    def __str__(self) -> str:
+        return f"loss {self.loss:.4f}, accuracy {self.accuracy:.2%}"
 
 
 def write_csv(path: str | os.PathLike[str], history: Sequence[EpochMetrics]) -> None:

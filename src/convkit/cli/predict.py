@@ -1,0 +1,57 @@
+"""``convkit predict``: what pictures show."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .arguments import integer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .arguments import Commands
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "predict",
+        help="Tell what pictures show, with probabilities.",
+        description="Tell what pictures show, with probabilities.",
+        epilog="Pictures are made grey or coloured, and resized, as the network was trained. Data sets such as digits, "
+        "mnist and fashion-mnist are light on a dark background: for networks trained on them, a picture whose "
+        "outermost pixels are on average lighter than middle grey, such as ink on paper, has light and dark swapped, "
+        "and the output says so; --invert decides otherwise.",
+    )
+    parser.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="folder of a run, or a model.safetensors")
+    parser.add_argument("images", metavar="IMAGE", type=Path, nargs="+", help="picture file: PNG, JPEG, ...")
+    parser.add_argument(
+        "--top", type=integer(1), default=3, metavar="N", help="classes to print (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--invert", choices=("auto", "yes", "no"), default="auto", help="swap light and dark (default: %(default)s)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the likeliest classes of each picture."""
+    from ..data.pictures import read_picture
+    from ..train import load_model, predict
+
+    path = args.run_dir / "model.safetensors" if args.run_dir.is_dir() else args.run_dir
+    model, spec = load_model(path)
+    images, inverted = zip(*(read_picture(image, spec, args.invert) for image in args.images), strict=True)
+    for image, swapped, row in zip(args.images, inverted, predict(model, np.stack(images)), strict=True):
+        print(f"{image}{' (light and dark swapped)' if swapped else ''}")
+        print(_ranking(row, spec.classes, args.top))
+
+
+def _ranking(probabilities: NDArray[np.float32], classes: tuple[str, ...], top: int) -> str:
+    best = np.argsort(-probabilities, kind="stable")[:top]
+    width = max(len(name) for name in classes)
+    return "\n".join(f"  {classes[i]:<{width}}  {probabilities[i]:7.2%}" for i in best)

@@ -1,0 +1,97 @@
+"""The folder of a run: its name, its settings, what is in it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+
+from .._files import replacing
+
+CONTENTS = {
+    "model.safetensors": "the trained network",
+    "metrics.csv": "loss and accuracy of each epoch",
+    "curves.png": "the same as curves",
+    "filters.png": "filters of the first layer",
+    "confusion.png": "which classes were taken for which",
+    "checkpoint.safetensors": "to go on with --resume",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides how a run goes; kept in the run's ``settings.json``."""
+
+    data: str
+    model: str
+    epochs: int
+    batch_size: int
+    lr: float
+    seed: int
+
+
+def new_folder(out: Path | None, settings: Settings) -> Path:
+    """Make the folder of a new run, never one that holds anything.
+
+    Parameters
+    ----------
+    out : Path or None
+        Where the user wants it; otherwise ``runs/DATA-MODEL``, with -2, -3, ... behind it if there are others.
+    settings : Settings
+        Written into it.
+
+    Returns
+    -------
+    Path
+        The folder.
+
+    Raises
+    ------
+    FileExistsError
+        If `out` is a file, or a folder that is not empty.
+    """
+    folder = _claimed(settings) if out is None else out
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: choose another --out, or go on with --resume {folder}")
+    save_settings(folder, settings)
+    return folder
+
+
+def _claimed(settings: Settings) -> Path:
+    name = f"{settings.data}-{settings.model}"
+    Path("runs").mkdir(exist_ok=True)
+    for number in count(1):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError("count() never ends")
+
+
+def save_settings(folder: Path, settings: Settings) -> None:
+    """Write ``settings.json`` into the folder of a run."""
+    with replacing(folder / "settings.json") as file:
+        file.write((json.dumps(asdict(settings), indent=2) + "\n").encode())
+
+
+def load_settings(folder: Path) -> Settings:
+    """Read ``settings.json`` from the folder of a run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+    ValueError
+        If it is not what `save_settings` wrote.
+    """
+    path = folder / "settings.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no settings.json")
+    try:
+        return Settings(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the settings of a run: {error}") from None

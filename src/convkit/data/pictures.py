@@ -1,0 +1,86 @@
+"""Picture files as a network saw its training images: same channels, size, polarity and normalisation."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._extras import require
+from .images import ImageSpec
+
+Invert = Literal["auto", "yes", "no"]
+
+
+def read_picture(
+    path: str | os.PathLike[str], spec: ImageSpec, invert: Invert = "auto"
+) -> tuple[NDArray[np.float32], bool]:
+    """Read a picture file for a network.
+
+    Parameters
+    ----------
+    path : path-like
+        Any format that Pillow reads. It is turned as its camera says, laid on white where it is transparent, made
+        grey or coloured, and resized.
+    spec : ImageSpec
+        How the network's training images looked.
+    invert : {'auto', 'yes', 'no'}, default 'auto'
+        Whether to swap light and dark. 'auto' does so if the training images have a dark background and the outermost
+        pixels of the resized picture are, on average, lighter than middle grey: ink on paper becomes light on dark.
+
+    Returns
+    -------
+    image : ndarray of float32, shape (C, H, W)
+        Normalised.
+    inverted : bool
+        Whether light and dark were swapped.
+
+    Raises
+    ------
+    ImportError
+        If Pillow is not installed.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no picture, not a whole one, or one too large to be opened safely; the message names the file.
+    """
+    pixels = _read(path, spec)
+    inverted = invert == "yes" or (invert == "auto" and spec.dark_background and _border_mean(pixels) > 127.5)
+    if inverted:
+        pixels = 255 - pixels
+    return spec.normalise(pixels.transpose(2, 0, 1), white=255), inverted
+
+
+def _read(path: str | os.PathLike[str], spec: ImageSpec) -> NDArray[np.uint8]:
+    """Return the pixels of a picture, (H, W, C)."""
+    image_module = require("PIL.Image", "reading pictures")
+    turned = require("PIL.ImageOps", "reading pictures").exif_transpose
+    height, width = spec.image_size
+    try:
+        with image_module.open(path) as file:
+            picture = _opaque(turned(file), image_module).convert("L" if spec.channels == 1 else "RGB")
+    except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the system's own word, which names the file
+        raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
+    resized = picture.resize((width, height), image_module.Resampling.BICUBIC)
+    return np.asarray(resized, np.uint8).reshape(height, width, spec.channels)
+
+
+def _opaque(picture: Any, image_module: Any) -> Any:
+    """Lay a picture on white, and bring 16-bit grey, which Pillow would cut off at 255, down to 8 bits."""
+    if picture.mode.startswith("I"):
+        return image_module.fromarray((np.asarray(picture, np.uint32) >> 8).astype(np.uint8))
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return picture
+    paper = image_module.new("RGBA", picture.size, "white")
+    paper.alpha_composite(picture.convert("RGBA"))
+    return paper
+
+
+def _border_mean(pixels: NDArray[np.uint8]) -> float:
+    inside = np.zeros(pixels.shape[:2], bool)
+    inside[1:-1, 1:-1] = True
+    return float(pixels[~inside].mean())
