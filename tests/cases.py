@@ -79,6 +79,17 @@ def assert_same_bits(results, label):
             assert a.tobytes() == b.tobytes(), f"{label}: result {i} of {other} is not that of {first}"
 
 
+def denormals(shape, dtype):
+    """A quarter of the smallest normal number, written as bits: a thread that flushes denormals cannot compute it."""
+    bits = 1 << (np.finfo(dtype).nmant - 2)
+    return np.full(shape, bits, f"u{np.dtype(dtype).itemsize}").view(dtype)
+
+
+def keeps_denormals(array):
+    """Whether this thread computes with an array's denormals. As values they might compare equal to zero."""
+    return (array * array.dtype.type(1)).tobytes() == array.tobytes()
+
+
 def is_channels_last(array):
     return np.moveaxis(array, 1, -1).flags.c_contiguous
 
