@@ -17,8 +17,8 @@ def checked_array(data: Any, dtype: DTypeLike | None) -> Array:
     array = np.asarray(data)
     if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
         dtype = np.float32  # Python's floats say nothing about precision
-    if dtype is None:
-        dtype = array.dtype.newbyteorder("=")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
     array = np.asarray(array, dtype)
     if array.dtype.kind not in "iub" and array.dtype.type not in (np.float32, np.float64):
         raise TypeError(f"Tensor: dtype must be float32, float64, an integer type or bool, got {array.dtype}")
