@@ -2,12 +2,14 @@
 
 import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 from cases import refuses, run_python
 
 import convkit as ck
+from convkit import _threads
 
 SHOW = "import convkit; print(convkit.get_num_threads())"
 
@@ -107,3 +109,38 @@ def test_kernels_run_on_so_many_threads():
     )
     expected = "0 2" if ck.config()["openmp"] else "0 0"
     assert run_python("-c", code).strip() == expected
+
+
+@pytest.mark.parametrize("n", [100_000, 2**31, 2**70])
+def test_more_threads_than_a_process_can_have(n):
+    """Refused or bounded, but not the end of the process in the middle of a kernel."""
+    code = (
+        "import numpy as np, convkit as ck\n"
+        f"try:\n    ck.set_num_threads({n})\n"
+        f"except ValueError as error:\n    assert 'n={n}' in str(error)\n"
+        "x, w = np.ones((8, 64, 128, 128), np.float32), np.ones((64, 64, 5, 5), np.float32)\n"
+        "assert ck.ops.conv2d(x, w)[0, 0, 0, 0] == 1600\n"
+    )
+    run_python("-c", code)
+
+
+@pytest.mark.parametrize(
+    ("files", "processors"),
+    [
+        ({"cpu.max": "150000 100000\n"}, 1.5),
+        ({"cpu.max": "max 100000\n"}, float("inf")),
+        ({"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 0.5),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, float("inf")),
+        ({"cpu.max": "nonsense"}, float("inf")),
+        ({}, float("inf")),
+    ],
+    ids=str,
+)
+def test_quota_of_a_container(monkeypatch, tmp_path, files, processors):
+    """As the two versions of Linux control groups write it."""
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    monkeypatch.setattr(_threads, "Path", lambda path: tmp_path / Path(path).relative_to("/sys/fs/cgroup"))
+    assert _threads._quota() == processors
