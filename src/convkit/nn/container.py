@@ -67,7 +67,7 @@ class Sequential(Module):
         return input
 
     def __iter__(self) -> Iterator[Module]:
-        return self.children()
+        return (module for _, module in self._parts())
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -78,5 +78,5 @@ class Sequential(Module):
     def __getitem__(self, index: slice) -> Sequential: ...
     def __getitem__(self, index: int | slice) -> Module | Sequential:
         if isinstance(index, slice):
-            return Sequential(dict(list(self.named_children())[index]))
+            return Sequential(dict(list(self._parts())[index]))
         return list(self)[index]

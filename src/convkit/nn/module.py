@@ -87,14 +87,18 @@ class Module:
 
     # What belongs to it.
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules among the attributes, with their names."""
+    def _parts(self) -> Iterator[tuple[str, Module]]:
+        # A module that has two names appears under both: it runs twice, and its state has both names.
         for name, value in vars(self).items():
             if isinstance(value, Module):
                 yield name, value
 
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules among the attributes, each once, with their names."""
+        yield from _once(self._parts())
+
     def children(self) -> Iterator[Module]:
-        """Yield the modules among the attributes."""
+        """Yield the modules among the attributes, each once."""
         for _, child in self.named_children():
             yield child
 
@@ -126,9 +130,8 @@ class Module:
             yield buffer
 
     def _paths(self, prefix: str) -> Iterator[tuple[str, Module]]:
-        # A module that is used twice appears twice: its state has both names.
         yield prefix, self
-        for name, child in self.named_children():
+        for name, child in self._parts():
             yield from child._paths(f"{prefix}.{name}" if prefix else name)
 
     def _tensors(self, kind: type[T]) -> Iterator[tuple[str, T]]:
@@ -256,7 +259,7 @@ class Module:
 
     def __repr__(self) -> str:
         name, inside = type(self).__name__, self.extra_repr()
-        children = "\n".join(f"({key}): {child!r}" for key, child in self.named_children())
+        children = "\n".join(f"({key}): {child!r}" for key, child in self._parts())
         if not children:
             return f"{name}({inside})"
         body = "\n".join(part for part in (inside, children) if part)

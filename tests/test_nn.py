@@ -1,0 +1,517 @@
+"""Layers, and the modules that hold them."""
+
+import copy
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from convkit import functional as F
+from convkit import nn
+from convkit._random import get_rng_state, manual_seed, set_rng_state
+from convkit._threads import num_threads
+from convkit.autograd import Tensor
+
+
+def images(*shape, seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+class Net(nn.Module):
+    """Nested, with buffers, and with a part that has two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.ReLU())
+        self.fc = nn.Linear(12, 12)
+        self.again = self.fc
+        self.scale = nn.Parameter(np.ones(1, np.float32))
+        self.register_buffer("offset", Tensor(np.zeros(12, np.float32)))
+        self.register_buffer("scratch", Tensor(np.zeros(3, np.float32)), persistent=False)
+        self.register_buffer("nothing", None)
+
+    def forward(self, x):
+        x = self.features(x).flatten(1)
+        return self.again(self.fc(x)) * self.scale + self.offset
+
+
+PARAMETERS = ["scale", "features.0.weight", "features.0.bias", "features.1.weight", "features.1.bias"]
+BUFFERS = ["features.1.running_mean", "features.1.running_var", "features.1.num_batches_tracked"]
+
+
+# --------------------------------------------------------------------------------------------------------- modules
+
+
+def test_parts_are_found_among_the_attributes():
+    net = Net()
+    assert [name for name, _ in net.named_parameters()] == [*PARAMETERS, "fc.weight", "fc.bias"]
+    assert [name for name, _ in net.named_buffers()] == ["offset", "scratch", *BUFFERS]
+    assert [name for name, _ in net.named_children()] == ["features", "fc"]
+    assert [name for name, _ in net.named_modules()] == ["", "features", "features.0", "features.1", "features.2", "fc"]
+    assert [len(list(parts())) for parts in (net.parameters, net.buffers, net.children, net.modules)] == [7, 5, 2, 6]
+
+
+def test_the_state_has_every_name():
+    first, *rest = PARAMETERS
+    shared = ["fc.weight", "fc.bias", "again.weight", "again.bias"]
+    assert list(Net().state_dict()) == [first, "offset", *rest, *BUFFERS, *shared]
+
+
+def test_the_state_is_copied_in_c_order():
+    net = Net()
+    state = net.state_dict()
+    for name, value in state.items():
+        assert type(value) is np.ndarray, name
+        assert value.flags.c_contiguous, name
+    state["scale"][:] = 7
+    assert net.scale.data[0] == 1
+
+
+def test_load_state_dict_copies_into_the_memory_that_is_there():
+    source, net = Net(), Net()
+    memory = {name: parameter.data for name, parameter in net.named_parameters()}
+    strides = {name: array.strides for name, array in memory.items()}
+    net.load_state_dict(source.state_dict())
+    for name, parameter in net.named_parameters():
+        assert parameter.data is memory[name]
+        assert parameter.data.strides == strides[name]
+        np.testing.assert_array_equal(parameter.data, dict(source.named_parameters())[name].data)
+    x = images(2, 2, 4, 4)
+    np.testing.assert_array_equal(net(x).data, source(x).data)
+
+
+def test_load_state_dict_refuses_all_at_once_and_loads_nothing():
+    net = Net()
+    state = net.state_dict()
+    before = net.state_dict()
+    state["scale"] = np.zeros(2, np.float32)
+    state["offset"] = np.zeros(12, complex)
+    state["stranger"] = np.zeros(1)
+    state["fc.weight"] = np.zeros((12, 12))
+    del state["fc.bias"]
+    with pytest.raises(ValueError, match="load_state_dict: state_dict does not fit this Net") as caught:
+        net.load_state_dict(state)
+    for part in (
+        "fc.bias is missing",
+        "stranger is unexpected",
+        "scale is float32 (2,), but must be float32 (1,)",
+        "offset is complex128 (12,), but must be float32 (12,)",
+    ):
+        assert part in str(caught.value)
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_load_state_dict_returns_what_it_passed_over():
+    net = Net()
+    found = net.load_state_dict({"scale": np.array([5.0]), "stranger": np.zeros(1)}, strict=False)
+    assert net.scale.item() == 5
+    assert found.unexpected_keys == ["stranger"]
+    assert "scale" not in found.missing_keys
+    assert len(found.missing_keys) == 12
+    with pytest.raises(ValueError, match="scale"):
+        net.load_state_dict({"scale": np.zeros(2)}, strict=False)
+
+
+def test_a_part_is_not_lost_by_assigning_something_else():
+    net = Net()
+    for name, kind in (("scale", "Parameter"), ("offset", "Buffer"), ("fc", "Module")):
+        with pytest.raises(TypeError, match=f"Net.{name} is a {kind}: assign another, or None, not Tensor"):
+            setattr(net, name, Tensor(np.zeros(1)))
+        setattr(net, name, None)
+    assert "scale" not in net.state_dict()
+
+
+def test_train_and_eval_reach_every_module():
+    net = Net()
+    assert all(module.training for module in net.modules())
+    assert net.eval() is net
+    assert not any(module.training for module in net.modules())
+    assert all(module.training for module in net.train().modules())
+
+
+def test_zero_grad_and_requires_grad():
+    net = Net()
+    net(images(2, 2, 4, 4)).sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    net.zero_grad(set_to_none=False)
+    assert not any(parameter.grad.data.any() for parameter in net.parameters())
+    net.zero_grad()
+    assert all(parameter.grad is None for parameter in net.parameters())
+    net.requires_grad_(False)
+    assert net(images(2, 2, 4, 4)).is_leaf
+
+
+def test_apply_goes_from_the_children_up():
+    visited = []
+    net = Net()
+    assert net.apply(lambda module: visited.append(type(module).__name__)) is net
+    assert visited == ["Conv2d", "BatchNorm2d", "ReLU", "Sequential", "Linear", "Net"]
+
+
+def test_double_and_float_keep_values_and_memory_order():
+    net = Net()
+    net(images(2, 2, 4, 4)).sum().backward()
+    before = net.state_dict()
+    assert net.double() is net
+    assert net.features[0].weight.grad.dtype == np.float64
+    assert net.features[1].num_batches_tracked.dtype == np.int64
+    assert {value.dtype for value in net.state_dict().values()} == {np.dtype(np.float64), np.dtype(np.int64)}
+    assert net.features[0].weight.data.transpose(2, 3, 1, 0).flags.c_contiguous
+    assert net(images(2, 2, 4, 4, dtype=np.float64)).dtype == np.float64
+    for name, value in net.float().state_dict().items():
+        if "features.1" not in name:
+            np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_copy_is_independent():
+    net = Net()
+    twin = copy.deepcopy(net)
+    twin.scale.data[:] = 9
+    assert net.scale.item() == 1
+    assert twin.again is twin.fc
+    assert twin.features[0].weight.data.transpose(2, 3, 1, 0).flags.c_contiguous
+    twin.scale.data[:] = 1
+    np.testing.assert_array_equal(twin(images(2, 2, 4, 4)).data, net(images(2, 2, 4, 4)).data)
+
+
+def test_parameter_repr():
+    assert repr(nn.Parameter([1.0])) == "Parameter containing:\ntensor([1.], requires_grad=True)"
+
+
+# ------------------------------------------------------------------------------------------------------ Sequential
+
+
+def test_sequential_is_a_sequence():
+    relu, flatten = nn.ReLU(), nn.Flatten()
+    model = nn.Sequential(relu, flatten, relu)
+    assert len(model) == 3
+    assert list(model) == [relu, flatten, relu]
+    assert model[1] is flatten
+    assert model[-1] is relu
+    assert list(model[1:]) == [flatten, relu]
+    assert [name for name, _ in model[1:].named_modules()] == ["", "1", "2"]
+    assert list(model.append(flatten)) == [relu, flatten, relu, flatten]
+    with pytest.raises(IndexError):
+        model[4]
+
+
+def test_sequential_runs_a_module_as_often_as_it_is_there():
+    class Doubled(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+    twice = Doubled()
+    assert nn.Sequential(twice, twice, twice)(Tensor(1.0)).item() == 8
+    assert nn.Sequential()(3) == 3
+
+
+def test_sequential_takes_names():
+    model = nn.Sequential({"first": nn.Linear(2, 3), "second": nn.Linear(3, 4)})
+    assert list(model.state_dict()) == ["first.weight", "first.bias", "second.weight", "second.bias"]
+    assert model.second.out_features == 4
+
+
+@pytest.mark.parametrize("name", ["a.b", "forward", "float", "training"])
+def test_sequential_refuses_names(name):
+    with pytest.raises(ValueError, match=f"Sequential: '{name}' cannot name a module"):
+        nn.Sequential({name: nn.ReLU()})
+
+
+def test_sequential_refuses_what_is_no_module():
+    with pytest.raises(TypeError, match="Sequential: '1' must be a Module, not function"):
+        nn.Sequential(nn.ReLU(), F.relu)
+
+
+# ------------------------------------------------------------------------------------------------- initial values
+
+
+@pytest.mark.parametrize(
+    ("layer", "fan_in"),
+    [(lambda: nn.Conv2d(12, 64, (3, 5), groups=2), 90), (lambda: nn.Linear(90, 300), 90)],
+    ids=["Conv2d", "Linear"],
+)
+def test_weights_and_biases_start_uniform_within_one_over_the_root_of_the_fan(layer, fan_in):
+    manual_seed(0)
+    layer = layer()
+    bound = 1 / math.sqrt(fan_in)
+    for values in (layer.weight.data, layer.bias.data):
+        assert np.abs(values).max() <= bound
+        # The sample's extremes and deviation, as those of a uniform distribution should be.
+        assert np.abs(values).max() > bound * (1 - 10 / values.size)
+        assert abs(values.mean()) < 5 * bound / math.sqrt(3 * values.size)
+        assert values.std() == pytest.approx(bound / math.sqrt(3), rel=5 / math.sqrt(values.size))
+
+
+@pytest.mark.parametrize(
+    ("mode", "a", "bound"),
+    [("fan_in", 0, math.sqrt(6 / 45)), ("fan_out", 0, math.sqrt(6 / 72)), ("fan_in", 2, math.sqrt(6 / 5 / 45))],
+)
+def test_kaiming_uniform(mode, a, bound):
+    manual_seed(1)
+    weight = Tensor(np.zeros((8, 5, 3, 3)))
+    assert nn.init.kaiming_uniform_(weight, a, mode) is weight
+    assert bound * 0.97 < np.abs(weight.data).max() <= bound
+
+
+def test_kaiming_uniform_refuses():
+    with pytest.raises(ValueError, match="mode='fan'"):
+        nn.init.kaiming_uniform_(Tensor(np.zeros((2, 2))), mode="fan")
+    with pytest.raises(ValueError, match=r"shape \(2,\)"):
+        nn.init.kaiming_uniform_(Tensor(np.zeros(2)))
+
+
+def test_a_seed_gives_the_same_network_in_both_precisions():
+    def build(dtype):
+        manual_seed(5)
+        return nn.Sequential(nn.Conv2d(2, 3, 3, dtype=dtype), nn.Linear(4, 5, dtype=dtype)).state_dict()
+
+    single, double, again = build(np.float32), build(np.float64), build(None)
+    for name, value in double.items():
+        np.testing.assert_array_equal(single[name], value.astype(np.float32))
+        np.testing.assert_array_equal(single[name], again[name])
+
+
+def test_the_random_state_survives_json():
+    manual_seed(7)
+    state = json.loads(json.dumps(get_rng_state()))
+    first = nn.Linear(3, 4).weight.data
+    set_rng_state(state)
+    np.testing.assert_array_equal(nn.Linear(3, 4).weight.data, first)
+    broken = {**state, "state": {"state": -1, "inc": 1}}
+    before = get_rng_state()
+    for wrong in ({}, None, {"bit_generator": "MT19937"}, broken):
+        with pytest.raises(ValueError, match="set_rng_state: state is not one"):
+            set_rng_state(wrong)
+    assert get_rng_state() == before
+
+
+@pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("1", TypeError), (None, TypeError)])
+def test_manual_seed_refuses(seed, error):
+    with pytest.raises(error, match="manual_seed: seed must be"):
+        manual_seed(seed)
+
+
+def test_conv2d_weights_lie_as_the_kernels_read_them():
+    for groups in (1, 2):
+        weight = nn.Conv2d(4, 6, (3, 5), groups=groups).weight
+        assert weight.shape == (6, 4 // groups, 3, 5)
+        assert weight.data.transpose(2, 3, 1, 0).flags.c_contiguous
+        layer = nn.Conv2d(4, 6, (3, 5), groups=groups)
+        layer(images(2, 4, 5, 6)).sum().backward()
+        assert layer.weight.grad.data.strides == layer.weight.data.strides
+
+
+# ---------------------------------------------------------------------------------------------------------- layers
+
+
+def test_layers_call_their_functions():
+    x, z = images(2, 4, 7, 8), images(2, 6)
+    conv = nn.Conv2d(4, 6, 3, stride=(2, 1), padding="valid", dilation=(1, 2), groups=2, bias=False)
+    linear, labels = nn.Linear(6, 3), np.array([2, 0])
+    weight = np.float32([1, 2, 3])
+    pairs = [
+        (conv(x), F.conv2d(x, conv.weight, None, (2, 1), "valid", (1, 2), 2)),
+        (nn.MaxPool2d(3, 2, 1, 2, True)(x), F.max_pool2d(x, 3, 2, 1, 2, True)),
+        (nn.AvgPool2d(3, 2, 1, True, False)(x), F.avg_pool2d(x, 3, 2, 1, True, False)),
+        (nn.ReLU()(x), F.relu(x)),
+        (nn.Flatten(0, 2)(x), F.flatten(x, 0, 2)),
+        (linear(z), F.linear(z, linear.weight, linear.bias)),
+        (
+            nn.CrossEntropyLoss(weight, 0, "sum", 0.1)(z[:, :3], labels),
+            F.cross_entropy(z[:, :3], labels, weight, 0, "sum", 0.1),
+        ),
+    ]
+    for found, expected in pairs:
+        np.testing.assert_array_equal(found.data, expected.data)
+
+
+def test_dropout_drops_in_training_alone():
+    manual_seed(0)
+    layer, x = nn.Dropout(0.5), np.ones((10, 10))
+    assert set(layer(x).data.ravel().tolist()) == {0.0, 2.0}
+    np.testing.assert_array_equal(layer.eval()(x).data, x)
+
+
+def test_batch_norm_remembers_batches():
+    layer, (a, b) = nn.BatchNorm2d(3, momentum=None), (images(4, 3, 2, 2, seed=seed) for seed in (1, 2))
+    layer(a)
+    layer(b)
+    assert layer.num_batches_tracked.item() == 2
+    mean = (a.mean(axis=(0, 2, 3), dtype=float) + b.mean(axis=(0, 2, 3), dtype=float)) / 2
+    var = (a.var(axis=(0, 2, 3), ddof=1, dtype=float) + b.var(axis=(0, 2, 3), ddof=1, dtype=float)) / 2
+    np.testing.assert_allclose(layer.running_mean.data, mean, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(layer.running_var.data, var, rtol=1e-5)
+    layer.eval()(a)
+    assert layer.num_batches_tracked.item() == 2
+    layer.reset_running_stats()
+    assert layer.running_var.data.tolist() == [1, 1, 1]
+    assert layer.num_batches_tracked.item() == 0
+
+
+def test_batch_norm_without_statistics_or_scale():
+    layer = nn.BatchNorm2d(3, affine=False, track_running_stats=False)
+    assert layer.state_dict() == {}
+    x = images(4, 3, 2, 2)
+    np.testing.assert_array_equal(layer.eval()(x).data, F.batch_norm(x, None, None, training=True).data)
+
+
+def test_batch_norm_counts_no_batch_that_it_refuses():
+    layer = nn.BatchNorm2d(3)
+    for wrong in (images(1, 3, 1, 1), images(2, 4, 2, 2), images(2, 3)):
+        with pytest.raises(ValueError, match=r"BatchNorm2d\(3.*takes a float32 \(N, 3, H, W\)"):
+            layer(wrong)
+    assert layer.num_batches_tracked.item() == 0
+    assert not layer.running_mean.data.any()
+
+
+@pytest.mark.parametrize(
+    ("build", "error", "message"),
+    [
+        (lambda: nn.Conv2d(0, 4, 3), ValueError, "Conv2d: in_channels=0"),
+        (lambda: nn.Conv2d(3, 4.5, 3), TypeError, "Conv2d: out_channels=4.5"),
+        (lambda: nn.Conv2d(3, 4, 0), ValueError, "Conv2d: kernel_size=0"),
+        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), ValueError, r"Conv2d: kernel_size=\(3, 3, 3\)"),
+        (lambda: nn.Conv2d(3, 4, 3, stride=0), ValueError, "Conv2d: stride=0"),
+        (lambda: nn.Conv2d(3, 4, 3, padding=-1), ValueError, "Conv2d: padding=-1"),
+        (lambda: nn.Conv2d(3, 4, 3, padding="full"), ValueError, "Conv2d: padding='full'"),
+        (lambda: nn.Conv2d(3, 4, 3, padding="same", stride=2), ValueError, "Conv2d: padding='same' needs stride=1"),
+        (lambda: nn.Conv2d(3, 4, 3, dilation=0), ValueError, "Conv2d: dilation=0"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d: groups=2 must divide in_channels=3"),
+        (lambda: nn.Conv2d(4, 3, 3, groups=2), ValueError, "Conv2d: groups=2 must divide out_channels=3"),
+        (lambda: nn.Conv2d(3, 4, 3, dtype=np.int32), TypeError, "Conv2d: dtype=int32"),
+        (lambda: nn.Linear(3, -1), ValueError, "Linear: out_features=-1"),
+        (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d: num_features=0"),
+        (lambda: nn.BatchNorm2d(3, eps=-1), ValueError, "BatchNorm2d: eps=-1"),
+        (lambda: nn.BatchNorm2d(3, momentum=1.5), ValueError, "BatchNorm2d: momentum=1.5"),
+        (lambda: nn.MaxPool2d(0), ValueError, "MaxPool2d: kernel_size=0"),
+        (lambda: nn.MaxPool2d(2, padding=2), ValueError, "MaxPool2d: padding=2 must be at most half"),
+        (lambda: nn.MaxPool2d(2, dilation=0), ValueError, "MaxPool2d: dilation=0"),
+        (lambda: nn.AvgPool2d(2, stride=0), ValueError, "AvgPool2d: stride=0"),
+        (lambda: nn.Dropout(2), ValueError, "Dropout: p=2"),
+        (lambda: nn.CrossEntropyLoss(reduction="all"), ValueError, "CrossEntropyLoss: reduction='all'"),
+    ],
+)
+def test_layers_refuse_arguments(build, error, message):
+    with pytest.raises(error, match=message):
+        build()
+
+
+# ----------------------------------------------------------------------------------------- errors name the layer
+
+
+def deep():
+    block = nn.Sequential({"conv": nn.Conv2d(3, 4, 5, padding=1), "pool": nn.MaxPool2d(2)})
+    return nn.Sequential(nn.Sequential(block, nn.Flatten()), nn.Linear(36, 2))
+
+
+@pytest.mark.parametrize(
+    ("x", "error", "start", "end"),
+    [
+        (
+            images(2, 1, 8, 8),
+            ValueError,
+            "conv2d: input has 1 channels but weight (4, 3, 5, 5) with groups=1 expects 3; this is layer 0.0.conv,",
+            "which takes a float32 (N, 3, H, W) with H >= 3 and W >= 3",
+        ),
+        (images(2, 3, 2, 8), ValueError, "conv2d: the kernel's height 5", "with H >= 3 and W >= 3"),
+        (images(2, 3, 3, 3), ValueError, "max_pool2d: ", "takes (N, C, H, W) with H >= 2 and W >= 2"),
+        (images(2, 3, 9, 9), ValueError, "linear: input (2, 36)", ""),
+        (images(2, 3, 10, 8), ValueError, "linear: input (2, 48) has 48 features", "takes a float32 (..., 36)"),
+        (images(2, 3, 8, 8, dtype=np.float64), TypeError, "conv2d: weight has dtype float32", "H >= 3 and W >= 3"),
+        ([1, 2], TypeError, "conv2d: input must be a numpy.ndarray, not list; this is layer 0.0.conv", "W >= 3"),
+    ],
+)
+def test_errors_name_the_layer_and_what_would_fit(x, error, start, end):
+    model = deep()
+    if not end:
+        assert model(x).shape == (2, 2)
+        return
+    with pytest.raises(error) as caught:
+        model(x)
+    assert type(caught.value) is error
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith(end)
+
+
+def test_errors_of_somebody_else_stay_as_they_are():
+    class Picky(nn.Module):
+        def forward(self, x):
+            raise ValueError("not today")
+
+    with pytest.raises(ValueError, match=r"^not today$"):
+        nn.Sequential(nn.ReLU(), Picky())(images(1, 1))
+
+
+def test_errors_of_one_layer_called_alone():
+    with pytest.raises(ValueError, match=r"; this is Linear\(in_features=3, out_features=2, bias=True\), which takes"):
+        nn.Linear(3, 2)(images(1, 4))
+
+
+# ----------------------------------------------------------------------------------------- the same for any threads
+
+
+def test_training_gives_the_same_bits_for_any_number_of_threads():
+    def train(threads):
+        manual_seed(0)
+        model = nn.Sequential(
+            nn.Conv2d(3, 16, 5, padding=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(0.2),
+            nn.Conv2d(16, 16, 3, groups=2), nn.ReLU(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(16 * 9, 10),
+        )  # fmt: skip
+        with num_threads(threads):
+            for step in range(3):
+                loss = F.cross_entropy(model(images(16, 3, 16, 16, seed=step)), np.arange(16) % 10)
+                model.zero_grad()
+                loss.backward()
+                for parameter in model.parameters():
+                    parameter.data -= 0.1 * parameter.grad.data
+        return model.state_dict()
+
+    one = train(1)
+    for threads in (2, 3):
+        for name, value in train(threads).items():
+            np.testing.assert_array_equal(value, one[name], err_msg=f"{name}, {threads} threads")
+
+
+# ------------------------------------------------------------------------------------------------------ as PyTorch
+
+
+def same_network(nn):
+    """Written once, for either library."""
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=(2, 1), padding=1, bias=False),
+        nn.BatchNorm2d(8, momentum=0.2),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(8, 8, (3, 2), dilation=(1, 2), groups=4), nn.MaxPool2d(3, 2, padding=1)),
+        nn.BatchNorm2d(8, affine=False, momentum=None),
+        nn.AvgPool2d(2),
+        nn.Conv2d(8, 8, 2, padding="same"),
+        nn.Flatten(),
+        nn.Dropout(0.0),
+        nn.Linear(48, 5),
+    )
+
+
+def test_the_same_network_as_in_pytorch():
+    torch = pytest.importorskip("torch")
+    ours, theirs = same_network(nn), same_network(torch.nn)
+    # Newer versions of PyTorch tell of a bias here, which is there if and only if the scale is.
+    assert repr(ours) == re.sub(r"(affine=\w+), bias=\w+", r"\1", repr(theirs))
+    state = theirs.state_dict()
+    assert list(ours.state_dict()) == list(state)
+    ours.load_state_dict(state)
+    x, labels = images(6, 3, 17, 14), np.arange(6) % 5
+    for mode in (True, True, False):
+        ours.train(mode), theirs.train(mode)
+        found, expected = ours(x), theirs(torch.tensor(x))
+        np.testing.assert_allclose(found.data, expected.detach().numpy(), atol=1e-5)
+        ours.zero_grad(), theirs.zero_grad()
+        nn.CrossEntropyLoss(label_smoothing=0.1)(found, labels).backward()
+        torch.nn.CrossEntropyLoss(label_smoothing=0.1)(expected, torch.tensor(labels)).backward()
+        for (name, a), (_, b) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+            np.testing.assert_allclose(a.grad.data, b.grad.numpy(), atol=2e-5, err_msg=name)
+    for name, value in ours.state_dict().items():
+        np.testing.assert_allclose(value, state[name].numpy(), atol=1e-6, err_msg=name)
+    theirs.load_state_dict({name: torch.from_numpy(value) for name, value in ours.state_dict().items()})
