@@ -52,6 +52,6 @@ def create(name: str, **kwargs: Any) -> Module:
     >>> model.config
     {'name': 'convnet', 'num_classes': 10, 'in_channels': 1, 'image_size': [8, 8]}
     """
-    if name not in _MODELS:
+    if name not in names():
         raise ValueError(f"create: name={name!r} must be one of {', '.join(names())}")
     return _MODELS[name](**kwargs)
