@@ -67,4 +67,4 @@ def test_absurd_sizes(call):
         f"try:\n    {call}\n"
         "except (ValueError, OverflowError, MemoryError) as error:\n    print(error)\n"
     )
-    run_python("-c", code, timeout=20)
+    run_python("-c", code, timeout=10)
