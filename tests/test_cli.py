@@ -1,0 +1,246 @@
+"""The command: the main job from start to end, and one line for every mistake."""
+
+import csv
+import json
+import re
+import signal
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import convkit as ck
+from convkit import cli
+
+for module in ("matplotlib", "safetensors", "tqdm"):
+    pytest.importorskip(module)
+Image = pytest.importorskip("PIL.Image")
+
+FILES = ["checkpoint", "confusion", "curves", "filters", "metrics", "model", "settings"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """An empty folder to work in, an empty cache, and the number of threads put back."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CONVKIT_DATA_DIR", str(tmp_path / "cache"))
+    threads = ck.get_num_threads()
+    yield tmp_path
+    ck.set_num_threads(threads)
+
+
+@pytest.fixture
+def convkit(capsys):
+    """Run a command line; return its exit code, output and error output."""
+
+    def run(*args):
+        capsys.readouterr()
+        try:
+            code = cli.main([str(arg) for arg in args])
+        except SystemExit as stopped:
+            code = stopped.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def bits(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def refused(result, message):
+    code, _, err = result
+    assert code == 2
+    assert re.search(message, err.splitlines()[-1])
+    assert "Traceback" not in err
+
+
+def ink_on_paper(path, pixels):
+    """Write a digit of 8x8 pixels, 0 to 16, as a large dark drawing on white."""
+    drawing = 255 - (pixels * (255 / 16)).astype(np.uint8)
+    Image.fromarray(drawing.repeat(20, 0).repeat(20, 1)).save(path)
+
+
+def test_the_main_job(convkit, folder):
+    code, out, err = convkit("train")
+    assert (code, err) == (0, "")
+    run = folder / "runs" / "digits-convnet"
+    assert sorted(path.stem for path in run.iterdir()) == FILES
+    *_, last = csv.DictReader((run / "metrics.csv").read_text().splitlines())
+    told = re.search(r"^test accuracy (\S+)%: (\d+) of 355 images$", out, re.MULTILINE)
+    assert float(last["test_accuracy"]) >= 0.97
+    assert round(float(last["test_accuracy"]) * 355) == int(told[2])
+    assert "runs/digits-convnet/\n" in out
+    for path in run.glob("*.png"):
+        with Image.open(path) as picture:
+            assert min(picture.size) > 300
+
+    test = ck.data.Digits(train=False)
+    for index in range(5):
+        ink_on_paper(f"{index}.png", test.data[index])
+    code, out, err = convkit("predict", "runs/digits-convnet", *(f"{index}.png" for index in range(5)), "--top", 2)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert len(lines) == 5 * 3
+    assert lines[0] == "0.png (light and dark swapped)"
+    right = [int(line.split()[0]) for line in lines[1::3]] == test.targets[:5]
+    assert right.sum() >= 4
+    assert all(re.fullmatch(r"  \d  +\d+\.\d\d%", line) for line in lines[1::3])
+
+
+def test_the_same_seed_gives_the_same_bits_for_any_number_of_threads(convkit, folder):
+    for threads in (1, 2):
+        code, *_ = convkit("train", "--epochs", 2, "--seed", 7, "--threads", threads, "--out", f"run{threads}")
+        assert code == 0
+    assert bits(folder / "run1") == bits(folder / "run2")
+    convkit("train", "--epochs", 2, "--seed", 8, "--out", "other")
+    assert bits(folder / "other") != bits(folder / "run1")
+
+
+def test_runs_are_never_overwritten(convkit, folder):
+    for _ in range(3):
+        assert convkit("train", "--epochs", 1)[0] == 0
+    assert sorted(path.name for path in (folder / "runs").iterdir()) == [
+        "digits-convnet",
+        "digits-convnet-2",
+        "digits-convnet-3",
+    ]
+    refused(convkit("train", "--out", "runs/digits-convnet"), "is not empty: choose another --out, or go on with")
+
+
+def test_resume_goes_on_to_the_same_bits(convkit, folder):
+    convkit("train", "--epochs", 4, "--batch-size", 64, "--out", "whole")
+    convkit("train", "--epochs", 2, "--batch-size", 64, "--out", "parts")
+    code, out, _ = convkit("train", "--resume", "parts", "--epochs", 4)
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == ["3/4", "4/4"]
+    assert bits(folder / "parts") == bits(folder / "whole")
+    assert json.loads((folder / "parts" / "settings.json").read_text())["epochs"] == 4
+
+
+def test_resume_keeps_the_settings(convkit):
+    convkit("train", "--epochs", 1, "--out", "run")
+    refused(convkit("train", "--resume", "run", "--lr", 0.1), "--lr 0.1 does not fit run, which has 0.001")
+    refused(convkit("train", "--resume", "run", "--batch-size", 5), "--batch-size 5 does not fit run, which has 32")
+    refused(convkit("train", "--resume", "run", "--out", "new"), "--out new does not go with --resume")
+    assert convkit("train", "--resume", "run", "--seed", 0)[0] == 0
+
+
+def test_resume_of_what_is_no_run(convkit, folder):
+    refused(convkit("train", "--resume", "nowhere"), "nowhere is not the folder of a run")
+    (folder / "settings.json").write_text('{"data": "digits"}')
+    refused(convkit("train", "--resume", "."), r"settings\.json: not the settings of a run")
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(convkit, folder):
+    command = [sys.executable, "-m", "convkit", "train", "--epochs", "1000", "--out", "stopped"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not (folder / "stopped" / "checkpoint.safetensors").exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "go on with: convkit train --resume stopped" in err
+    assert err.splitlines()[-1] == "convkit train: stopped"
+    assert "Traceback" not in err
+    done = out.count("test accuracy")
+    code, out, _ = convkit("train", "--resume", "stopped", "--epochs", done + 2)
+    assert code == 0
+    assert bits(folder / "stopped")
+
+
+def test_idx_files_in_a_folder(convkit, folder):
+    random = np.random.default_rng(0)
+    for prefix, count in (("train", 150), ("t10k", 40)):
+        images = random.integers(0, 256, (count, 28, 28)).astype(np.uint8)
+        labels = random.integers(0, 10, count).astype(np.uint8)
+        header = struct.pack(">4I", 0x0803, count, 28, 28)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">2I", 0x0801, count) + labels.tobytes())
+    for model in ("convnet", "lenet5"):
+        code, out, _ = convkit("train", "--data", "fashion-mnist", "--data-dir", ".", "--model", model, "--epochs", 1)
+        assert code == 0
+        assert f"{model} on fashion-mnist: 150 images to train, 40 to test" in out
+        assert (folder / "runs" / f"fashion-mnist-{model}" / "model.safetensors").exists()
+    (folder / "t10k-images-idx3-ubyte").write_bytes(b"torn")
+    refused(convkit("train", "--data", "mnist", "--data-dir", "."), "t10k-images-idx3-ubyte: truncated")
+
+
+def test_data_that_is_not_there(convkit, folder):
+    refused(convkit("train", "--data", "mnist"), "MNIST: found no train-images-idx3-ubyte .* --download")
+    assert not (folder / "runs").exists()
+
+
+def test_a_network_that_does_not_fit_the_images(convkit, folder):
+    refused(convkit("train", "--model", "lenet5"), r"lenet5: image_size=\(8, 8\) is too small")
+    assert not (folder / "runs").exists()
+
+
+def test_a_learning_rate_that_blows_up(convkit):
+    refused(convkit("train", "--lr", "1e38", "--out", "run"), "the loss is .* in epoch 1, batch")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs: must be a whole number of at least 1, got '0'"),
+        (["--batch-size", "many"], "--batch-size: must be a whole number of at least 1, got 'many'"),
+        (["--seed", "-1"], "--seed: must be a whole number of at least 0, got '-1'"),
+        (["--threads", "0"], "--threads: must be a whole number of at least 1"),
+        (["--lr", "nan"], "--lr: must be a number above 0, got 'nan'"),
+        (["--lr", "-1"], "--lr: must be a number above 0"),
+        (["--data", "imagenet"], "--data: invalid choice: 'imagenet'"),
+        (["--model", "alexnet"], "--model: invalid choice: 'alexnet'"),
+    ],
+)
+def test_bad_arguments(convkit, folder, arguments, message):
+    refused(convkit("train", *arguments), message)
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("module", ["tqdm", "matplotlib", "safetensors"])
+def test_a_missing_extra_is_told_before_training(convkit, folder, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    refused(convkit("train"), rf"needs {module}: pip install 'convkit\[train\]'")
+    assert not (folder / "runs").exists()
+
+
+def test_predict_with_bad_files(convkit, folder):
+    convkit("train", "--epochs", 1, "--out", "run")
+    (folder / "text.png").write_text("no picture")
+    refused(convkit("predict", "run", "text.png"), r"text\.png: cannot be read as a picture")
+    refused(convkit("predict", "run", "nothing.png"), r"nothing\.png")
+    refused(convkit("predict", "nowhere", "text.png"), "nowhere")
+    (folder / "run" / "model.safetensors").write_bytes(bits(folder / "run")[:-1])
+    refused(convkit("predict", "run", "text.png"), r"run/model\.safetensors: not a whole safetensors file")
+    refused(convkit("predict", "run/checkpoint.safetensors", "text.png"), "must hold a model, but holds a checkpoint")
+
+
+def test_info(convkit, capsys):
+    code, out, _ = convkit("info")
+    ck.show_config()
+    assert (code, out) == (0, capsys.readouterr().out)
+
+
+def test_version(convkit):
+    assert convkit("--version") == (0, f"convkit {ck.__version__}\n", "")
+
+
+def test_without_a_command(convkit):
+    refused(convkit(), "required: COMMAND")
+
+
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["info"]])
+def test_help(convkit, command):
+    code, out, _ = convkit(*command, "--help")
+    assert code == 0
+    assert out.startswith("usage: convkit")
+
+
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "convkit", "info"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("convkit")
