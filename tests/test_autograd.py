@@ -40,6 +40,7 @@ def double(x):
         (True, np.bool_),
         (np.zeros(2), np.float64),
         (np.float64(1), np.float64),
+        (Tensor(np.zeros(2)), np.float64),
         (np.zeros(2, np.uint8), np.uint8),
         (np.zeros(2, ">f4"), np.float32),
         (np.zeros(2, ">i2"), np.int16),
@@ -69,6 +70,10 @@ def test_tensor_copies_and_the_class_does_not():
     array[0] = 1
     assert shared.data is array
     assert copied.data[0] == 0
+    learned = shared.requires_grad_()
+    assert Tensor(learned).data is array
+    assert not np.shares_memory(tensor(learned).data, array)
+    assert not Tensor(learned).requires_grad
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool_])

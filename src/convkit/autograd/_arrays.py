@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def checked_array(data: Any, dtype: DTypeLike | None) -> Array:
     """Return `data` as an ndarray of a dtype that tensors can have, without a copy where possible."""
     array = np.asarray(data)
-    if dtype is None and array.dtype == np.float64 and not isinstance(data, np.ndarray | np.generic):
-        dtype = np.float32  # Python's floats say nothing about precision
+    if dtype is None and array.dtype == np.float64 and isinstance(data, float | list | tuple):
+        dtype = None if isinstance(data, np.float64) else np.float32  # Python's floats say nothing about precision
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     array = np.asarray(array, dtype)

@@ -29,8 +29,8 @@ class Tensor:
     Parameters
     ----------
     data : array_like
-        The values. An ndarray is not copied: tensor and array share their memory. Python numbers, and lists of
-        them, become float32 or int64.
+        The values. An ndarray is not copied: tensor and array share their memory, as two tensors do. Python numbers,
+        and lists of them, become float32 or int64.
     requires_grad : bool, default False
         Whether to compute a gradient for this tensor; needs float32 or float64.
     dtype : dtype, optional
@@ -66,7 +66,8 @@ class Tensor:
     __array_ufunc__ = None
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
-        self._data = checked_array(data, dtype)
+        (values,) = recording.arrays(data)
+        self._data = checked_array(values, dtype)
         self._grad: Tensor | None = None
         self._grad_fn: Node | None = None
         self._requires_grad = False
@@ -400,8 +401,8 @@ def tensor(data: Any, *, dtype: DTypeLike | None = None, requires_grad: bool = F
     tensor([[1., 2.],
             [3., 4.]], dtype=float64)
     """
-    array = checked_array(data, dtype)
-    return Tensor(array.copy(order="K"), requires_grad)
+    (values,) = recording.arrays(data)
+    return Tensor(checked_array(values, dtype).copy(order="K"), requires_grad)
 
 
 _OPERANDS = (Tensor, np.ndarray, np.generic, int, float)

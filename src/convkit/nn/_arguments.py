@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._shapes import Pair
+
 
 def floating(layer: str, dtype: npt.DTypeLike | None) -> np.dtype[np.floating]:
     """Return the dtype of a layer's parameters: float32 unless another is asked for."""
@@ -14,9 +16,8 @@ def floating(layer: str, dtype: npt.DTypeLike | None) -> np.dtype[np.floating]:
     return found
 
 
-def least_size(kernel_size: tuple[int, int], padding: tuple[int, int], dilation: tuple[int, int] = (1, 1)) -> str:
+def least_size(kernel_size: Pair, padding: Pair, dilation: Pair = 1) -> str:
     """Say how large an image must be for a window to fit in, if it must be more than one pixel."""
-    height, width = (
-        apart * (taps - 1) + 1 - 2 * edge for taps, edge, apart in zip(kernel_size, padding, dilation, strict=True)
-    )
-    return f" with H >= {max(height, 1)} and W >= {max(width, 1)}" if max(height, width) > 1 else ""
+    sizes = (np.broadcast_to(size, 2).tolist() for size in (kernel_size, padding, dilation))
+    height, width = (max(apart * (taps - 1) + 1 - 2 * edge, 1) for taps, edge, apart in zip(*sizes, strict=True))
+    return f" with H >= {height} and W >= {width}" if max(height, width) > 1 else ""

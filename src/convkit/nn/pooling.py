@@ -72,8 +72,7 @@ class MaxPool2d(Module):
 
     def takes(self) -> str:
         """Return which input would fit."""
-        window = (self.kernel_size, self.padding, self.dilation)
-        return f"(N, C, H, W){least_size(*(_shapes.pair('MaxPool2d', 'window', size, 0) for size in window))}"
+        return f"(N, C, H, W){least_size(self.kernel_size, self.padding, self.dilation)}"
 
     def extra_repr(self) -> str:
         """Return the arguments."""
@@ -140,8 +139,7 @@ class AvgPool2d(Module):
 
     def takes(self) -> str:
         """Return which input would fit."""
-        window = (self.kernel_size, self.padding)
-        return f"(N, C, H, W){least_size(*(_shapes.pair('AvgPool2d', 'window', size, 0) for size in window))}"
+        return f"(N, C, H, W){least_size(self.kernel_size, self.padding)}"
 
     def extra_repr(self) -> str:
         """Return the arguments that PyTorch shows."""
