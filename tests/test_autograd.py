@@ -154,6 +154,29 @@ def test_operators_agree_with_pytorch_in_value_and_dtype(operator, a, b):
         np.testing.assert_allclose(found.data, expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("left", "right", "dtype"),
+    [
+        ("float32", 2, "float32"),
+        ("float32", 2.5, "float32"),
+        ("float32", "int64", "float32"),
+        ("float64", 2.5, "float64"),
+        ("float64", "float32", "float64"),
+        ("int64", 2.5, "float32"),
+        ("int64", 2, "int64"),
+        ("uint8", 2, "uint8"),
+    ],
+)
+def test_numbers_adapt_to_tensors_and_integers_to_floats(left, right, dtype):
+    a = Tensor(np.array([3], left))
+    b = Tensor(np.array([2], right)) if isinstance(right, str) else right
+    value = 2 if isinstance(right, str) else right
+    for found, expected in ((a + b, 3 + value), (b * a, 3 * value)):
+        assert found.dtype == dtype
+        assert found.item() == expected
+    assert (a / b).dtype == (dtype if "float" in dtype else "float32")
+
+
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_an_array_or_numpy_scalar_on_the_left_gives_a_tensor(operator):
     apply, values = OPERATORS[operator], np.array([1.0, 2.0])

@@ -239,28 +239,48 @@ def plain_cross_entropy(scores, target, weight=None, ignore_index=-100, reductio
     return losses.sum() / (total if reduction == "mean" else 1)
 
 
-@pytest.mark.parametrize("label_smoothing", [0.0, 0.2, 1.0])
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("ignore_index", [-100, 2])
-@pytest.mark.parametrize("shape", [(6, 4), (2, 4, 3, 2), (2, 4, 3)])
-def test_cross_entropy(shape, ignore_index, weighted, reduction, label_smoothing):
+def cross_entropy_case(shape, ignore_index, weighted, **options):
     scores, target = normal(*shape), rng(1).integers(0, 4, (shape[0], *shape[2:]))
     target.flat[0] = ignore_index
-    options = {
-        "weight": np.array([0.5, 2.0, 1.0, 0.25]) if weighted else None,
-        "ignore_index": ignore_index,
-        "reduction": reduction,
-        "label_smoothing": label_smoothing,
-    }
-    expected = plain_cross_entropy(scores, target, **options)
-    np.testing.assert_allclose(F.cross_entropy(scores, target, **options).data, expected, rtol=1e-10)
+    weight = np.array([0.5, 2.0, 1.0, 0.25]) if weighted else None
+    return scores, target, {"weight": weight, "ignore_index": ignore_index, **options}
+
+
+CROSS_ENTROPIES = [
+    pytest.mark.parametrize("label_smoothing", [0.0, 0.2, 1.0]),
+    pytest.mark.parametrize("reduction", ["mean", "sum", "none"]),
+    pytest.mark.parametrize("weighted", [False, True]),
+    pytest.mark.parametrize("ignore_index", [-100, 2]),
+    pytest.mark.parametrize("shape", [(6, 4), (2, 4, 3, 2), (2, 4, 3)]),
+]
+
+
+def for_each_cross_entropy(test):
+    for mark in CROSS_ENTROPIES:
+        test = mark(test)
+    return test
+
+
+@for_each_cross_entropy
+def test_cross_entropy(shape, ignore_index, weighted, reduction, label_smoothing):
+    scores, target, options = cross_entropy_case(
+        shape, ignore_index, weighted, reduction=reduction, label_smoothing=label_smoothing
+    )
+    found = F.cross_entropy(scores, target, **options)
+    np.testing.assert_allclose(found.data, plain_cross_entropy(scores, target, **options), rtol=1e-10)
     assert_gradients(lambda x: F.cross_entropy(x, target, **options), scores)
+
+
+@for_each_cross_entropy
+def test_plain_cross_entropy_is_that_of_pytorch(shape, ignore_index, weighted, reduction, label_smoothing):
     torch = pytest.importorskip("torch")
-    if options["weight"] is not None:
-        options["weight"] = torch.tensor(options["weight"])
+    scores, target, options = cross_entropy_case(
+        shape, ignore_index, weighted, reduction=reduction, label_smoothing=label_smoothing
+    )
+    expected = plain_cross_entropy(scores, target, **options)
+    options["weight"] = torch.tensor(options["weight"]) if weighted else None
     theirs = torch.nn.functional.cross_entropy(torch.tensor(scores), torch.tensor(target), **options)
-    np.testing.assert_allclose(expected, theirs.numpy(), rtol=1e-10)
+    np.testing.assert_allclose(theirs.numpy(), expected, rtol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
