@@ -145,6 +145,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(convkit, folder):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "go on with: convkit train --resume stopped" in err
+    refused(convkit("predict", "stopped", "any.png"), "stopped has no model.safetensors yet: finish it by convkit")
     assert err.splitlines()[-1] == "convkit train: stopped"
     assert "Traceback" not in err
     done = out.count("test accuracy")

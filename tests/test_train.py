@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from convkit.train.checkpoint import load_checkpoint
 from convkit.train.metrics import write_csv
 
 pytest.importorskip("safetensors")
-pytest.importorskip("tqdm")
+tqdm = pytest.importorskip("tqdm")
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -114,6 +115,21 @@ class TestFit:
         ):
             trainer.fit(spoiled, epochs=2, resume=True)
         assert (tmp_path / CHECKPOINT).read_bytes() == before
+
+    @pytest.mark.parametrize("progress", [False, True])
+    def test_an_error_leaves_no_thread_and_no_bar(self, progress):
+        def failing_loss(outputs, labels):
+            raise ArithmeticError("a loss of its own")
+
+        trainer, loader = small_run()
+        trainer.progress = progress
+        trainer.loss_fn = failing_loss
+        # The traceback is kept here, as an interactive session keeps it.
+        with pytest.raises(ArithmeticError) as caught:
+            trainer.fit(loader)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("convkit")]
+        assert not list(tqdm.tqdm._instances)
+        assert caught.tb is not None
 
     def test_the_progress_bar_needs_tqdm(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "tqdm", None)

@@ -43,12 +43,18 @@ def run(args: argparse.Namespace) -> None:
     from ..data.pictures import read_picture
     from ..train import load_model, predict
 
-    path = args.run_dir / "model.safetensors" if args.run_dir.is_dir() else args.run_dir
-    model, spec = load_model(path)
+    model, spec = load_model(_model_file(args.run_dir))
     images, inverted = zip(*(read_picture(image, spec, args.invert) for image in args.images), strict=True)
     for image, swapped, row in zip(args.images, inverted, predict(model, np.stack(images)), strict=True):
         print(f"{image}{' (light and dark swapped)' if swapped else ''}")
         print(_ranking(row, spec.classes, args.top))
+
+
+def _model_file(path: Path) -> Path:
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.exists() and (path / "checkpoint.safetensors").exists():
+        raise FileNotFoundError(f"{path} has no {file.name} yet: finish it by convkit train --resume {path}")
+    return file
 
 
 def _ranking(probabilities: NDArray[np.float32], classes: tuple[str, ...], top: int) -> str:

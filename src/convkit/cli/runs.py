@@ -16,6 +16,7 @@ CONTENTS = {
     "filters.png": "filters of the first layer",
     "confusion.png": "which classes were taken for which",
     "checkpoint.safetensors": "to go on with --resume",
+    "settings.json": "what was trained, and how",
 }
 
 

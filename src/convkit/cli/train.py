@@ -168,7 +168,7 @@ def _report(folder: Path, score: Score) -> str:
     width = max(len(name) for name in CONTENTS)
     files = [f"  {name:<{width}}  {what}" for name, what in CONTENTS.items()]
     accuracy = f"test accuracy {score.accuracy:.2%}: {score.confusion.trace()} of {score.count} images"
-    return "\n".join([accuracy, f"{folder}/", *files])
+    return "\n".join([accuracy, f"{folder}/", *files, f"next: convkit predict {folder} IMAGE..."])
 
 
 def _defaults(name: str) -> str:

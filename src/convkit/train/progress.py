@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from .._extras import require
 from .metrics import EpochMetrics
@@ -11,33 +11,37 @@ from .metrics import EpochMetrics
 Item = TypeVar("Item")
 
 
-def with_bar(batches: Iterable[Item], title: str, status: object = "") -> Iterator[Item]:
-    """Yield batches, and show a bar on standard error meanwhile, if that is a terminal.
+class WithBar(Generic[Item]):
+    """Batches that show a bar on standard error while they pass, if that is a terminal.
 
     Parameters
     ----------
     batches : iterable
-        What to yield; its length is the length of the bar.
+        What passes; its length is the length of the bar.
     title : str
         What the bar is about.
     status : object
         Its ``str`` stands behind the bar, and is asked for anew after each batch.
-
-    Yields
-    ------
-    batch
-        The batches.
 
     Raises
     ------
     ImportError
         If tqdm is not installed.
     """
-    tqdm = require("tqdm", "the progress bar").tqdm
-    with tqdm(batches, desc=title, unit="batch", leave=False, disable=None, dynamic_ncols=True) as bar:
-        for batch in bar:
-            yield batch
-            bar.set_postfix_str(str(status), refresh=False)
+
+    def __init__(self, batches: Iterable[Item], title: str, status: object = "") -> None:
+        self._tqdm = require("tqdm", "the progress bar").tqdm
+        self._batches = batches
+        self._title = title
+        self._status = status
+
+    # A loop owns this generator, and nothing else does: leaving the loop closes the bar, and what is under it.
+    def __iter__(self) -> Iterator[Item]:
+        options = {"desc": self._title, "unit": "batch", "leave": False, "disable": None, "dynamic_ncols": True}
+        with self._tqdm(self._batches, **options) as bar:
+            for batch in bar:
+                yield batch
+                bar.set_postfix_str(str(self._status), refresh=False)
 
 
 def summary(metrics: EpochMetrics, epochs: int) -> str:

@@ -15,7 +15,7 @@ from ..optim import Optimizer
 from .checkpoint import load_checkpoint, save_checkpoint
 from .evaluation import Batch, Loss, evaluate
 from .metrics import EpochMetrics, Score, write_csv
-from .progress import summary, with_bar
+from .progress import WithBar, summary
 
 
 class Trainer:
@@ -155,7 +155,7 @@ class Trainer:
             self.optimizer.step()
 
     def _shown(self, loader: DataLoader, title: str, status: object = "") -> Iterable[Batch]:
-        return with_bar(loader, title, status) if self.progress else loader
+        return WithBar(loader, title, status) if self.progress else loader
 
     def _save(self, loader: DataLoader, history: list[EpochMetrics]) -> None:
         if self.checkpoint_path is not None:
