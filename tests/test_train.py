@@ -131,6 +131,13 @@ class TestFit:
         assert not list(tqdm.tqdm._instances)
         assert caught.tb is not None
 
+    def test_a_folder_that_cannot_be_saved_to_is_told_before_training(self, tmp_path, monkeypatch):
+        with pytest.raises(NotADirectoryError, match="run_dir must be an existing folder, got .*nowhere"):
+            small_run(tmp_path / "nowhere")
+        monkeypatch.setitem(sys.modules, "safetensors", None)
+        with pytest.raises(ImportError, match=r"saving checkpoints needs safetensors: pip install 'convkit\[train\]'"):
+            small_run(tmp_path)
+
     def test_the_progress_bar_needs_tqdm(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "tqdm", None)
         trainer, loader = small_run()

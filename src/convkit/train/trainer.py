@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from .._extras import require
 from ..autograd import Tensor
 from ..data import DataLoader
 from ..nn import CrossEntropyLoss, Module
@@ -33,6 +34,13 @@ class Trainer:
         An existing folder. After every epoch, ``checkpoint.safetensors`` and ``metrics.csv`` in it are replaced.
     progress : bool, default True
         Whether to show a bar for each epoch and print a line after it.
+
+    Raises
+    ------
+    ImportError
+        If safetensors is missing for `run_dir`.
+    NotADirectoryError
+        If `run_dir` is not an existing folder.
 
     Notes
     -----
@@ -63,7 +71,7 @@ class Trainer:
         self.model = model
         self.optimizer = optimizer
         self.loss_fn: Loss = CrossEntropyLoss() if loss_fn is None else loss_fn
-        self.run_dir = None if run_dir is None else Path(run_dir)
+        self.run_dir = None if run_dir is None else _ready(Path(run_dir))
         self.progress = progress
 
     @property
@@ -99,7 +107,7 @@ class Trainer:
         Raises
         ------
         ImportError
-            If tqdm is missing for `progress`, or safetensors for `run_dir`.
+            If tqdm is missing for `progress`.
         FloatingPointError
             If a loss is NaN or infinite; the message says where. The checkpoint stays that of the last whole epoch.
         OSError, ValueError
@@ -165,3 +173,11 @@ class Trainer:
     def _save_metrics(self, history: list[EpochMetrics]) -> None:
         if self.run_dir is not None:
             write_csv(self.run_dir / "metrics.csv", history)
+
+
+def _ready(run_dir: Path) -> Path:
+    """Find out now, not after the first epoch, whether anything can be saved."""
+    require("safetensors", "saving checkpoints")
+    if not run_dir.is_dir():
+        raise NotADirectoryError(f"Trainer: run_dir must be an existing folder, got {run_dir}")
+    return run_dir
