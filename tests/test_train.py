@@ -132,7 +132,7 @@ class TestFit:
         assert caught.tb is not None
 
     def test_a_folder_that_cannot_be_saved_to_is_told_before_training(self, tmp_path, monkeypatch):
-        with pytest.raises(NotADirectoryError, match="run_dir must be an existing folder, got .*nowhere"):
+        with pytest.raises(NotADirectoryError, match=r"run_dir must be an existing folder, got .*nowhere"):
             small_run(tmp_path / "nowhere")
         monkeypatch.setitem(sys.modules, "safetensors", None)
         with pytest.raises(ImportError, match=r"saving checkpoints needs safetensors: pip install 'convkit\[train\]'"):
