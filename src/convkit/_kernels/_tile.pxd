@@ -46,6 +46,30 @@ cdef inline Py_ssize_t tile_height(Py_ssize_t rows, int vectors) noexcept nogil:
     return (rows + tiles - 1) // tiles
 
 
+cdef inline void quad(
+    const int rows, const int vectors, const real* a, Py_ssize_t row, Py_ssize_t row3, const vr* b, vr* acc,
+) noexcept nogil:
+    """Multiply-add up to four rows, each broadcast from an address that needs no arithmetic of its own."""
+    cdef vr x
+    cdef int v
+    if rows > 0:
+        x = vsplat(a[0])
+        for v in range(vectors):
+            acc[v] = acc[v] + x*b[v]
+    if rows > 1:
+        x = vsplat(a[row])
+        for v in range(vectors):
+            acc[vectors + v] = acc[vectors + v] + x*b[v]
+    if rows > 2:
+        x = vsplat(a[2*row])
+        for v in range(vectors):
+            acc[2*vectors + v] = acc[2*vectors + v] + x*b[v]
+    if rows > 3:
+        x = vsplat(a[row3])
+        for v in range(vectors):
+            acc[3*vectors + v] = acc[3*vectors + v] + x*b[v]
+
+
 cdef inline void tile(const int rows, const int vectors, const Product* t) noexcept nogil:
     """A tile whose shape is known to the compiler: `rows` and `vectors` must be literals."""
     cdef vr acc[28]
@@ -53,35 +77,35 @@ cdef inline void tile(const int rows, const int vectors, const Product* t) noexc
     cdef vr x
     cdef Py_ssize_t s, _
     cdef Py_ssize_t step = t.a_col, b_row = t.b_row, length = t.length
-    cdef Py_ssize_t row = opaque_stride(t.a_row)
-    cdef Py_ssize_t row3 = opaque_stride(3*t.a_row)
-    cdef const real* q[4]
+    # Four bases four rows apart, and row, 2*row and 3*row as index registers, reach sixteen rows.
+    cdef Py_ssize_t row = opaque_stride(t.a_row), row3 = opaque_stride(3*t.a_row)
+    cdef const real* a0
+    cdef const real* a4
+    cdef const real* a8
+    cdef const real* a12
     cdef const real* p
     cdef int i, v
     for i in range(rows*vectors):
         acc[i] = vsplat(0)
     for s in range(t.segments):
-        # Four bases four rows apart, and row, 2*row, 3*row as index registers, reach sixteen rows.
-        for i in range(4):
-            q[i] = opaque(t.a + t.segment[s] + 4*i*t.a_row)
+        a0 = opaque(t.a + t.segment[s])
+        a4, a8, a12 = opaque(a0 + 4*row), opaque(a0 + 8*row), opaque(a0 + 12*row)
         p = t.b + s*t.b_segment
         for _ in range(length):
             for v in range(vectors):
                 b[v] = vload(p + v*VLEN)
             p = p + b_row
-            for i in range(rows):
-                if i % 4 == 0:
-                    x = vsplat(q[i // 4][0])
-                elif i % 4 == 1:
-                    x = vsplat(q[i // 4][row])
-                elif i % 4 == 2:
-                    x = vsplat(q[i // 4][2*row])
-                else:
-                    x = vsplat(q[i // 4][row3])
-                for v in range(vectors):
-                    acc[i*vectors + v] = acc[i*vectors + v] + x*b[v]
-            for i in range((rows + 3) // 4):
-                q[i] = q[i] + step
+            quad(rows, vectors, a0, row, row3, b, acc)
+            a0 = a0 + step
+            if rows > 4:
+                quad(rows - 4, vectors, a4, row, row3, b, acc + 4*vectors)
+                a4 = a4 + step
+            if rows > 8:
+                quad(rows - 8, vectors, a8, row, row3, b, acc + 8*vectors)
+                a8 = a8 + step
+            if rows > 12:
+                quad(rows - 12, vectors, a12, row, row3, b, acc + 12*vectors)
+                a12 = a12 + step
     for i in range(rows):
         for v in range(vectors - 1):
             vstore(t.out + i*t.out_row + v*VLEN, vload(t.init + i*t.init_row + v*VLEN) + acc[i*vectors + v])
