@@ -1,6 +1,9 @@
-"""A door for tools that speak setuptools: builds the same CMake project as `pip install .`, which never runs this file."""
+"""A door for tools that speak setuptools: builds the CMake project that `pip install .` builds.
 
-# Imported for its effect: without it setuptools would, silently, make a wheel that has no kernels.
+`pip` itself goes through pyproject.toml and never runs this file.
+"""
+
+# Imported for its effect: without it setuptools would, silently, make a wheel without kernels.
 import scikit_build_core.setuptools.build_cmake  # noqa: F401
 from setuptools import find_packages, setup
 

@@ -16,6 +16,11 @@ Pair = int | tuple[int, int]
 Padding = Pair | str
 Array = npt.NDArray[np.floating]
 
+#: No stride, padding, dilation or kernel may be larger: sums of a few products of them then fit 64 bits.
+MOST = 2**31 - 1
+#: Nor may a padded image, in bytes of float64: kernels count elements of what they stage in 64 bits.
+MOST_BYTES = 2**60
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Arguments
@@ -31,6 +36,8 @@ def integer(op: str, name: str, value: object, least: int) -> int:
         raise TypeError(f"{op}: {name}={value!r} must be an integer, not {type(value).__name__}") from None
     if number < least:
         raise ValueError(f"{op}: {name}={value!r} must be at least {least}")
+    if number > MOST:
+        raise ValueError(f"{op}: {name}={value!r} must be at most {MOST}")
     return number
 
 
@@ -135,6 +142,8 @@ def _conv2d(
         raise ValueError(f"{op}: input has {channels} channels but weight {weight_shape} with groups={groups} "
                          f"expects {group_channels * groups}")  # fmt: skip
     before, total = _edges(op, padding, kernel, stride, dilation)
+    if channels * (size[0] + total[0]) * (size[1] + total[1]) * 8 > MOST_BYTES:
+        raise ValueError(f"{op}: padding={padding} makes images of {input_shape} larger than {MOST_BYTES} bytes")
     out = tuple(
         _windows(op, *axis) for axis in zip(("height", "width"), size, kernel, stride, total, dilation, strict=True)
     )
@@ -209,6 +218,8 @@ def _pool2d(
     ceil_mode: bool,
 ) -> Pool2d:
     images, channels, *size = input_shape
+    if kernel[0] * kernel[1] > MOST:
+        raise ValueError(f"{op}: kernel_size={kernel} has more than {MOST} elements")
     if padding[0] > kernel[0] // 2 or padding[1] > kernel[1] // 2:
         raise ValueError(f"{op}: padding={padding} must be at most half of kernel_size={kernel}")
     out = []

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from ._kernels import _cpu
 
+#: More threads than this, and the operating system may refuse some of them, which OpenMP answers by ending the process.
+MOST_THREADS = 1024
+
 _chosen: int | None = None  # by set_num_threads, for the process
 _scoped: ContextVar[int | None] = ContextVar("convkit_num_threads", default=None)  # by num_threads, for a context
 
@@ -42,6 +45,8 @@ def _checked(name: str, n: int) -> int:
         raise TypeError(f"{name}: n={n!r} must be an integer, the number of threads") from None
     if count < 1:
         raise ValueError(f"{name}: n={count} must be at least 1")
+    if count > MOST_THREADS:
+        raise ValueError(f"{name}: n={count} must be at most {MOST_THREADS}")
     return count
 
 
@@ -62,7 +67,7 @@ def get_num_threads() -> int:
     """
     chosen = _scoped.get() or _chosen
     if chosen is None:
-        chosen = _cpu.available_threads()
+        chosen = min(_cpu.available_threads(), MOST_THREADS)
         if _limit is not None:
             chosen = min(chosen, _limit)
     count: int = _cpu.usable_threads(chosen)
@@ -77,12 +82,12 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1.
+        From 1 to 1024.
 
     Raises
     ------
     TypeError, ValueError
-        If `n` is not an integer, or less than 1.
+        If `n` is not an integer, or out of range.
     """
     global _chosen
     _chosen = _checked("set_num_threads", n)
@@ -95,12 +100,12 @@ def num_threads(n: int) -> Iterator[None]:
     Parameters
     ----------
     n : int
-        At least 1.
+        From 1 to 1024.
 
     Raises
     ------
     TypeError, ValueError
-        If `n` is not an integer, or less than 1.
+        If `n` is not an integer, or out of range.
 
     Examples
     --------

@@ -314,8 +314,8 @@ def backward_input(
     t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
     t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
     with nogil:
-        for phase_h in range(stride_h):
-            for phase_w in range(stride_w):
+        for phase_h in range(min(stride_h, grad_x_nhwc.shape[1])):
+            for phase_w in range(min(stride_w, grad_x_nhwc.shape[2])):
                 t.images, t.groups, t.channels, t.lanes = grad_x_nhwc.shape[0], groups, w.channels, w.lanes
                 t.y = adjoint_axis(phase_h, grad_x_nhwc.shape[1], grad_out_nhwc.shape[1], w_kcrs.shape[2],
                                    stride_h, padding_h, dilation_h)

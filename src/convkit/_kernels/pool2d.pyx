@@ -7,7 +7,7 @@ write one pixel, and the order of a sum is the shape's.
 from cython.parallel cimport prange
 from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from convkit._kernels._simd cimport real
 from convkit._kernels._threads cimport worth
@@ -25,14 +25,41 @@ cdef struct Pool:
     bint count_include_pad
 
 
+cdef struct Taps:
+    # A range of a window's taps.
+    Py_ssize_t first, behind
+
+
+cdef inline Taps taps_inside(
+    Py_ssize_t start, Py_ssize_t kernel, Py_ssize_t dilation, Py_ssize_t size,
+) noexcept nogil:
+    """Taps of a window that lie in [0, size), where the first lies at `start`."""
+    cdef Taps taps
+    taps.first = (-start + dilation - 1) // dilation if start < 0 else 0
+    taps.behind = min(kernel, (size - start + dilation - 1) // dilation) if start < size else 0
+    return taps
+
+
+cdef inline Taps taps_at(
+    Py_ssize_t position, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
+    Py_ssize_t windows,
+) noexcept nogil:
+    """Taps that may lie at `position`: those of which `window_of` is not before the first or behind the last window."""
+    cdef Py_ssize_t reach = position + padding - (windows - 1)*stride
+    cdef Taps taps
+    taps.first = (reach + dilation - 1) // dilation if reach > 0 else 0
+    taps.behind = min(kernel, (position + padding) // dilation + 1)
+    return taps
+
+
 cdef inline bint window_of(
     Py_ssize_t position, Py_ssize_t tap, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
-    Py_ssize_t windows, Py_ssize_t* window,
+    Py_ssize_t* window,
 ) noexcept nogil:
-    """Find the window in which tap `tap` lies at `position`, if there is one."""
+    """Find the window of which tap `tap` lies at `position`, if there is one."""
     cdef Py_ssize_t start = position + padding - tap*dilation
     window[0] = start // stride
-    return start >= 0 and start % stride == 0 and window[0] < windows
+    return start % stride == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -53,33 +80,21 @@ cdef inline void keep_larger(
 cdef void max_row(
     const Pool* t, const real* x, Py_ssize_t out_row, real* out, index_t* index,
 ) noexcept nogil:
-    """One row of windows. Taps in the padding are never the maximum: they are skipped."""
-    cdef Py_ssize_t q, r, s, h, w, c
-    cdef bint first
+    """One row of windows. Taps in the padding are never the maximum: they are left out."""
+    cdef Py_ssize_t top = out_row*t.stride_h - t.padding_h, left, q, r, s, c
+    cdef Taps down = taps_inside(top, t.kernel_h, t.dilation_h, t.rows), across
     cdef const real* pixel
     for q in range(t.out_cols):
-        first = True
-        for r in range(t.kernel_h):
-            h = out_row*t.stride_h - t.padding_h + r*t.dilation_h
-            if h < 0 or h >= t.rows:
-                continue
-            for s in range(t.kernel_w):
-                w = q*t.stride_w - t.padding_w + s*t.dilation_w
-                if w < 0 or w >= t.cols:
-                    continue
-                pixel = x + (h*t.cols + w)*t.channels
-                if first:
-                    memcpy(out, pixel, t.channels*sizeof(real))
-                    for c in range(t.channels):
-                        index[c] = <index_t>(r*t.kernel_w + s)
-                    first = False
-                else:
-                    keep_larger(pixel, t.channels, <index_t>(r*t.kernel_w + s), out, index)
-        if first:
-            # A dilated window can lie in the padding with all its taps: its maximum is that of no numbers.
-            for c in range(t.channels):
-                out[c] = -INFINITY
-                index[c] = 0
+        left = q*t.stride_w - t.padding_w
+        across = taps_inside(left, t.kernel_w, t.dilation_w, t.cols)
+        # A dilated window can lie in the padding with all its taps: its maximum is that of no numbers.
+        for c in range(t.channels):
+            out[c] = -INFINITY
+            index[c] = <index_t>(down.first*t.kernel_w + across.first) if across.first < across.behind else 0
+        for r in range(down.first, down.behind):
+            for s in range(across.first, across.behind):
+                pixel = x + ((top + r*t.dilation_h)*t.cols + left + s*t.dilation_w)*t.channels
+                keep_larger(pixel, t.channels, <index_t>(r*t.kernel_w + s), out, index)
         out = out + t.channels
         index = index + t.channels
 
@@ -113,14 +128,16 @@ cdef inline void add_where(
 cdef void max_gradient_row(
     const Pool* t, const real* grad, const index_t* index, Py_ssize_t row, real* grad_x,
 ) noexcept nogil:
+    cdef Taps down = taps_at(row, t.kernel_h, t.stride_h, t.padding_h, t.dilation_h, t.out_rows), across
     cdef Py_ssize_t w, r, s, p = 0, q = 0, at
     memset(grad_x, 0, t.cols*t.channels*sizeof(real))
-    for r in range(t.kernel_h):
-        if not window_of(row, r, t.stride_h, t.padding_h, t.dilation_h, t.out_rows, &p):
+    for r in range(down.first, down.behind):
+        if not window_of(row, r, t.stride_h, t.padding_h, t.dilation_h, &p):
             continue
         for w in range(t.cols):
-            for s in range(t.kernel_w):
-                if window_of(w, s, t.stride_w, t.padding_w, t.dilation_w, t.out_cols, &q):
+            across = taps_at(w, t.kernel_w, t.stride_w, t.padding_w, t.dilation_w, t.out_cols)
+            for s in range(across.first, across.behind):
+                if window_of(w, s, t.stride_w, t.padding_w, t.dilation_w, &q):
                     at = (p*t.out_cols + q)*t.channels
                     add_where(grad + at, index + at, <index_t>(r*t.kernel_w + s), t.channels, grad_x + w*t.channels)
 
@@ -160,16 +177,19 @@ cdef inline real divisor(const Pool* t, Py_ssize_t p, Py_ssize_t q) noexcept nog
 
 
 cdef void average_row(const Pool* t, const real* x, Py_ssize_t p, real* out) noexcept nogil:
-    cdef Py_ssize_t q, h, w, c
-    cdef Py_ssize_t top = p*t.stride_h - t.padding_h, left
+    cdef Py_ssize_t q, r, s, c, top = p*t.stride_h - t.padding_h, left
+    cdef Taps down = taps_inside(top, t.kernel_h, 1, t.rows), across
+    cdef const real* pixel
     cdef real count
     memset(out, 0, t.out_cols*t.channels*sizeof(real))
     for q in range(t.out_cols):
         left = q*t.stride_w - t.padding_w
-        for h in range(max(top, <Py_ssize_t>0), min(top + t.kernel_h, t.rows)):
-            for w in range(max(left, <Py_ssize_t>0), min(left + t.kernel_w, t.cols)):
+        across = taps_inside(left, t.kernel_w, 1, t.cols)
+        for r in range(down.first, down.behind):
+            for s in range(across.first, across.behind):
+                pixel = x + ((top + r)*t.cols + left + s)*t.channels
                 for c in range(t.channels):
-                    out[c] += x[(h*t.cols + w)*t.channels + c]
+                    out[c] += pixel[c]
         count = divisor(t, p, q)
         for c in range(t.channels):
             out[c] = out[c] / count
@@ -195,16 +215,18 @@ def average_forward(
 
 
 cdef void average_gradient_row(const Pool* t, const real* grad, Py_ssize_t row, real* grad_x) noexcept nogil:
+    cdef Taps down = taps_at(row, t.kernel_h, t.stride_h, t.padding_h, 1, t.out_rows), across
     cdef Py_ssize_t w, r, s, c, p = 0, q = 0
     cdef const real* window
     cdef real count
     memset(grad_x, 0, t.cols*t.channels*sizeof(real))
-    for r in range(t.kernel_h):
-        if not window_of(row, r, t.stride_h, t.padding_h, 1, t.out_rows, &p):
+    for r in range(down.first, down.behind):
+        if not window_of(row, r, t.stride_h, t.padding_h, 1, &p):
             continue
         for w in range(t.cols):
-            for s in range(t.kernel_w):
-                if window_of(w, s, t.stride_w, t.padding_w, 1, t.out_cols, &q):
+            across = taps_at(w, t.kernel_w, t.stride_w, t.padding_w, 1, t.out_cols)
+            for s in range(across.first, across.behind):
+                if window_of(w, s, t.stride_w, t.padding_w, 1, &q):
                     window = grad + (p*t.out_cols + q)*t.channels
                     count = divisor(t, p, q)
                     for c in range(t.channels):
