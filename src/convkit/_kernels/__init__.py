@@ -11,6 +11,7 @@
         |
     conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
+    _weights.pxd   weights, packed in the order in which the tile reads them
     _strip.pxd     a strip of input, staged in cache with its padding
     _tile.pxd      the register tile: where the time is spent
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic

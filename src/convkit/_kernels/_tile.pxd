@@ -17,6 +17,10 @@ from convkit._kernels._simd cimport (
 )
 
 
+cdef enum:
+    BLOCK = TILE_VECTORS*VLEN       # lanes of a full block
+
+
 cdef struct Product:
     const real* a
     Py_ssize_t a_row, a_col

@@ -6,8 +6,9 @@ to back, then threads take units of work (an image's group, a strip of its outpu
 stage the strip and run tiles over it. Every output is summed whole by one tile in one order, so neither the number of
 threads nor the cut into strips can be seen in the result.
 
-Scratch: the packed weights, and a strip for each thread (STRIP_BYTES, or the input of one tile where that is larger).
-A function returns False where there is no memory for them, True otherwise.
+Scratch: the packed weights, or for backward-weight the partial sums (PARTIAL_BYTES, or one copy of the gradient where
+that is larger); and a strip for each thread (STRIP_BYTES, or the input of one tile where that is larger). A function
+returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -15,16 +16,16 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from convkit._kernels._axis cimport Axis, adjoint_axis, forward_axis, is_identity, stays_inside
-from convkit._kernels._simd cimport TILE_ROWS, TILE_VECTORS, VLEN, flush_denormals, real, restore_denormals
+from convkit._kernels._simd cimport TILE_ROWS, VLEN, flush_denormals, real, restore_denormals
 from convkit._kernels._strip cimport Image, Strips, cache_sized, ceil_div, cut, stage
 from convkit._kernels._threads cimport worth
-from convkit._kernels._tile cimport Product, narrow_tile, tile_height, tile_vectors, wide_tile
+from convkit._kernels._tile cimport BLOCK, Product, narrow_tile, tile_height, tile_vectors, wide_tile
+from convkit._kernels._weights cimport Weights, block_count, pack_block, padded
 
 cdef extern from "<stdlib.h>" nogil:
     void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
-    BLOCK = TILE_VECTORS*VLEN       # lanes of a full block
     # Products summed in registers at a time: the error of a chain grows with its length, and the panel of so many
     # weights stays in first-level cache or near it.
     DEPTH = 768
@@ -39,57 +40,6 @@ cdef void multiply(int vectors, Py_ssize_t rows, const Product* product) noexcep
 
 cdef void* scratch(Py_ssize_t bytes) noexcept nogil:
     return aligned_alloc(64, ceil_div(bytes + 1, 64)*64)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Weights, packed: [group][block of lanes][tap row][tap column][channel][lanes of the block]
-
-
-cdef struct Weights:
-    # One logical weight, by strides in elements. `lanes` become outputs of the tile, `channels` are summed over.
-    const real* data
-    Py_ssize_t groups, channels, lanes
-    Py_ssize_t group, channel, lane, row, col
-
-
-cdef inline Py_ssize_t padded(Py_ssize_t lanes) noexcept nogil:
-    return ceil_div(lanes, VLEN)*VLEN
-
-
-cdef void pack_taps(
-    const Weights* w, const real* source, const Axis* y, const Axis* x, Py_ssize_t lanes, Py_ssize_t width,
-    real* panel,
-) noexcept nogil:
-    """Pack one block of lanes, `width` wide with zeros behind."""
-    cdef Py_ssize_t r, s, c, k
-    cdef const real* tap
-    for r in range(y.taps):
-        for s in range(x.taps):
-            tap = source + (y.weight_first + y.weight_step*r)*w.row + (x.weight_first + x.weight_step*s)*w.col
-            for c in range(w.channels):
-                if w.lane == 1:
-                    memcpy(panel, tap + c*w.channel, lanes*sizeof(real))
-                else:
-                    for k in range(lanes):
-                        panel[k] = tap[c*w.channel + k*w.lane]
-                for k in range(lanes, width):
-                    panel[k] = 0
-                panel = panel + width
-
-
-cdef void pack(const Weights* w, const Axis* y, const Axis* x, real* packed, int threads) noexcept nogil:
-    cdef Py_ssize_t blocks = ceil_div(w.lanes, BLOCK), taps = y.taps*x.taps, unit
-    for unit in prange(w.groups*blocks, schedule='static', num_threads=threads):
-        pack_block(w, y, x, taps, unit // blocks, (unit % blocks)*BLOCK, packed)
-
-
-cdef void pack_block(
-    const Weights* w, const Axis* y, const Axis* x, Py_ssize_t taps, Py_ssize_t group, Py_ssize_t first,
-    real* packed,
-) noexcept nogil:
-    cdef Py_ssize_t lanes = min(w.lanes - first, <Py_ssize_t>BLOCK)
-    pack_taps(w, w.data + group*w.group + first*w.lane, y, x, lanes, tile_vectors(lanes)*VLEN,
-              packed + (group*padded(w.lanes) + first)*taps*w.channels)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -124,7 +74,7 @@ cdef void merge_pixels(Py_ssize_t* images, Axis* y, Axis* x) noexcept nogil:
 cdef void divide(Correlation* t, int threads) noexcept nogil:
     """Cut into strips that fit the cache, then smaller until every thread has a few."""
     cdef Py_ssize_t outer = t.images*t.groups, enough = 4*threads if threads > 1 else 1
-    cdef Py_ssize_t blocks = ceil_div(t.lanes, BLOCK)
+    cdef Py_ssize_t blocks = block_count(t.lanes)
     t.strips = cache_sized(&t.y, &t.x, t.channels)
     while outer*t.strips.down*t.strips.across < enough and t.strips.rows > 1:
         cut(&t.strips, &t.y, &t.x, ceil_div(t.strips.rows, 2), t.strips.cols)
@@ -183,7 +133,7 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noe
         p.a_row = t.x.in_step*t.channels
         a_line = t.y.in_step*strips.width*t.channels
     p.a_col, p.out_row = 1, t.x.out_step*t.target.col
-    cdef Py_ssize_t blocks = ceil_div(t.lanes, BLOCK), block
+    cdef Py_ssize_t blocks = block_count(t.lanes), block
     for block in range(share*blocks // t.shares, (share + 1)*blocks // t.shares):
         correlate_block(t, p, group, block*BLOCK, rows, cols, a_line, target)
     restore_denormals(mode)
@@ -253,7 +203,8 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     cdef real* strip_memory = memory + ceil_div(weights, 64)*64
     cdef real* padded_bias = memory + t.groups*wide*taps*t.channels
     lay_segments(t, <Py_ssize_t*>(strip_memory + threads*strip))
-    pack(w, &t.y, &t.x, memory, threads)
+    for unit in prange(t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
+        pack_block(w, &t.y, &t.x, unit, memory)
     memset(padded_bias, 0, t.groups*wide*sizeof(real))
     if bias is not NULL:
         for g in range(t.groups):
@@ -354,7 +305,7 @@ cdef struct WeightGradient:
 
 cdef void divide_sum(WeightGradient* t) noexcept nogil:
     """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
-    cdef Py_ssize_t blocks = ceil_div(t.lanes, BLOCK), taps = t.y.taps*t.x.taps
+    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps
     cdef Py_ssize_t block_bytes = taps*t.channels*BLOCK*<Py_ssize_t>sizeof(real)
     cdef Py_ssize_t cols = min(t.x.count, <Py_ssize_t>STRIP_PIXELS), fit, strips
     t.strips = cache_sized(&t.y, &t.x, t.channels)
@@ -369,7 +320,7 @@ cdef void divide_sum(WeightGradient* t) noexcept nogil:
 
 cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* strip) noexcept nogil:
     """One chunk of the pixels, for one share of one group's lanes."""
-    cdef Py_ssize_t blocks = ceil_div(t.lanes, BLOCK), strips = t.images*t.strips.down*t.strips.across
+    cdef Py_ssize_t blocks = block_count(t.lanes), strips = t.images*t.strips.down*t.strips.across
     cdef Py_ssize_t share = unit % t.shares, group = unit // t.shares % t.groups, chunk = unit // t.shares // t.groups
     cdef Py_ssize_t first = share*blocks // t.shares*BLOCK
     cdef Py_ssize_t behind = min(t.lanes, (share + 1)*blocks // t.shares*BLOCK)
@@ -457,7 +408,7 @@ cdef void sum_block(const WeightGradient* t, Product p, real* sums) noexcept nog
 
 cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit) noexcept nogil:
     """Add up the chunks, in order, for one row of taps of one block, and write the weights' gradient."""
-    cdef Py_ssize_t blocks = ceil_div(t.lanes, BLOCK), r = unit % t.y.taps
+    cdef Py_ssize_t blocks = block_count(t.lanes), r = unit % t.y.taps
     cdef Py_ssize_t first = unit // t.y.taps % blocks*BLOCK, group = unit // t.y.taps // blocks
     cdef Py_ssize_t lanes = min(t.lanes - first, <Py_ssize_t>BLOCK), width = tile_vectors(lanes)*VLEN
     cdef Py_ssize_t run = t.x.taps*t.channels*width, s, c, k, chunk
@@ -476,7 +427,7 @@ cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit
 
 
 cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
-    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks = ceil_div(t.lanes, BLOCK), unit, j
+    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks = block_count(t.lanes), unit, j
     if taps*t.channels*t.lanes*t.groups == 0:
         return True
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
