@@ -186,8 +186,8 @@ def test_interrupt_takes_effect_between_kernels(tmp_path):
     script = tmp_path / "script.py"
     body = """
         work()
-        print("ready", flush=True)
         try:
+            print("ready", flush=True)
             while True:
                 work()
         except KeyboardInterrupt:

@@ -11,6 +11,9 @@ from cases import refuses, run_python
 import convkit as ck
 from convkit import _threads
 
+#: Without OpenMP everything runs on one thread, whatever is asked for.
+needs_openmp = pytest.mark.skipif(not ck.config()["openmp"], reason="this build has no OpenMP: always one thread")
+
 SHOW = "import convkit; print(convkit.get_num_threads())"
 
 
@@ -27,6 +30,7 @@ def threads_seen(**environment):
     return int(run_python("-c", SHOW, **environment))
 
 
+@needs_openmp
 @pytest.mark.usefixtures("restored")
 def test_set_and_get():
     for n in (1, 2, 7):
@@ -37,6 +41,7 @@ def test_set_and_get():
     assert ck.get_num_threads() == 3
 
 
+@needs_openmp
 def test_context_manager_restores(restored):
     with ck.num_threads(3):
         assert ck.get_num_threads() == 3
