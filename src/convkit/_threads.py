@@ -61,9 +61,9 @@ def get_num_threads() -> int:
 
     Examples
     --------
-    >>> with num_threads(3):
+    >>> with num_threads(1):
     ...     get_num_threads()
-    3
+    1
     """
     chosen = _scoped.get() or _chosen
     if chosen is None:

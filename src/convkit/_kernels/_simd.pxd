@@ -1,8 +1,12 @@
 """The vector vocabulary of simd.h, for Cython."""
 
+from libc.stdint cimport int32_t, uint8_t
+
+
 cdef extern from "simd.h" nogil:
     ctypedef double real        # float or double: the C compiler knows, Cython need not
     ctypedef double vr          # a vector of VLEN real
+    ctypedef long vi            # a vector of VLEN integers
     enum:
         VLEN
         TILE_ROWS
@@ -13,6 +17,15 @@ cdef extern from "simd.h" nogil:
     vr vload_lanes(const real* p, int lanes)
     void vstore_lanes(real* p, vr v, int lanes)
     vr vsplat(real a)
+    vi visplat(int i)
+    vi viequal(vi a, vi b)
+    vi viselect(vi where, vi a, vi b)
+    vr vselect(vi where, vr a, vr b)
+    vi vbeats(vr a, vr b)
+    vi viload_u8(const uint8_t* p, int lanes)
+    vi viload_i32(const int32_t* p, int lanes)
+    void vistore_u8(uint8_t* p, vi v, int lanes)
+    void vistore_i32(int32_t* p, vi v, int lanes)
     const real* opaque(const real* p)
     Py_ssize_t opaque_stride(Py_ssize_t s)
     unsigned long flush_denormals()

@@ -9,7 +9,10 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t
 from libc.string cimport memset
 
-from convkit._kernels._simd cimport real
+from convkit._kernels._simd cimport (
+    VLEN, real, vbeats, vi, viequal, viload_i32, viload_u8, viselect, visplat, vistore_i32, vistore_u8, vload,
+    vload_lanes, vr, vselect, vsplat, vstore, vstore_lanes,
+)
 from convkit._kernels._threads cimport worth
 
 ctypedef fused index_t:
@@ -66,35 +69,51 @@ cdef inline bint window_of(
 # Maximum
 
 
-cdef inline void keep_larger(
-    const real* x, Py_ssize_t channels, index_t tap, real* best, index_t* index,
+cdef inline vr load(const real* p, int lanes) noexcept nogil:
+    return vload(p) if lanes == VLEN else vload_lanes(p, lanes)
+
+
+cdef inline void max_lanes(
+    const Pool* t, const real* x, Py_ssize_t top, Py_ssize_t left, Taps down, Taps across, int lanes,
+    real* out, index_t* index,
 ) noexcept nogil:
-    cdef Py_ssize_t c
-    cdef bint larger
-    for c in range(channels):
-        larger = (x[c] > best[c]) | (x[c] != x[c])          # a NaN beats everything
-        best[c] = x[c] if larger else best[c]
-        index[c] = tap if larger else index[c]
+    """One window's maximum in a vector of channels: it and its place stay in registers over all taps."""
+    cdef vr best = vsplat(-INFINITY), value
+    # A window of nothing but -inf has its maximum at its first tap. One that lies in the padding with all its taps,
+    # as a dilated one can, has the maximum of no numbers, at a tap where no gradient arrives.
+    cdef vi place = visplat(<int>(down.first*t.kernel_w + across.first) if across.first < across.behind else 0), larger
+    cdef Py_ssize_t r, s
+    for r in range(down.first, down.behind):
+        for s in range(across.first, across.behind):
+            value = load(x + ((top + r*t.dilation_h)*t.cols + left + s*t.dilation_w)*t.channels, lanes)
+            larger = vbeats(value, best)
+            best = vselect(larger, value, best)
+            place = viselect(larger, visplat(<int>(r*t.kernel_w + s)), place)
+    if lanes == VLEN:
+        vstore(out, best)
+    else:
+        vstore_lanes(out, best, lanes)
+    if index_t is uint8_t:
+        vistore_u8(index, place, lanes)
+    else:
+        vistore_i32(index, place, lanes)
 
 
 cdef void max_row(
     const Pool* t, const real* x, Py_ssize_t out_row, real* out, index_t* index,
 ) noexcept nogil:
     """One row of windows. Taps in the padding are never the maximum: they are left out."""
-    cdef Py_ssize_t top = out_row*t.stride_h - t.padding_h, left, q, r, s, c
+    cdef Py_ssize_t top = out_row*t.stride_h - t.padding_h, left, q, c
     cdef Taps down = taps_inside(top, t.kernel_h, t.dilation_h, t.rows), across
-    cdef const real* pixel
     for q in range(t.out_cols):
         left = q*t.stride_w - t.padding_w
         across = taps_inside(left, t.kernel_w, t.dilation_w, t.cols)
-        # A dilated window can lie in the padding with all its taps: its maximum is that of no numbers.
-        for c in range(t.channels):
-            out[c] = -INFINITY
-            index[c] = <index_t>(down.first*t.kernel_w + across.first) if across.first < across.behind else 0
-        for r in range(down.first, down.behind):
-            for s in range(across.first, across.behind):
-                pixel = x + ((top + r*t.dilation_h)*t.cols + left + s*t.dilation_w)*t.channels
-                keep_larger(pixel, t.channels, <index_t>(r*t.kernel_w + s), out, index)
+        c = 0
+        while c + VLEN <= t.channels:
+            max_lanes(t, x + c, top, left, down, across, VLEN, out + c, index + c)
+            c += VLEN
+        if c < t.channels:
+            max_lanes(t, x + c, top, left, down, across, <int>(t.channels - c), out + c, index + c)
         out = out + t.channels
         index = index + t.channels
 
@@ -117,12 +136,33 @@ def max_forward(
         max_row(&t, x + unit // t.out_rows*image, unit % t.out_rows, out + unit*row, index + unit*row)
 
 
-cdef inline void add_where(
-    const real* grad, const index_t* index, index_t tap, Py_ssize_t channels, real* grad_x,
+cdef inline void add_lanes(
+    const real* grad, const index_t* index, vi tap, int lanes, real* grad_x,
 ) noexcept nogil:
-    cdef Py_ssize_t c
-    for c in range(channels):
-        grad_x[c] += grad[c] if index[c] == tap else 0
+    cdef vi place
+    cdef vr sum
+    if index_t is uint8_t:
+        place = viload_u8(index, lanes)
+    else:
+        place = viload_i32(index, lanes)
+    sum = load(grad_x, lanes) + vselect(viequal(place, tap), load(grad, lanes), vsplat(0))
+    if lanes == VLEN:
+        vstore(grad_x, sum)
+    else:
+        vstore_lanes(grad_x, sum, lanes)
+
+
+cdef inline void add_where(
+    const real* grad, const index_t* index, int tap, Py_ssize_t channels, real* grad_x,
+) noexcept nogil:
+    """Add the gradient of a window to a pixel, in the channels in which tap `tap` was the maximum."""
+    cdef Py_ssize_t c = 0
+    cdef vi taps = visplat(tap)
+    while c + VLEN <= channels:
+        add_lanes(grad + c, index + c, taps, VLEN, grad_x + c)
+        c += VLEN
+    if c < channels:
+        add_lanes(grad + c, index + c, taps, <int>(channels - c), grad_x + c)
 
 
 cdef void max_gradient_row(
@@ -139,7 +179,7 @@ cdef void max_gradient_row(
             for s in range(across.first, across.behind):
                 if window_of(w, s, t.stride_w, t.padding_w, t.dilation_w, &q):
                     at = (p*t.out_cols + q)*t.channels
-                    add_where(grad + at, index + at, <index_t>(r*t.kernel_w + s), t.channels, grad_x + w*t.channels)
+                    add_where(grad + at, index + at, <int>(r*t.kernel_w + s), t.channels, grad_x + w*t.channels)
 
 
 def max_backward(

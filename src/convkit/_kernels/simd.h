@@ -5,6 +5,7 @@
    `real`), vload, vstore, vsplat and plain + - *, and is compiled unchanged for SSE2, AVX2, AVX-512 and NEON. */
 
 #include <Python.h>
+#include <stdint.h>
 #if defined(__SSE2__)
 #include <immintrin.h>
 #endif
@@ -75,6 +76,36 @@ CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
   for (int i = 0; i < lanes; i++) p[i] = v[i];
 }
 #endif
+
+/* Integers, one for each lane; comparisons give all bits where they hold. */
+#ifdef CONVKIT_DOUBLE
+typedef int64_t vi __attribute__((vector_size(VBYTES)));
+#else
+typedef int32_t vi __attribute__((vector_size(VBYTES)));
+#endif
+
+CONVKIT_INLINE vi visplat(int i) { return i - (vi){0}; }
+CONVKIT_INLINE vi viequal(vi a, vi b) { return a == b; }
+CONVKIT_INLINE vi viselect(vi where, vi a, vi b) { return (where & a) | (~where & b); }
+CONVKIT_INLINE vr vselect(vi where, vr a, vr b) { return (vr)viselect(where, (vi)a, (vi)b); }
+/* Whether `a` takes the place of `b` as the maximum: a NaN beats everything. */
+CONVKIT_INLINE vi vbeats(vr a, vr b) { return (a > b) | (a != a); }
+
+/* Integers of the lanes as bytes, or as 32 bits, in memory. */
+#define CONVKIT_INTEGERS(type, name)                                                             \
+  typedef type v##name __attribute__((vector_size(sizeof(type) * VLEN), aligned(sizeof(type)), may_alias)); \
+  CONVKIT_INLINE vi viload_##name(const type *p, int lanes) {                                    \
+    vi v = {0};                                                                                  \
+    if (lanes == VLEN) return __builtin_convertvector(*(const v##name *)p, vi);                  \
+    for (int i = 0; i < lanes; i++) v[i] = p[i];                                                 \
+    return v;                                                                                    \
+  }                                                                                              \
+  CONVKIT_INLINE void vistore_##name(type *p, vi v, int lanes) {                                 \
+    if (lanes == VLEN) *(v##name *)p = __builtin_convertvector(v, v##name);                      \
+    else for (int i = 0; i < lanes; i++) p[i] = (type)v[i];                                      \
+  }
+CONVKIT_INTEGERS(uint8_t, u8)
+CONVKIT_INTEGERS(int32_t, i32)
 
 /* Forget how a pointer was computed. Without it the compiler gives each row of a tile a pointer of its own,
    runs out of general registers, and reloads them from the stack in the innermost loop. */
