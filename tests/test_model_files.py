@@ -8,7 +8,7 @@ import pytest
 from convkit import _random, models, nn, optim
 from convkit.data import DataLoader, ImageSpec, TensorDataset
 from convkit.train import Trainer, load_model, predict, save_model
-from convkit.train.checkpoint import save_checkpoint
+from convkit.train.checkpoint import load_checkpoint, save_checkpoint
 
 safetensors = pytest.importorskip("safetensors.numpy")
 
@@ -177,3 +177,28 @@ def test_a_missing_file(tmp_path):
 def test_a_folder(tmp_path):
     with pytest.raises(IsADirectoryError):
         load_model(tmp_path)
+
+
+@pytest.mark.parametrize("broken", ["optimizer", "loader", "random"])
+def test_a_checkpoint_that_does_not_fit_changes_nothing(tmp_path, model, broken):
+    """Whichever part is found out to be wrong, and however late."""
+    loader = DataLoader(TensorDataset(np.zeros((4, 3, 8, 12), np.float32), np.zeros(4, np.int64)), seed=3)
+    optimizer = optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
+    file = tmp_path / "checkpoint.safetensors"
+    save_checkpoint(file, model, optimizer, loader, [])
+    arrays, about = contents(file)
+    about[broken] = {"wrong": 1}
+    rewrite(file, arrays, about)
+
+    for parameter in model.parameters():
+        parameter.data[...] += 1
+    optimizer.param_groups[0]["lr"] = 0.25
+    loader.epoch = 5
+    weights, drawn = model.state_dict(), _random.get_rng_state()
+    with pytest.raises(ValueError, match=r"checkpoint\.safetensors"):
+        load_checkpoint(file, model, optimizer, loader)
+    for name, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, weights[name])
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    assert loader.state_dict() == {"seed": 3, "epoch": 5}
+    assert _random.get_rng_state() == drawn

@@ -54,6 +54,8 @@ def _model_file(path: Path) -> Path:
     file = path / "model.safetensors" if path.is_dir() else path
     if not file.exists() and (path / "checkpoint.safetensors").exists():
         raise FileNotFoundError(f"{path} has no {file.name} yet: finish it by convkit train --resume {path}")
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} is not the folder of a run, nor a model.safetensors")
     return file
 
 

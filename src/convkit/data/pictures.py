@@ -61,6 +61,8 @@ def _read(path: str | os.PathLike[str], spec: ImageSpec) -> NDArray[np.uint8]:
     try:
         with image_module.open(path) as file:
             picture = _opaque(turned(file), image_module).convert("L" if spec.channels == 1 else "RGB")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: there is no such picture") from None
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the system's own word, which names the file

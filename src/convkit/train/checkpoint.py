@@ -76,22 +76,30 @@ def load_checkpoint(
     OSError
         If the file cannot be read.
     ValueError
-        If the file is broken, or does not fit what it is loaded into; the message names the file.
+        If the file is broken, or does not fit what it is loaded into; the message names the file, and everything is
+        left as it was.
     """
     arrays, about = read_tensors(path, "checkpoint")
     weights = {name.removeprefix("model."): array for name, array in arrays.items() if name.startswith("model.")}
+    before = model.state_dict(), optimizer.state_dict(), loader.state_dict()
     try:
         history = [EpochMetrics(**metrics) for metrics in about["history"]]
-        optimizer_state = _unpack(about["optimizer"], arrays)
-        model.load_state_dict(weights)
-        optimizer.load_state_dict(optimizer_state)
-        loader.load_state_dict(about["loader"])
+        _restore(model, weights, optimizer, _unpack(about["optimizer"], arrays), loader, about["loader"])
+        # Last, and whole or not at all: no draw of the caller's is lost to a file that does not fit.
         _random.set_rng_state(about["random"])
-    except KeyError as error:
-        raise ValueError(f"{path}: lacks {error}") from None
-    except (AttributeError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        _restore(model, before[0], optimizer, before[1], loader, before[2])
+        reason = f"lacks {error}" if isinstance(error, KeyError) else error
+        raise ValueError(f"{path}: {reason}") from None
     return history
+
+
+def _restore(
+    model: Module, weights: Arrays, optimizer: Optimizer, options: Any, loader: DataLoader, order: dict[str, int]
+) -> None:
+    model.load_state_dict(weights)
+    optimizer.load_state_dict(options)
+    loader.load_state_dict(order)
 
 
 def _pack(tree: Any, name: str, arrays: Arrays) -> Any:
