@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from .._dispatch import kernel
+from .._memory import empty, empty_like
 from .._shapes import Array, Shape
 from .._threads import get_num_threads
 
@@ -25,7 +26,7 @@ def nhwc(x: Array) -> Array:
     last = x.transpose(0, 2, 3, 1)
     if last.flags.c_contiguous:
         return last
-    out = np.empty(last.shape, x.dtype)
+    out = empty(last.shape, x.dtype)
     kernel("layout", x.dtype).channels_last(x, out, get_num_threads())
     return out
 
@@ -33,7 +34,7 @@ def nhwc(x: Array) -> Array:
 def empty_nhwc(shape: Shape, dtype: np.dtype[np.floating]) -> Array:
     """Allocate an image of logical shape (N, C, H, W) as (N, H, W, C)."""
     images, channels, rows, cols = shape
-    return np.empty((images, rows, cols, channels), dtype)
+    return empty((images, rows, cols, channels), dtype)
 
 
 def nchw(x: Array) -> Array:
@@ -44,7 +45,43 @@ def nchw(x: Array) -> Array:
 def empty_weight(shape: Shape, dtype: np.dtype[np.floating]) -> Array:
     """Allocate a weight of logical shape (K, C, R, S) that lies in memory as (R, S, C, K): as the tile reads it."""
     outputs, channels, rows, cols = shape
-    return np.empty((rows, cols, channels, outputs), dtype).transpose(3, 2, 0, 1)
+    return empty((rows, cols, channels, outputs), dtype).transpose(3, 2, 0, 1)
+
+
+def dense(x: Array) -> Array:
+    """Return `x`, or a copy, aligned, whose elements fill one stretch of memory in some order of its axes."""
+    if x.flags.aligned and (x.flags.forc or _has_no_gaps(x)):
+        return x
+    copy = empty_like(x)
+    copy[...] = x
+    return copy
+
+
+def _has_no_gaps(x: Array) -> bool:
+    expected = x.itemsize
+    for stride, size in sorted(zip(x.strides, x.shape, strict=True)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
+
+
+def ordered_like(x: Array, like: Array) -> Array:
+    """Return `x`, or a copy, aligned, whose elements lie in memory in the order of those of `like`, which is dense."""
+    alike = x.strides == like.strides or all(
+        size == 1 or a == b for size, a, b in zip(x.shape, x.strides, like.strides, strict=True)
+    )
+    if alike and x.flags.aligned:
+        return x
+    copy = empty_like(like)
+    copy[...] = x
+    return copy
+
+
+def flat(x: Array) -> Array:
+    """Return the elements of a dense array as a vector, in the order in which they lie: a view."""
+    return x.ravel("K")
 
 
 def rows_of_channels(x: Array) -> Array:

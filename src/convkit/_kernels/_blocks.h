@@ -1,0 +1,33 @@
+#pragma once
+/* Whole pages from the operating system, and a lock that a fork leaves open in the child. */
+#include <pthread.h>
+#include <stdint.h>
+#include <sys/mman.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+static pthread_mutex_t blocks_mutex = PTHREAD_MUTEX_INITIALIZER;
+static void lock_blocks(void) { pthread_mutex_lock(&blocks_mutex); }
+static void unlock_blocks(void) { pthread_mutex_unlock(&blocks_mutex); }
+static int prepare_for_forks(void) { return pthread_atfork(lock_blocks, unlock_blocks, unlock_blocks); }
+
+static void *map_pages(size_t bytes) {
+  void *start = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return start == MAP_FAILED ? NULL : start;
+}
+
+/* Large memory begins at a multiple of a huge page and asks for huge pages: one fault and one TLB entry for 2 MB. */
+static void *map_memory(size_t bytes) {
+  if (bytes < HUGE_PAGE || bytes + HUGE_PAGE < bytes) return map_pages(bytes);
+  char *start = map_pages(bytes + HUGE_PAGE);
+  if (!start) return NULL;
+  const size_t before = -(uintptr_t)start % HUGE_PAGE;
+  if (before) munmap(start, before);
+  munmap(start + before + bytes, HUGE_PAGE - before);
+#ifdef MADV_HUGEPAGE
+  madvise(start + before, bytes, MADV_HUGEPAGE);
+#endif
+  return start + before;
+}
+
+static void unmap_memory(void *start, size_t bytes) { munmap(start, bytes); }
