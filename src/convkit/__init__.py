@@ -11,6 +11,7 @@ Each floor is a way in of its own, and imports only the floors below it:
 
 from . import data, functional, models, nn, ops, optim, train
 from ._config import config, show_config
+from ._memory import empty_cache, memory_stats
 from ._random import manual_seed
 from ._threads import get_num_threads, num_threads, set_num_threads
 from .autograd import Tensor, enable_grad, is_grad_enabled, no_grad, tensor
@@ -21,11 +22,13 @@ __all__ = [
     "Tensor",
     "config",
     "data",
+    "empty_cache",
     "enable_grad",
     "functional",
     "get_num_threads",
     "is_grad_enabled",
     "manual_seed",
+    "memory_stats",
     "models",
     "nn",
     "no_grad",

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ._kernels._blocks import Block, counts, limit_idle, release_idle
-from ._shapes import Shape
 
 #: Bytes from which arrays are made of blocks. Smaller ones come from malloc, which is faster and keeps their pages.
 LEAST = 2**16
@@ -34,7 +33,7 @@ MOST_CACHED = _memory() // 4
 limit_idle(MOST_CACHED)
 
 
-def empty(shape: Shape, dtype: "np.dtype[Any]") -> npt.NDArray[Any]:
+def empty(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> npt.NDArray[Any]:
     """Allocate an array in C order, of whatever was in its memory."""
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST:

@@ -6,7 +6,7 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array
 from .._threads import get_num_threads
-from ._arrays import as_shape_of, contiguous, need_memory, rows_of_channels
+from ._arrays import as_shape_of, contiguous, empty, empty_like, need_memory, rows_of_channels
 
 
 def batch_norm_stats(input: Array) -> tuple[Array, Array]:
@@ -52,7 +52,7 @@ def batch_norm_stats(input: Array) -> tuple[Array, Array]:
     rows = rows_of_channels(input)
     if len(rows) == 0:
         raise ValueError(f"{op}: input {input.shape} has no values to take the mean of")
-    mean, var = np.empty(channels, input.dtype), np.empty(channels, input.dtype)
+    mean, var = empty((channels,), input.dtype), empty((channels,), input.dtype)
     need_memory(op, kernel("batch_norm", input.dtype).statistics(rows, mean, var, get_num_threads()))
     return mean, var
 
@@ -120,7 +120,7 @@ def batch_norm(
     if weight is not None:
         scale *= weight
     rows = rows_of_channels(input)
-    out = np.empty_like(rows)
+    out = empty_like(rows)
     kernel("batch_norm", input.dtype).normalize(
         rows,
         contiguous(mean),
@@ -199,7 +199,7 @@ def batch_norm_backward(
     need_memory(op, batch_norm.gradient_sums(grad, x, mean, grad_sum, grad_x_sum, threads))
     inverse = _inverse_deviation(var, eps)
     scale = inverse if weight is None else inverse * weight
-    grad_input = np.empty_like(x)
+    grad_input = empty_like(x)
     if training:
         count = max(len(x), 1)
         slope, shift = -scale * inverse**2 * grad_x_sum / count, -scale * grad_sum / count

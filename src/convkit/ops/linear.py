@@ -8,7 +8,7 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array, Shape
 from .._threads import get_num_threads
-from ._arrays import aligned, contiguous, need_memory
+from ._arrays import aligned, contiguous, empty, need_memory
 from .channel_sum import channel_sum
 
 #: Stride, padding, dilation and groups of a 1x1 convolution.
@@ -67,7 +67,7 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     _shapes.array("linear", "weight", weight, 2, input)
     shape = _shapes.linear("linear", input.shape, weight.shape)
     _shapes.vector("linear", "bias", bias, weight.shape[0], f"weight {weight.shape}", input)
-    out = np.empty(shape, input.dtype)
+    out = empty(shape, input.dtype)
     had_memory = kernel("conv2d", input.dtype).forward(
         _pixels(input),
         _filters(weight),
@@ -113,7 +113,7 @@ def linear_backward_input(input_shape: Shape, weight: Array, grad_output: Array)
     _shapes.array(op, "grad_output", grad_output, None, weight, "weight")
     input_shape = _shapes.shape(op, "input_shape", input_shape, grad_output.ndim)
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input_shape, weight.shape))
-    grad_input = np.empty(input_shape, weight.dtype)
+    grad_input = empty(input_shape, weight.dtype)
     had_memory = kernel("conv2d", weight.dtype).backward_input(
         _pixels(grad_output), _filters(weight), _pixels(grad_input), *_POINTWISE, get_num_threads()
     )
@@ -155,7 +155,7 @@ def linear_backward_weight(input: Array, weight_shape: Shape, grad_output: Array
     weight_shape = _shapes.shape(op, "weight_shape", weight_shape, 2)
     _shapes.array(op, "grad_output", grad_output, None, input)
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input.shape, weight_shape))
-    grad_weight = np.empty(weight_shape, input.dtype)
+    grad_weight = empty(weight_shape, input.dtype)
     had_memory = kernel("conv2d", input.dtype).backward_weight(
         _pixels(input), _pixels(grad_output), _filters(grad_weight), *_POINTWISE, get_num_threads()
     )

@@ -7,7 +7,7 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array, Pair, Shape
 from .._threads import get_num_threads
-from ._arrays import empty_nhwc, nchw, nhwc
+from ._arrays import empty, empty_nhwc, nchw, nhwc
 
 Indices = npt.NDArray[np.integer]
 
@@ -72,7 +72,7 @@ def max_pool2d(
     _shapes.array("max_pool2d", "input", input, 4)
     pool = _shapes.pool2d("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
     out = empty_nhwc(pool.output_shape, input.dtype)
-    indices = np.empty(out.shape, _index_dtype(pool.kernel))
+    indices = empty(out.shape, _index_dtype(pool.kernel))
     kernel("pool2d", input.dtype).max_forward(
         nhwc(input), out, indices, *pool.kernel, *pool.stride, *pool.padding, *pool.dilation, get_num_threads()
     )

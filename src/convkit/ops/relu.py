@@ -6,7 +6,7 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array
 from .._threads import get_num_threads
-from ._arrays import aligned
+from ._arrays import aligned, empty_like
 
 
 def _in_memory_order(x: Array) -> Array:
@@ -49,7 +49,7 @@ def relu(input: Array) -> Array:
     """
     _shapes.array("relu", "input", input)
     input = _in_memory_order(input)
-    out = np.empty_like(input)
+    out = empty_like(input)
     kernel("relu", input.dtype).forward(_flat(input), _flat(out), get_num_threads())
     return out
 
@@ -86,9 +86,9 @@ def relu_backward(grad_output: Array, output: Array) -> Array:
     _shapes.array(op, "grad_output", grad_output, None, output, "output")
     _shapes.same_shape(op, "grad_output", grad_output.shape, output.shape)
     output = _in_memory_order(output)
-    grad_input = np.empty_like(output)
+    grad_input = empty_like(output)
     if grad_output.strides != output.strides or not grad_output.flags.aligned:
-        ordered = np.empty_like(output)
+        ordered = empty_like(output)
         ordered[...] = grad_output
         grad_output = ordered
     kernel("relu", output.dtype).backward(_flat(grad_output), _flat(output), _flat(grad_input), get_num_threads())
