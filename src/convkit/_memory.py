@@ -17,12 +17,12 @@ from ._kernels._blocks import Block, counts, limit_idle, release_idle
 LEAST = 2**16
 
 
-def _memory() -> int:
+def _memory(groups: Path = Path("/sys/fs/cgroup")) -> int:
     """Return the bytes of memory that this process may use: the machine's, or the container's (cgroup v2, then v1)."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
-            return min(memory, int(Path("/sys/fs/cgroup", limit).read_text()))
+            return min(memory, int((groups / limit).read_text()))
         except (OSError, ValueError):  # there is no such file, or "max": no limit
             continue
     return memory
@@ -38,7 +38,7 @@ def empty(shape: tuple[int, ...], dtype: "np.dtype[Any]") -> npt.NDArray[Any]:
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype)
-    return np.ndarray(shape, dtype, Block(size))
+    return np.ndarray(shape, dtype, Block(size))  # type: ignore[arg-type]
 
 
 def empty_like(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -75,7 +75,7 @@ def memory_stats() -> MemoryStats:
     -----
     When an array that convkit made is gone, with all views of it, its memory is kept for the next array of its size,
     so that a training loop touches no fresh pages. Sizes are rounded up, by at most an eighth. No more is cached than
-    the limit, nor than was ever in use at once; beyond that, what has lain unused for longest is given back.
+    the limit, nor than twice what was ever in use at once; beyond that, what lay unused for longest is given back.
 
     Examples
     --------

@@ -10,7 +10,8 @@
         |
     more is idle than may be       what came back first returns to the operating system
 
-At most `limit` bytes are idle, and no more than were in use at once since `release_idle` was last called.
+At most `limit` bytes are idle, and at most twice what has been in use at once since `release_idle` was last called.
+What was in use at once would be too little: blocks of sizes whose times differ add up to more.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -46,7 +47,7 @@ for size in range(SIZES):
 
 
 cdef size_t block_bytes(Py_ssize_t bytes, int* size) noexcept nogil:
-    """Round up to whole pages, beyond 32 KB by at most an eighth, to the next size that blocks have; tell its number."""
+    """Round up to the next size that blocks have, beyond 32 KB by at most an eighth, and tell its number."""
     cdef size_t step = PAGE, steps
     cdef int doublings = 0
     while <size_t>bytes > 16*step:
@@ -83,7 +84,7 @@ cdef void unmap_idle(bint all_of_it) noexcept nogil:
     while True:
         lock_blocks()
         block = everything.newer
-        if block == &everything or not (all_of_it or bytes_idle > min(limit, most_in_use)):
+        if block == &everything or not (all_of_it or bytes_idle > min(limit, 2*most_in_use)):
             unlock_blocks()
             return
         leave(block)
@@ -92,31 +93,36 @@ cdef void unmap_idle(bint all_of_it) noexcept nogil:
 
 
 cdef void* take(size_t bytes, int size) noexcept nogil:
+    """Return an idle block, or fresh memory; if there is neither, other blocks need not stay idle."""
+    lock_blocks()
+    cdef Idle* block = of_size[size].older_of_size
+    if block == &of_size[size]:
+        block = NULL
+    else:
+        leave(block)
+    unlock_blocks()
+    if block != NULL:
+        return block
+    cdef void* fresh = map_memory(bytes)
+    if fresh == NULL:
+        unmap_idle(True)
+        fresh = map_memory(bytes)
+    return fresh
+
+
+cdef void count_in_use(size_t bytes) noexcept nogil:
     global bytes_in_use, most_in_use
     lock_blocks()
-    cdef Idle* idle = of_size[size].older_of_size
-    cdef void* start = idle
-    if idle == &of_size[size]:
-        start = NULL
-    else:
-        leave(idle)
     bytes_in_use += bytes
     most_in_use = max(most_in_use, bytes_in_use)
     unlock_blocks()
-    if start == NULL:
-        start = map_memory(bytes)
-    if start == NULL:
-        unmap_idle(True)
-        start = map_memory(bytes)
-    return start
 
 
 cdef void give_back(void* start, size_t bytes, int size) noexcept nogil:
     global bytes_in_use
     lock_blocks()
     bytes_in_use -= bytes
-    if start != NULL:
-        enter(<Idle*>start, bytes, &of_size[size])
+    enter(<Idle*>start, bytes, &of_size[size])
     unlock_blocks()
     unmap_idle(False)
 
@@ -135,9 +141,11 @@ cdef class Block:
         self.start = take(self.bytes, self.size)
         if self.start == NULL:
             raise MemoryError(f"there is no memory for an array of {bytes} bytes")
+        count_in_use(self.bytes)
 
     def __dealloc__(self):
-        give_back(self.start, self.bytes, self.size)
+        if self.start != NULL:
+            give_back(self.start, self.bytes, self.size)
 
     def __getbuffer__(self, Py_buffer* buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.start, self.asked, 0, flags)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from ._arrays import added
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -85,7 +87,7 @@ def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> di
                 continue
             gradient = _fitted(computed, target, node)
             if target in gradients:
-                gradients[target] = gradients[target] + gradient
+                gradients[target] = added(gradients[target], gradient)
             elif isinstance(target, Node):
                 gradients[target] = gradient
                 heapq.heappush(queue, (-target.number, target))

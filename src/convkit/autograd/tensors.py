@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import _shapes
 from . import recording
-from ._arrays import base_slope, checked_array, exponent_slope, floats, promoted
+from ._arrays import added, base_slope, checked_array, exponent_slope, floats, promoted
 from .tape import gradients_of_leaves
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Tensor:
 
     def __add__(self, other: Operand) -> Tensor:
         a, b = _operands(self, other)
-        return recording.record("add", a + b, (self, _passed_on), (other, _passed_on))
+        return recording.record("add", added(a, b), (self, _passed_on), (other, _passed_on))
 
     __radd__ = __add__
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._memory import empty, empty_like
 from .._random import generator
 from .._shapes import Array
 from ..autograd import Tensor, record
@@ -53,7 +54,7 @@ def dropout(input: Tensor | Array, p: float = 0.5, training: bool = True) -> Ten
         raise TypeError(f"dropout: input has dtype {tensor.dtype}, but must be float32 or float64")
     if not training or p == 0:
         return tensor
-    mask, scale = _random_like(tensor.data) >= p, 0.0 if p == 1 else 1 / (1 - p)
+    mask, scale = _survivors(tensor.data, p), 0.0 if p == 1 else 1 / (1 - p)
     return record("dropout", _masked(tensor.data, mask, scale), (tensor, lambda grad: _masked(grad, mask, scale)))
 
 
@@ -64,13 +65,15 @@ def check_probability(name: str, p: float) -> None:
 
 
 def _masked(array: Array, mask: npt.NDArray[np.bool_], scale: float) -> Array:
-    kept = array * mask
+    kept: Array = np.multiply(array, mask, out=empty_like(array))
     kept *= scale
     return kept
 
 
-def _random_like(array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Draw from [0, 1) for each element, in the order that the elements of `array` have in memory."""
+def _survivors(array: npt.NDArray[Any], p: float) -> npt.NDArray[np.bool_]:
+    """Draw which elements stay, in the order that the elements of `array` have in memory."""
     outer_to_inner = sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
-    draws = generator().random([array.shape[axis] for axis in outer_to_inner], dtype=np.float32)
-    return draws.transpose(np.argsort(outer_to_inner))
+    shape = tuple([array.shape[axis] for axis in outer_to_inner])
+    draws = generator().random(dtype=np.float32, out=empty(shape, np.dtype(np.float32)))
+    stay: npt.NDArray[np.bool_] = np.greater_equal(draws, p, out=empty(shape, np.dtype(np.bool_)))
+    return stay.transpose(np.argsort(outer_to_inner))

@@ -5,7 +5,8 @@ import math
 import numpy as np
 
 from .._dispatch import kernel
-from .._memory import empty, empty_like
+from .._memory import empty as empty
+from .._memory import empty_like as empty_like
 from .._shapes import Array, Shape
 from .._threads import get_num_threads
 
