@@ -28,17 +28,21 @@ MOST_BYTES = 2**60
 
 def integer(op: str, name: str, value: object, least: int) -> int:
     """Return `value` as an int that is not less than `least`."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{op}: {name}={value!r} must be an integer, not a bool")
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(f"{op}: {name}={value!r} must be an integer, not {type(value).__name__}") from None
+    number = value if type(value) is int else _as_int(op, name, value)
     if number < least:
         raise ValueError(f"{op}: {name}={value!r} must be at least {least}")
     if number > MOST:
         raise ValueError(f"{op}: {name}={value!r} must be at most {MOST}")
     return number
+
+
+def _as_int(op: str, name: str, value: object) -> int:
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{op}: {name}={value!r} must be an integer, not a bool")
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{op}: {name}={value!r} must be an integer, not {type(value).__name__}") from None
 
 
 def pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
@@ -62,7 +66,7 @@ def shape(op: str, name: str, value: object, ndim: int) -> Shape:
         raise TypeError(f"{op}: {name}={value!r} must be a tuple of {ndim} integers")
     if len(value) != ndim:
         raise ValueError(f"{op}: {name}={tuple(value)} must have {ndim} sizes, not {len(value)}")
-    return tuple(integer(op, name, size, 0) for size in value)
+    return tuple([integer(op, name, size, 0) for size in value])
 
 
 def array(

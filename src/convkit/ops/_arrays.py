@@ -18,7 +18,11 @@ def aligned(x: Array) -> Array:
 
 def contiguous(x: Array) -> Array:
     """Return `x`, or a copy, aligned and in C order."""
-    return np.ascontiguousarray(aligned(x))
+    if x.flags.c_contiguous and x.flags.aligned:
+        return x
+    copy = empty(x.shape, x.dtype)
+    copy[...] = x
+    return copy
 
 
 def nhwc(x: Array) -> Array:
@@ -87,13 +91,13 @@ def flat(x: Array) -> Array:
 
 def rows_of_channels(x: Array) -> Array:
     """Return an array (N, C, ...) as a contiguous matrix: one row for each position, one column for each channel."""
-    last = nhwc(x) if x.ndim == 4 else contiguous(np.moveaxis(x, 1, -1))
+    last = nhwc(x) if x.ndim == 4 else contiguous(x.transpose(0, *range(2, x.ndim), 1))
     return last.reshape(math.prod(last.shape[:-1]), last.shape[-1])
 
 
 def as_shape_of(rows: Array, shape: Shape) -> Array:
     """Return a matrix made by `rows_of_channels` under the logical shape (N, C, ...) again."""
-    return np.moveaxis(rows.reshape((shape[0], *shape[2:], shape[1])), -1, 1)
+    return rows.reshape((shape[0], *shape[2:], shape[1])).transpose(0, -1, *range(1, len(shape) - 1))
 
 
 def need_memory(op: str, had: bool) -> None:
