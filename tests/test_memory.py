@@ -379,3 +379,95 @@ def test_results_of_ops_are_made_of_blocks():
     before = convkit.memory_stats()["in_use"]
     result = ops.relu(x)
     assert convkit.memory_stats()["in_use"] - before >= result.nbytes
+
+
+@needs_proc
+def test_memory_does_not_grow_with_calls_of_ever_new_shapes():
+    """Of 10,000 calls whose arrays take 4 MB at most, 8 MB may stay cached, 4 MB of scratch, and what Python keeps."""
+    body = """
+        rng = np.random.default_rng(0)
+
+        def calls():
+            n, c, k, h, w = (int(rng.integers(1, most)) for most in (4, 9, 9, 100, 100))
+            x, weight = np.ones((n, h, w, c), np.float32).transpose(0, 3, 1, 2), np.ones((k, c, 3, 3), np.float32)
+            y = ops.conv2d(x, weight, padding=1)
+            ops.conv2d_backward_input(x.shape, weight, y, padding=1)
+            ops.conv2d_backward_weight(x, weight.shape, y, padding=1)
+            pooled, indices = ops.max_pool2d(y, 2, padding=1)
+            ops.max_pool2d_backward(pooled, indices, y.shape, 2, padding=1)
+            z = ops.batch_norm(y, *ops.batch_norm_stats(y))
+            z = ops.relu_backward(ops.relu(z), z)
+            return convkit.memory_stats()
+
+        convkit.set_num_threads(1)
+        calls()
+        before = resident()
+        stats = [calls() for _ in range(1000)]
+        print(resident() - before, max(s["in_use"] for s in stats), max(s["cached"] for s in stats))
+    """
+    growth, in_use, cached = map(int, run(body))
+    assert MEGABYTE < in_use < 4 * MEGABYTE
+    assert MEGABYTE < cached < 8 * MEGABYTE
+    assert growth < 16 * MEGABYTE
+
+
+# input, weight, stride, padding, dilation, groups
+LARGE = {
+    "large image": ((1, 64, 1024, 1024), (64, 64, 3, 3), 1, 1, 1, 1),
+    "pointwise": ((1, 64, 1024, 1024), (64, 64, 1, 1), 1, 0, 1, 1),
+    "large kernel": ((1, 32, 256, 256), (64, 32, 11, 11), 1, 5, 1, 1),
+    "first layer": ((4, 3, 512, 512), (64, 3, 7, 7), 2, 3, 1, 1),
+    "many channels": ((1, 2048, 14, 14), (64, 2048, 3, 3), 1, 1, 1, 1),
+    "more channels": ((1, 8192, 4, 30), (16, 8192, 3, 3), 1, 1, 1, 1),
+    "many outputs": ((8, 64, 14, 14), (4096, 64, 1, 1), 1, 0, 1, 1),
+    "long rows": ((1, 16, 4, 100000), (16, 16, 3, 3), 1, 1, 1, 1),
+    "wide dilation": ((1, 64, 256, 256), (64, 64, 3, 3), 1, 20, 20, 1),
+    "depthwise": ((1, 512, 128, 128), (512, 1, 3, 3), 1, 1, 1, 512),
+}
+
+
+@needs_proc
+@pytest.mark.parametrize(("x", "w", "stride", "padding", "dilation", "groups"), LARGE.values(), ids=LARGE)
+def test_scratch_is_four_megabytes_a_thread_and_packed_weights(x, w, stride, padding, dilation, groups):
+    """The most that memory grows by in a call whose operands are there, and whose result is recycled.
+
+    Scratch is mapped by malloc and unmapped again, so that every call shows it.
+    """
+    body = f"""
+        import ctypes
+        convkit.set_num_threads(2)
+        how = dict(stride={stride}, padding={padding}, dilation={dilation}, groups={groups})
+        n, c, h, w = {x}
+        # Zeros that are only read take no memory.
+        x, weight = np.zeros((n, h, w, c), np.float32).transpose(0, 3, 1, 2), np.zeros({w}, np.float32)
+        n, k, p, q = ops.conv2d_output_shape(x.shape, weight.shape, **how)
+        grad = np.zeros((n, p, q, k), np.float32).transpose(0, 3, 1, 2)
+
+        def high_water():
+            with open("/proc/self/status") as file:
+                return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
+
+        for call in (
+            lambda: ops.conv2d(x, weight, **how),
+            lambda: ops.conv2d_backward_input(x.shape, weight, grad, **how),
+            lambda: ops.conv2d_backward_weight(x, weight.shape, grad, **how),
+        ):
+            for _ in range(2):
+                call()
+            ctypes.CDLL(None).malloc_trim(0)
+            with open("/proc/self/clear_refs", "w") as file:
+                file.write("5")  # the high-water mark is where memory stands now
+            before = high_water()
+            call()
+            print(high_water() - before)
+    """
+    k, c, r, s = w
+    lanes = 16  # the widest vector's
+
+    def packed(outputs, inputs):
+        return -(-outputs // lanes) * lanes * inputs * groups * r * s * 4
+
+    forward, backward_input, backward_weight = map(int, run(body, MALLOC_MMAP_THRESHOLD_="65536"))
+    assert 0 < forward < packed(k // groups, c) + 8 * MEGABYTE
+    assert 0 < backward_input < packed(c, k // groups) + 8 * MEGABYTE
+    assert 0 < backward_weight < packed(k // groups, c) + 8 * MEGABYTE
