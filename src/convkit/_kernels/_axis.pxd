@@ -17,6 +17,25 @@ cdef struct Axis:
     Py_ssize_t weight_first, weight_step
 
 
+cdef struct Range:
+    Py_ssize_t first, behind
+
+
+cdef inline Range inside(Py_ssize_t start, Py_ssize_t step, Py_ssize_t size, Py_ssize_t count) noexcept nogil:
+    """Those i < count for which start + i*step lies in [0, size)."""
+    cdef Range r
+    r.first, r.behind = 0, count
+    if step == 0:
+        if start < 0 or start >= size:
+            r.behind = 0
+        return r
+    if start < 0:
+        r.first = min(count, (-start + step - 1) // step)
+    r.behind = min(count, (size - start + step - 1) // step) if start < size else 0
+    r.behind = max(r.behind, r.first)
+    return r
+
+
 cdef inline Py_ssize_t gcd(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     while b:
         a, b = b, a % b
@@ -75,6 +94,16 @@ cdef inline Axis adjoint_axis(
 cdef inline Py_ssize_t span(const Axis* axis, Py_ssize_t outputs) noexcept nogil:
     """Grains that `outputs` neighbouring outputs read."""
     return (outputs - 1)*axis.in_step + (axis.taps - 1)*axis.tap_step + 1
+
+
+cdef inline Range taps_inside(const Axis* axis, Py_ssize_t output) noexcept nogil:
+    """Taps of an output that do not read the padding."""
+    return inside(axis.first + axis.grain*axis.in_step*output, axis.grain*axis.tap_step, axis.in_size, axis.taps)
+
+
+cdef inline Range outputs_inside(const Axis* axis, Py_ssize_t tap) noexcept nogil:
+    """Outputs of which tap `tap` does not read the padding."""
+    return inside(axis.first + axis.grain*axis.tap_step*tap, axis.grain*axis.in_step, axis.in_size, axis.count)
 
 
 cdef inline bint stays_inside(const Axis* axis) noexcept nogil:

@@ -26,6 +26,7 @@ cdef extern from "simd.h" nogil:
     vi viload_i32(const int32_t* p, int lanes)
     void vistore_u8(uint8_t* p, vi v, int lanes)
     void vistore_i32(int32_t* p, vi v, int lanes)
+    void prefetch(const void* p)
     const real* opaque(const real* p)
     Py_ssize_t opaque_stride(Py_ssize_t s)
     unsigned long flush_denormals()

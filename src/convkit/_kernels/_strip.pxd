@@ -68,8 +68,9 @@ cdef inline void stage(
     const real* image, const Image* strides, Py_ssize_t channels, const Axis* y, const Axis* x,
     Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col, Py_ssize_t cols, Py_ssize_t width, real* strip,
 ) noexcept nogil:
-    """Copy the input of outputs [row, row + rows) x [col, col + cols), zeros where the image ends.
+    """Copy the input of outputs [row, row + rows) x [col, col + cols), zeros beside the image.
 
+    Rows above and below it are left as they are: nobody reads them.
     `width` is the distance between staged rows in pixels: that of a full strip, whatever this one's own.
     """
     cdef Py_ssize_t wide = span(x, cols), h, source_row, before, behind
@@ -82,7 +83,6 @@ cdef inline void stage(
         target = strip + h*width*channels
         source_row = y.first + y.grain*(y.in_step*row + h)
         if source_row < 0 or source_row >= y.in_size:
-            memset(target, 0, wide*channels*sizeof(real))
             continue
         memset(target, 0, before*channels*sizeof(real))
         copy_pixels(image + source_row*strides.row + (first + before*x.grain)*strides.col,

@@ -15,11 +15,15 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, adjoint_axis, forward_axis, is_identity, stays_inside
-from convkit._kernels._simd cimport TILE_ROWS, VLEN, flush_denormals, real, restore_denormals
-from convkit._kernels._strip cimport Image, Strips, cache_sized, ceil_div, cut, stage
+from convkit._kernels._axis cimport (
+    Axis, Range, adjoint_axis, forward_axis, inside, is_identity, outputs_inside, span, stays_inside, taps_inside,
+)
+from convkit._kernels._simd cimport (
+    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vstore,
+)
+from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, cache_sized, ceil_div, cut, stage
 from convkit._kernels._threads cimport worth
-from convkit._kernels._tile cimport BLOCK, Product, narrow_tile, tile_height, tile_vectors, wide_tile
+from convkit._kernels._tile cimport BLOCK, Product, equal_tiles, tile_count, tile_vectors
 from convkit._kernels._weights cimport Weights, block_count, pack_block, padded
 
 cdef extern from "<stdlib.h>" nogil:
@@ -31,11 +35,20 @@ cdef enum:
     DEPTH = 768
 
 
-cdef void multiply(int vectors, Py_ssize_t rows, const Product* product) noexcept nogil:
-    if vectors == 2:
-        wide_tile(rows, product)
-    else:
-        narrow_tile(rows, product)
+cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
+    """A row of tiles, as even in height as can be: 15 rows are 8 and 7, which keep the multipliers busier than 14 and 1."""
+    cdef Py_ssize_t tiles = tile_count(rows, vectors), height = rows // tiles, taller = rows % tiles
+    if taller:
+        equal_tiles(vectors, height + 1, product, taller)
+    equal_tiles(vectors, height, product, tiles - taller)
+
+
+cdef void blank(Py_ssize_t rows, int vectors, const Product* product) noexcept nogil:
+    """A row of empty sums."""
+    cdef Py_ssize_t i
+    for i in range(rows):
+        memcpy(product.out + i*product.out_row, product.init + i*product.init_row,
+               ((vectors - 1)*VLEN + product.lanes)*sizeof(real))
 
 
 cdef void* scratch(Py_ssize_t bytes) noexcept nogil:
@@ -57,8 +70,10 @@ cdef struct Correlation:
     const real* bias                # padded(lanes) of each group
     bint in_place                   # read the image itself: it needs no stage
     Strips strips
-    const Py_ssize_t* segment       # see Product
-    Py_ssize_t segments, length
+    const Py_ssize_t* segment       # runs of the sum: where their input begins, from the first tap's,
+    const Py_ssize_t* panel_row     # and their weights, from the panel's first row
+    Py_ssize_t runs, length         # so many for each row of taps, and products in each
+    Py_ssize_t depth                # so many images share a strip
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
 
 
@@ -72,12 +87,22 @@ cdef void merge_pixels(Py_ssize_t* images, Axis* y, Axis* x) noexcept nogil:
 
 
 cdef void divide(Correlation* t, int threads) noexcept nogil:
-    """Cut into strips that fit the cache, then smaller until every thread has a few."""
-    cdef Py_ssize_t outer = t.images*t.groups, enough = 4*threads if threads > 1 else 1
-    cdef Py_ssize_t blocks = block_count(t.lanes)
+    """Cut into strips that fit the cache, then smaller until every thread has a few.
+
+    Small images go several to a strip: a panel of weights that has come from memory is used for all of them.
+    """
+    cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = block_count(t.lanes), outer
     t.strips = cache_sized(&t.y, &t.x, t.channels)
+    t.depth = 1
+    if t.strips.down*t.strips.across == 1:
+        t.depth = STRIP_BYTES // max(<Py_ssize_t>1, t.strips.height*t.strips.width*t.channels*<Py_ssize_t>sizeof(real))
+        t.depth = max(<Py_ssize_t>1, min(t.depth, t.images*t.groups // enough))
+        t.depth = ceil_div(t.images, ceil_div(t.images, t.depth))
+    outer = ceil_div(t.images, t.depth)*t.groups
     while outer*t.strips.down*t.strips.across < enough and t.strips.rows > 1:
         cut(&t.strips, &t.y, &t.x, ceil_div(t.strips.rows, 2), t.strips.cols)
+    while outer*t.strips.down*t.strips.across < enough and t.strips.cols > TILE_ROWS:
+        cut(&t.strips, &t.y, &t.x, t.strips.rows, ceil_div(t.strips.cols, 2))
     t.shares = max(<Py_ssize_t>1, min(blocks, enough // max(<Py_ssize_t>1, outer*t.strips.down*t.strips.across)))
 
 
@@ -89,101 +114,124 @@ cdef void lay_segments(Correlation* t, Py_ssize_t* segment) noexcept nogil:
     else:
         row, col = t.strips.width*t.channels, t.channels
     cdef bint joined = col == t.channels and (t.x.tap_step == 1 or t.x.taps == 1)
-    t.segment = segment
-    t.segments = t.y.taps if joined else t.y.taps*t.x.taps
+    t.runs = 1 if joined else t.x.taps
     t.length = t.channels*t.x.taps if joined else t.channels
-    if t.x.taps == 0:
-        t.segments = 0
+    t.segment, t.panel_row = segment, segment + t.y.taps*t.runs
     for r in range(t.y.taps):
-        if joined:
-            segment[r] = r*t.y.tap_step*row
-        else:
-            for s in range(t.x.taps):
-                segment[r*t.x.taps + s] = r*t.y.tap_step*row + s*t.x.tap_step*col
+        for s in range(t.runs):
+            segment[r*t.runs + s] = r*t.y.tap_step*row + s*t.x.tap_step*col
+    for r in range(t.y.taps*t.runs):
+        segment[t.y.taps*t.runs + r] = r*t.length
+
+
+cdef struct Part:
+    # What one unit of work computes: a strip of one group of a few images, for a share of the lanes.
+    Py_ssize_t group, images, row, rows, col, cols
+    const real* a                   # its first output's first input, staged or in place
+    Py_ssize_t a_image, a_line      # distance of images, and of rows of outputs, there
+    real* target
 
 
 cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noexcept nogil:
-    """One strip of one group of one image, for one share of the lanes."""
     cdef const Strips* strips = &t.strips
-    cdef Py_ssize_t share = unit % t.shares, col, row, group, image
+    cdef Py_ssize_t share = unit % t.shares, image, i, staged = strips.height*strips.width*t.channels
+    cdef Part part
     unit = unit // t.shares
-    col = (unit % strips.across)*strips.cols
+    part.col = (unit % strips.across)*strips.cols
     unit = unit // strips.across
-    row = (unit % strips.down)*strips.rows
+    part.row = (unit % strips.down)*strips.rows
     unit = unit // strips.down
-    group = unit % t.groups
-    image = unit // t.groups
-    cdef Py_ssize_t rows = min(strips.rows, t.y.count - row), cols = min(strips.cols, t.x.count - col)
-    if rows <= 0 or cols <= 0:
+    part.group = unit % t.groups
+    image = unit // t.groups*t.depth
+    part.images = min(t.depth, t.images - image)
+    part.rows, part.cols = min(strips.rows, t.y.count - part.row), min(strips.cols, t.x.count - part.col)
+    if part.rows <= 0 or part.cols <= 0:
         return
     cdef unsigned long mode = flush_denormals()
-    cdef const real* source = t.input + image*t.source.image + group*t.channels
-    cdef real* target = (t.output + image*t.target.image + (t.y.out_first + t.y.out_step*row)*t.target.row
-                         + (t.x.out_first + t.x.out_step*col)*t.target.col + group*t.lanes)
+    cdef const real* source = t.input + image*t.source.image + part.group*t.channels
     cdef Product p
-    cdef Py_ssize_t a_line
+    part.target = (t.output + image*t.target.image + (t.y.out_first + t.y.out_step*part.row)*t.target.row
+                   + (t.x.out_first + t.x.out_step*part.col)*t.target.col + part.group*t.lanes)
     if t.in_place:
-        p.a = (source + (t.y.first + t.y.grain*t.y.in_step*row)*t.source.row
-               + (t.x.first + t.x.grain*t.x.in_step*col)*t.source.col)
+        part.a = (source + (t.y.first + t.y.grain*t.y.in_step*part.row)*t.source.row
+                  + (t.x.first + t.x.grain*t.x.in_step*part.col)*t.source.col)
+        part.a_image, part.a_line = t.source.image, t.y.grain*t.y.in_step*t.source.row
         p.a_row = t.x.grain*t.x.in_step*t.source.col
-        a_line = t.y.grain*t.y.in_step*t.source.row
     else:
-        stage(source, &t.source, t.channels, &t.y, &t.x, row, rows, col, cols, strips.width, strip)
-        p.a = strip
+        for i in range(part.images):
+            stage(source + i*t.source.image, &t.source, t.channels, &t.y, &t.x, part.row, part.rows,
+                  part.col, part.cols, strips.width, strip + i*staged)
+        part.a, part.a_image, part.a_line = strip, staged, t.y.in_step*strips.width*t.channels
         p.a_row = t.x.in_step*t.channels
-        a_line = t.y.in_step*strips.width*t.channels
     p.a_col, p.out_row = 1, t.x.out_step*t.target.col
     cdef Py_ssize_t blocks = block_count(t.lanes), block
     for block in range(share*blocks // t.shares, (share + 1)*blocks // t.shares):
-        correlate_block(t, p, group, block*BLOCK, rows, cols, a_line, target)
+        correlate_block(t, &part, p, block*BLOCK)
     restore_denormals(mode)
 
 
-cdef void correlate_block(
-    const Correlation* t, Product p, Py_ssize_t group, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t cols,
-    Py_ssize_t a_line, real* target,
-) noexcept nogil:
-    """All of a strip's outputs for one block of lanes, DEPTH products of their sums at a time."""
+cdef void correlate_block(const Correlation* t, const Part* part, Product p, Py_ssize_t first) noexcept nogil:
+    """All of a unit's outputs for one block of lanes, DEPTH products of their sums at a time."""
     cdef Py_ssize_t remaining = min(t.lanes - first, <Py_ssize_t>BLOCK)
-    cdef Py_ssize_t pieces = max(<Py_ssize_t>1, ceil_div(t.length, DEPTH)), piece, start, behind
-    cdef Py_ssize_t together = max(<Py_ssize_t>1, DEPTH // max(t.length, <Py_ssize_t>1)), segment = 0
+    cdef Py_ssize_t pieces = max(<Py_ssize_t>1, ceil_div(t.length, DEPTH)), piece, start, i
+    cdef Py_ssize_t together = max(<Py_ssize_t>1, DEPTH // max(t.length, <Py_ssize_t>1))
     cdef int vectors = tile_vectors(remaining)
-    cdef const real* a = p.a
-    cdef const real* panel = t.packed + (group*padded(t.lanes) + first)*t.y.taps*t.x.taps*t.channels
-    p.init, p.init_row = t.bias + group*padded(t.lanes) + first, 0
+    cdef const real* panel = t.packed + (part.group*padded(t.lanes) + first)*t.y.taps*t.x.taps*t.channels
+    cdef Range segments
+    p.init, p.init_row = t.bias + part.group*padded(t.lanes) + first, 0
     p.lanes = <int>(remaining - (vectors - 1)*VLEN)
     p.b_row = vectors*VLEN
-    p.b_segment = t.length*p.b_row
-    target = target + first
+    cdef real* target = part.target + first
+    segments.first = 0
     while True:
         # Either many whole segments, or one segment piece by piece.
-        p.segment, p.segments = t.segment + segment, min(together, t.segments - segment)
+        segments.behind = min(segments.first + together, t.y.taps*t.runs)
         for piece in range(pieces):
-            start, behind = piece*t.length // pieces, (piece + 1)*t.length // pieces
-            p.b, p.length = panel + segment*p.b_segment + start*p.b_row, behind - start
-            correlate_rows(t, &p, vectors, a + start, rows, cols, a_line, target)
+            start = piece*t.length // pieces
+            p.length = (piece + 1)*t.length // pieces - start
+            p.b = panel + start*p.b_row
+            fetch_ahead(t, part, first == 0, segments, &p)
+            for i in range(part.images):
+                correlate_rows(t, part, &p, vectors, segments, part.a + i*part.a_image + start,
+                               target + i*t.target.image)
             p.init, p.init_row = target, p.out_row
-        segment += together
-        if segment >= t.segments:
+        segments.first = segments.behind
+        if segments.first >= t.y.taps*t.runs:
             break
 
 
-cdef void correlate_rows(
-    const Correlation* t, Product* p, int vectors, const real* a, Py_ssize_t rows, Py_ssize_t cols,
-    Py_ssize_t a_line, real* target,
+cdef inline void fetch_ahead(
+    const Correlation* t, const Part* part, bint fresh, Range segments, Product* p,
 ) noexcept nogil:
-    cdef Py_ssize_t j, i, height, line = t.y.out_step*t.target.row
-    cdef const real* init = p.init
-    cdef Py_ssize_t init_line = line if p.init_row else 0
-    for j in range(rows):
-        i = 0
-        while i < cols:
-            height = tile_height(cols - i, vectors)
-            p.a = a + j*a_line + i*p.a_row
-            p.init = init + j*init_line + i*p.init_row
-            p.out = target + j*line + i*p.out_row
-            multiply(vectors, height, p)
-            i += height
+    """While this piece of a panel is multiplied, let the next one come; of fresh input read in place, the next tiles."""
+    cdef Py_ssize_t products = max(<Py_ssize_t>1, (segments.behind - segments.first)*p.length)
+    cdef Py_ssize_t tiles = tile_count(part.cols, 2)*part.rows*part.images
+    if t.in_place and fresh:
+        p.ahead = <const char*>(part.a + TILE_ROWS*p.a_row)
+        p.ahead_step = TILE_ROWS*p.a_row*<Py_ssize_t>sizeof(real) // products
+    else:
+        p.ahead = <const char*>(p.b + (segments.first*t.length + products)*p.b_row)
+        p.ahead_step = p.b_row*<Py_ssize_t>sizeof(real) // tiles
+
+
+cdef void correlate_rows(
+    const Correlation* t, const Part* part, Product* p, int vectors, Range segments, const real* a, real* target,
+) noexcept nogil:
+    """One piece of the sums of all rows. A row of taps that lies in the padding is left out of them."""
+    cdef Py_ssize_t j, line = t.y.out_step*t.target.row, first, behind, init_line = line if p.init_row else 0
+    cdef const real* init = p.init if p.init_row == 0 else target
+    cdef Range taps
+    for j in range(part.rows):
+        taps = taps_inside(&t.y, part.row + j)
+        first, behind = max(segments.first, taps.first*t.runs), min(segments.behind, taps.behind*t.runs)
+        p.a = a + j*part.a_line
+        p.init = init + j*init_line
+        p.out = target + j*line
+        if first < behind and p.length:
+            p.segment, p.b_segment, p.segments = t.segment + first, t.panel_row + first, behind - first
+            multiply(vectors, part.cols, p)
+        elif p.init_row == 0:
+            blank(part.cols, vectors, p)
 
 
 cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
@@ -193,11 +241,11 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     merge_pixels(&t.images, &t.y, &t.x)
     cdef Py_ssize_t taps = t.y.taps*t.x.taps, wide = padded(t.lanes), unit, g
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*(taps*t.channels + 1))
-    t.in_place = stays_inside(&t.y) and stays_inside(&t.x)
+    t.in_place = stays_inside(&t.x)
     divide(t, threads)
     cdef Py_ssize_t weights = t.groups*wide*(taps*t.channels + 1)
-    cdef Py_ssize_t strip = 0 if t.in_place else ceil_div(t.strips.height*t.strips.width*t.channels, 64)*64
-    cdef real* memory = <real*>scratch((weights + 64 + threads*strip)*sizeof(real) + (taps + 1)*sizeof(Py_ssize_t))
+    cdef Py_ssize_t strip = 0 if t.in_place else ceil_div(t.depth*t.strips.height*t.strips.width*t.channels, 64)*64
+    cdef real* memory = <real*>scratch((weights + 64 + threads*strip)*sizeof(real) + 2*(taps + 1)*sizeof(Py_ssize_t))
     if memory is NULL:
         return False
     cdef real* strip_memory = memory + ceil_div(weights, 64)*64
@@ -211,7 +259,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
             memcpy(padded_bias + g*wide, bias + g*t.lanes, t.lanes*sizeof(real))
     t.packed, t.bias = memory, padded_bias
     with parallel(num_threads=threads):
-        for unit in prange(t.images*t.groups*t.strips.down*t.strips.across*t.shares, schedule='dynamic'):
+        for unit in prange(ceil_div(t.images, t.depth)*t.groups*t.strips.down*t.strips.across*t.shares, schedule='dynamic'):
             correlate_unit(t, unit, strip_memory + threadid()*strip)
     free(memory)
     return True
@@ -281,10 +329,12 @@ def backward_input(
 
 
 cdef enum:
-    STRIP_PIXELS = 256              # output pixels summed in registers: their gradients stay in first-level cache
-    SHARE_BYTES = 512*1024          # sums one unit of work holds in cache
+    STRIP_PIXELS = 512              # output pixels summed in registers: their gradients stay close to first-level cache
+    SHARE_CHANNELS = 128            # channels that a unit of work stages: so many of so many pixels fit the cache
+    STAGED_LANES = 128              # of the gradient, copied at a time
+    AHEAD = 8                       # pixels that are fetched before they are copied
     PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
-    ENOUGH_UNITS = 32               # parallelism offered, whatever the number of threads
+    ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
 
 
 cdef struct WeightGradient:
@@ -294,140 +344,314 @@ cdef struct WeightGradient:
     Image source
     const real* grad
     Image target
-    bint in_place
     Strips strips
-    Py_ssize_t line, pixel          # of the staged strip, or of the image read in place
-    const Py_ssize_t* segment
-    Py_ssize_t chunks, shares       # the pixels are cut into chunks, the blocks of lanes dealt out in shares
-    real* sums                      # [chunk][group] and then as packed weights
+    Py_ssize_t depth, count         # images in a strip, and strips
+    Py_ssize_t wide, panels         # channels are taken in so many panels of so many
+    bint in_place, grad_in_place    # read the input, or the gradient, as it lies: it needs no stage
+    Py_ssize_t panel, image, line, pixel    # distance of panels, images, rows and pixels, staged or in place
+    bint joined                     # a row of taps, with all channels of a panel, lies in one piece
+    Py_ssize_t chunks, channel_shares, lane_shares
+    real* sums                      # [chunk][group][block][panel][tap row][tap column][channel][lane]
     Py_ssize_t sums_group, sums_chunk
 
 
-cdef void divide_sum(WeightGradient* t) noexcept nogil:
+cdef struct Sums:
+    # One unit of work: a chunk of the strips, for some panels and some blocks of lanes of one group.
+    Py_ssize_t group, first_panel, behind_panel, first, behind
+    real* total
+    real* staged                    # memory for panels of the input, and for a block of the gradient
+    real* grads
+    const real* a                   # where they are: there, or in place
+    const real* b
+    Py_ssize_t b_row
+    const real* next_a              # where the next strip's begin
+    Py_ssize_t* segment             # [tap row][run]: where runs of pixels begin in a panel,
+    Py_ssize_t* pixel               # and in the block of the gradient
+    Py_ssize_t* segments            # [tap row]: how many there are
+
+
+cdef Py_ssize_t panel_width(const Axis* x, Py_ssize_t channels) noexcept nogil:
+    """Channels of a panel: those that need the fewest tiles.
+
+    A panel's pixels stay in first-level cache while all taps pass over them, so it must be narrow.
+    """
+    cdef Py_ssize_t panels, wide, tiles, fewest = 0, best = channels, taps = x.taps if x.tap_step == 1 else 1
+    for panels in range(ceil_div(channels, 2*TILE_ROWS), max(<Py_ssize_t>1, channels // 8) + 1):
+        wide = ceil_div(channels, panels)
+        tiles = (channels // wide)*tile_count(taps*wide, 2)
+        if channels % wide:
+            tiles += tile_count(taps*(channels % wide), 2)
+        if fewest == 0 or tiles < fewest:
+            fewest, best = tiles, wide
+    return best
+
+
+cdef void divide_sum(WeightGradient* t, int threads) noexcept nogil:
     """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps
-    cdef Py_ssize_t block_bytes = taps*t.channels*BLOCK*<Py_ssize_t>sizeof(real)
-    cdef Py_ssize_t cols = min(t.x.count, <Py_ssize_t>STRIP_PIXELS), fit, strips
-    t.strips = cache_sized(&t.y, &t.x, t.channels)
-    cols = min(cols, t.strips.cols)
-    cut(&t.strips, &t.y, &t.x, min(t.strips.rows, max(<Py_ssize_t>1, STRIP_PIXELS // cols)), cols)
-    t.shares = min(blocks, ceil_div(blocks*block_bytes, SHARE_BYTES))
-    strips = t.images*t.strips.down*t.strips.across
-    fit = max(<Py_ssize_t>1, PARTIAL_BYTES // (t.groups*blocks*block_bytes))
-    t.chunks = max(<Py_ssize_t>1, min(strips, min(fit, ceil_div(ENOUGH_UNITS, t.groups*t.shares))))
-    t.shares = max(t.shares, min(blocks, ceil_div(ENOUGH_UNITS, t.groups*t.chunks)))
+    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps, shared, room, rows, cols, fit
+    cdef Py_ssize_t bytes = taps*t.channels*t.groups*blocks*BLOCK*<Py_ssize_t>sizeof(real)
+    t.wide = panel_width(&t.x, t.channels)
+    t.panels = ceil_div(t.channels, t.wide)
+    t.channel_shares = ceil_div(t.panels*t.wide, SHARE_CHANNELS)
+    shared = ceil_div(t.panels, t.channel_shares)
+    room = STRIP_BYTES // (shared*t.wide*<Py_ssize_t>sizeof(real))
+    cols = min(t.x.count, <Py_ssize_t>STRIP_PIXELS)
+    rows = min(t.y.count, max(<Py_ssize_t>1, STRIP_PIXELS // cols))
+    while rows > 1 and span(&t.y, rows)*span(&t.x, cols) > room:
+        rows -= 1
+    while cols > TILE_ROWS and span(&t.y, rows)*span(&t.x, cols) > room:
+        cols = ceil_div(cols, 2)
+    cut(&t.strips, &t.y, &t.x, rows, cols)
+    t.depth = 1
+    if t.strips.down*t.strips.across == 1:
+        t.depth = max(<Py_ssize_t>1, min(STRIP_PIXELS // (t.strips.rows*t.strips.cols),
+                                         room // (t.strips.height*t.strips.width)))
+        t.depth = ceil_div(t.images, ceil_div(t.images, t.depth)) if t.images else 1
+    if t.in_place:
+        t.panel, t.image = t.wide, t.source.image
+        t.line, t.pixel = t.y.grain*t.source.row, t.x.grain*t.source.col
+    else:
+        t.line, t.pixel = t.strips.width*t.wide, t.wide
+        t.image = t.strips.height*t.line
+        t.panel = ceil_div(t.depth*t.image + VLEN, VLEN)*VLEN
+    t.joined = t.x.taps == 1 or (t.x.tap_step == 1 and t.pixel == t.wide)
+    t.count = ceil_div(t.images, t.depth)*t.strips.down*t.strips.across
+    fit = max(<Py_ssize_t>1, PARTIAL_BYTES // bytes)
+    t.chunks = ceil_div(ENOUGH_UNITS, t.groups*t.channel_shares*ceil_div(blocks, 4))
+    t.chunks = max(<Py_ssize_t>1, min(t.count, min(fit, t.chunks)))
+    t.channel_shares = ceil_div(t.panels, shared)
+    t.lane_shares = min(blocks, ceil_div(4*threads, t.chunks*t.groups*t.channel_shares)) if threads > 1 else 1
 
 
-cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* strip) noexcept nogil:
-    """One chunk of the pixels, for one share of one group's lanes."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), strips = t.images*t.strips.down*t.strips.across
-    cdef Py_ssize_t share = unit % t.shares, group = unit // t.shares % t.groups, chunk = unit // t.shares // t.groups
-    cdef Py_ssize_t first = share*blocks // t.shares*BLOCK
-    cdef Py_ssize_t behind = min(t.lanes, (share + 1)*blocks // t.shares*BLOCK)
-    cdef real* sums = t.sums + chunk*t.sums_chunk + group*t.sums_group
-    cdef Py_ssize_t rows = t.y.taps*t.x.taps*t.channels, i
+cdef void sum_unit(
+    const WeightGradient* t, Py_ssize_t unit, real* memory, Py_ssize_t staged, Py_ssize_t grads, Py_ssize_t runs,
+) noexcept nogil:
+    cdef Sums sums
+    cdef Sums* u = &sums
+    u.staged, u.grads = memory, memory + staged
+    u.segment = <Py_ssize_t*>(u.grads + grads)
+    u.pixel, u.segments = u.segment + runs, u.segment + 2*runs
+    cdef Py_ssize_t blocks = block_count(t.lanes), shared = ceil_div(t.panels, t.channel_shares), i, chunk
+    cdef Py_ssize_t lane_share = unit % t.lane_shares, channel_share
+    unit = unit // t.lane_shares
+    channel_share = unit % t.channel_shares
+    unit = unit // t.channel_shares
+    u.group, chunk = unit % t.groups, unit // t.groups
+    u.first_panel, u.behind_panel = channel_share*shared, min(t.panels, (channel_share + 1)*shared)
+    u.first = lane_share*blocks // t.lane_shares*BLOCK
+    u.behind = min(t.lanes, (lane_share + 1)*blocks // t.lane_shares*BLOCK)
+    u.total = t.sums + chunk*t.sums_chunk + u.group*t.sums_group
     cdef unsigned long mode = flush_denormals()
-    memset(sums + first*rows, 0, (padded(behind) - first)*rows*sizeof(real))
-    for i in range(chunk*strips // t.chunks, (chunk + 1)*strips // t.chunks):
-        sum_strip(t, i, group, first, behind, sums, strip)
+    cdef Py_ssize_t begin = chunk*t.count // t.chunks, end = (chunk + 1)*t.count // t.chunks
+    for i in range(begin, end):
+        sum_strip(t, i, u, i == begin, i + 1 == end)
     restore_denormals(mode)
 
 
-cdef void sum_strip(
-    const WeightGradient* t, Py_ssize_t index, Py_ssize_t group, Py_ssize_t first, Py_ssize_t behind,
-    real* sums, real* strip,
-) noexcept nogil:
-    """Add the products of one strip for the lanes [first, behind)."""
-    cdef Py_ssize_t col = index % t.strips.across*t.strips.cols
+cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fresh, bint last) noexcept nogil:
+    """Add the products of one strip; `fresh` sums begin at zero."""
+    cdef Py_ssize_t col = index % t.strips.across*t.strips.cols, first = u.first
     cdef Py_ssize_t row = index // t.strips.across % t.strips.down*t.strips.rows
-    cdef Py_ssize_t image = index // t.strips.across // t.strips.down
-    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col)
+    cdef Py_ssize_t image = index // t.strips.across // t.strips.down*t.depth, images = min(t.depth, t.images - image)
+    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col), i, behind, block_distance
+    cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col + u.group*t.lanes
     if rows <= 0 or cols <= 0:
-        return
-    cdef const real* source = t.input + image*t.source.image + group*t.channels
-    cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col + group*t.lanes
-    cdef real* ragged = strip + t.strips.height*t.strips.width*t.channels*(not t.in_place)
-    cdef Product p
+        rows = cols = images = 0
     if t.in_place:
-        p.a = (source + (t.y.first + t.y.grain*t.y.in_step*row)*t.source.row
+        u.a = (t.input + image*t.source.image + u.group*t.channels + u.first_panel*t.wide
+               + (t.y.first + t.y.grain*t.y.in_step*row)*t.source.row
                + (t.x.first + t.x.grain*t.x.in_step*col)*t.source.col)
     else:
-        stage(source, &t.source, t.channels, &t.y, &t.x, row, rows, col, cols, t.strips.width, strip)
-        p.a = strip
-    p.a_row, p.a_col = 1, t.x.in_step*t.pixel
-    p.segment, p.segments, p.length = t.segment, rows, cols
-    p.lanes = VLEN
-    cdef Py_ssize_t lanes
-    while first < behind:
-        lanes = min(behind - first, <Py_ssize_t>BLOCK)
-        p.init_row = p.out_row = tile_vectors(lanes)*VLEN
-        if lanes == p.out_row:
-            p.b, p.b_row, p.b_segment = grad + first, t.target.col, t.target.row
+        u.a = u.staged
+        for i in range(images):
+            stage_panels(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
+    lay_pixels(t, u, images, row, rows, cols)
+    u.next_a = u.grads
+    if not last:
+        u.next_a = (t.input + image*t.source.image + u.group*t.channels + u.first_panel*t.wide
+               + (t.y.first + t.y.grain*t.y.in_step*(row))*t.source.row
+               + (t.x.first + t.x.grain*t.x.in_step*(col + t.strips.cols*t.strips.rows*t.depth))*t.source.col)
+    while first < u.behind:
+        if t.grad_in_place:
+            behind = u.behind
+            u.b, u.b_row = grad + first, t.target.col
+            block_distance = BLOCK
         else:
-            widen(grad + first, &t.target, rows, cols, lanes, p.out_row, ragged)
-            p.b, p.b_row, p.b_segment = ragged, p.out_row, cols*p.out_row
-        sum_block(t, p, sums + first*t.y.taps*t.x.taps*t.channels)
-        first += lanes
+            behind = min(u.behind, first + STAGED_LANES)
+            block_distance = t.depth*t.strips.rows*t.strips.cols*BLOCK
+            stage_gradient(grad + first, &t.target, images, rows, cols, behind - first, block_distance, u.grads)
+            u.b, u.b_row = u.grads, BLOCK
+        while first < behind:
+            sum_block(t, u, first, cols, fresh)
+            u.b = u.b + block_distance
+            first += BLOCK
 
 
-cdef void widen(
-    const real* grad, const Image* strides, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t lanes, Py_ssize_t width,
-    real* ragged,
+cdef void stage_panels(
+    const WeightGradient* t, const Sums* u, Py_ssize_t image, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col,
+    Py_ssize_t cols, real* staged,
 ) noexcept nogil:
-    """Copy lanes that do not fill their vectors, with zeros behind: the next pixel's, or no memory, lies there."""
-    cdef Py_ssize_t j, i, k
-    for j in range(rows):
-        for i in range(cols):
-            for k in range(lanes):
-                ragged[k] = grad[j*strides.row + i*strides.col + k]
-            for k in range(lanes, width):
-                ragged[k] = 0
-            ragged = ragged + width
+    """Copy the input of a strip into panels, pixel by pixel."""
+    cdef Py_ssize_t h, i, source_row, first = u.first_panel*t.wide, panel
+    cdef Py_ssize_t channels = min(t.channels, u.behind_panel*t.wide) - first
+    cdef Py_ssize_t left = t.x.first + t.x.grain*t.x.in_step*col, wide = span(&t.x, cols)
+    cdef Range across = inside(left, t.x.grain, t.x.in_size, wide)
+    cdef const real* source = t.input + image*t.source.image + u.group*t.channels + first
+    cdef const real* pixel
+    cdef real* target
+    for h in range(span(&t.y, rows)):
+        source_row = t.y.first + t.y.grain*(t.y.in_step*row + h)
+        if source_row < 0 or source_row >= t.y.in_size:
+            continue                # nobody reads it
+        target = staged + h*t.line
+        for panel in range(u.behind_panel - u.first_panel):
+            memset(target + panel*t.panel, 0, across.first*t.wide*sizeof(real))
+        pixel = source + source_row*t.source.row + left*t.source.col
+        for i in range(across.first, across.behind):
+            deal(pixel + i*t.x.grain*t.source.col, channels, t.wide, t.panel, target + i*t.wide, AHEAD*t.x.grain*t.source.col)
+        for panel in range(u.behind_panel - u.first_panel):
+            memset(target + panel*t.panel + across.behind*t.wide, 0, (wide - across.behind)*t.wide*sizeof(real))
 
 
-cdef void sum_block(const WeightGradient* t, Product p, real* sums) noexcept nogil:
-    """All taps and channels against one block of lanes."""
-    cdef int vectors = 2 if p.out_row == BLOCK else 1
-    cdef bint joined = t.pixel == t.channels and (t.x.tap_step == 1 or t.x.taps == 1)
-    cdef Py_ssize_t runs = 1 if joined else t.x.taps, length = t.channels*t.x.taps // runs
-    cdef Py_ssize_t r, s, i, height
-    cdef const real* a = p.a
-    cdef const real* run
+cdef inline void deal(
+    const real* pixel, Py_ssize_t channels, Py_ssize_t wide, Py_ssize_t panel_size, real* panel, Py_ssize_t ahead,
+) noexcept nogil:
+    """Deal a pixel's channels out to the panels.
+
+    The last vector of each reaches into the place of the pixel behind, which is written later.
+    """
+    cdef Py_ssize_t c, here
+    while channels > 0:
+        here = min(wide, channels)
+        c = 0
+        while c + VLEN <= here:
+            vstore(panel + c, vload(pixel + c))
+            prefetch(pixel + ahead + c)
+            c += VLEN
+        if c < here:
+            vstore(panel + c, vload_lanes(pixel + c, <int>(here - c)))
+            prefetch(pixel + ahead + c)
+        pixel = pixel + here
+        panel = panel + panel_size
+        channels -= here
+
+
+cdef void lay_pixels(
+    const WeightGradient* t, Sums* u, Py_ssize_t images, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t cols,
+) noexcept nogil:
+    """For each row of taps, the rows of pixels that it meets: those whose input does not lie in the padding."""
+    cdef Py_ssize_t r, i, j, n, most = t.depth*t.strips.rows, line = cols, image = rows*cols
+    if t.grad_in_place:
+        line, image = t.target.row // t.target.col, t.target.image // t.target.col
+    cdef Range outputs
     for r in range(t.y.taps):
-        for s in range(runs):
-            run = a + r*t.y.tap_step*t.line + s*t.x.tap_step*t.pixel
-            i = 0
-            while i < length:
-                height = tile_height(length - i, vectors)
-                p.a = run + i
-                p.init = p.out = sums
-                multiply(vectors, height, &p)
-                sums = sums + height*p.out_row
-                i += height
+        outputs = outputs_inside(&t.y, r)
+        n = r*most
+        for i in range(images):
+            for j in range(max(outputs.first - row, <Py_ssize_t>0), min(outputs.behind - row, rows)):
+                u.segment[n] = i*t.image + (j*t.y.in_step + r*t.y.tap_step)*t.line
+                u.pixel[n] = i*image + j*line
+                n += 1
+        u.segments[r] = n - r*most
+
+
+cdef void stage_gradient(
+    const real* grad, const Image* strides, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t lanes,
+    Py_ssize_t block, real* staged,
+) noexcept nogil:
+    """Copy a few blocks of lanes of a strip's pixels, with zeros behind those that do not fill their vector."""
+    cdef Py_ssize_t image, j, i
+    cdef const real* pixel
+    for image in range(images):
+        for j in range(rows):
+            pixel = grad + image*strides.image + j*strides.row
+            for i in range(cols):
+                deal(pixel, lanes, BLOCK, block, staged, AHEAD*strides.col)
+                staged = staged + BLOCK
+                pixel = pixel + strides.col
+
+
+cdef inline void fetch_next(
+    const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t call, Py_ssize_t tiles, Product* p,
+) noexcept nogil:
+    """While a tile passes over this strip's pixels, let one cache line of each of the next strip's pixels come."""
+    cdef Py_ssize_t line = 64 // <Py_ssize_t>sizeof(real), calls = (u.behind_panel - u.first_panel)*t.y.taps, n
+    n = (first - u.first) // BLOCK*calls + call
+    if n*line < (u.behind_panel - u.first_panel)*t.wide:
+        p.ahead = <const char*>(u.next_a + n*line)
+        p.ahead_step = t.x.in_step*t.x.grain*t.source.col*<Py_ssize_t>sizeof(real) // tiles
+    else:
+        p.ahead, p.ahead_step = <const char*>u.grads, 0
+
+
+cdef void sum_block(const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t cols, bint fresh) noexcept nogil:
+    """All taps and channels against one block of lanes."""
+    cdef int vectors = tile_vectors(min(u.behind - first, <Py_ssize_t>BLOCK))
+    cdef Py_ssize_t runs = 1 if t.joined else t.x.taps, taps = t.y.taps*t.x.taps
+    cdef Py_ssize_t panel, wide, rows, r, s, n, width = vectors*VLEN
+    cdef real zeros[BLOCK]
+    cdef Product p
+    for n in range(BLOCK):
+        zeros[n] = 0
+    p.a_row, p.a_col, p.length = 1, t.x.in_step*t.pixel, cols
+    p.b, p.b_row, p.out_row = u.b, u.b_row, width
+    p.lanes = VLEN
+    p.ahead, p.ahead_step = <const char*>u.grads, 0
+    for panel in range(u.first_panel, u.behind_panel):
+        wide = min(t.wide, t.channels - panel*t.wide)
+        rows = wide*t.x.taps // runs
+        p.out = u.total + first*taps*t.channels + panel*t.wide*taps*width
+        for r in range(t.y.taps):
+            n = r*t.depth*t.strips.rows
+            p.segment, p.b_segment, p.segments = u.segment + n, u.pixel + n, u.segments[r]
+            for s in range(runs):
+                p.a = u.a + (panel - u.first_panel)*t.panel + s*t.x.tap_step*t.pixel
+                if fresh:
+                    p.init, p.init_row = zeros, 0
+                else:
+                    p.init, p.init_row = p.out, width
+                fetch_next(t, u, first, (panel - u.first_panel)*t.y.taps*runs + r*runs + s, tile_count(rows, vectors), &p)
+                if p.segments:
+                    multiply(vectors, rows, &p)
+                elif fresh:
+                    memset(p.out, 0, rows*width*sizeof(real))
+                    p.out = p.out + rows*width
+                else:
+                    p.out = p.out + rows*width
 
 
 cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit) noexcept nogil:
     """Add up the chunks, in order, for one row of taps of one block, and write the weights' gradient."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), r = unit % t.y.taps
+    cdef Py_ssize_t blocks = block_count(t.lanes), r = unit % t.y.taps, taps = t.y.taps*t.x.taps
     cdef Py_ssize_t first = unit // t.y.taps % blocks*BLOCK, group = unit // t.y.taps // blocks
     cdef Py_ssize_t lanes = min(t.lanes - first, <Py_ssize_t>BLOCK), width = tile_vectors(lanes)*VLEN
-    cdef Py_ssize_t run = t.x.taps*t.channels*width, s, c, k, chunk
-    cdef real* total = t.sums + group*t.sums_group + first*t.y.taps*t.x.taps*t.channels + r*run
+    cdef Py_ssize_t panel, wide, run, s, c, k, chunk
+    cdef real* block = t.sums + group*t.sums_group + first*taps*t.channels
+    cdef real* total
     cdef const real* part
     cdef real* target = <real*>w.data + group*w.group + first*w.lane + r*w.row
-    for chunk in range(1, t.chunks):
-        part = total + chunk*t.sums_chunk
-        for k in range(run):
-            total[k] += part[k]
-    for s in range(t.x.taps):
-        for c in range(t.channels):
-            for k in range(lanes):
-                target[s*w.col + c*w.channel + k*w.lane] = total[k]
-            total = total + width
+    cdef real* tap
+    for panel in range(t.panels):
+        wide = min(t.wide, t.channels - panel*t.wide)
+        run = t.x.taps*wide*width
+        total = block + panel*t.wide*taps*width + r*run
+        for chunk in range(1, t.chunks):
+            part = total + chunk*t.sums_chunk
+            for k in range(run):
+                total[k] += part[k]
+        for s in range(t.x.taps):
+            for c in range(wide):
+                tap = target + s*w.col + (panel*t.wide + c)*w.channel
+                if w.lane == 1:
+                    memcpy(tap, total, lanes*sizeof(real))
+                else:
+                    for k in range(lanes):
+                        tap[k*w.lane] = total[k]
+                total = total + width
 
 
 cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
-    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks = block_count(t.lanes), unit, j
+    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks = block_count(t.lanes), unit
     if taps*t.channels*t.lanes*t.groups == 0:
         return True
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
@@ -436,29 +660,27 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
         # Nothing to sum: no image, of any size, leaves zeros.
         t.images = 0
         t.y.count = t.x.count = 1
-    t.in_place = stays_inside(&t.y) and stays_inside(&t.x)
-    divide_sum(t)
-    t.line = t.source.row*t.y.grain if t.in_place else t.strips.width*t.channels
-    t.pixel = t.source.col*t.x.grain if t.in_place else t.channels
+    t.in_place = stays_inside(&t.x) and t.y.taps*t.x.taps == 1
+    t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= STAGED_LANES
+    divide_sum(t, threads)
     t.sums_group = padded(t.lanes)*taps*t.channels
     t.sums_chunk = t.groups*t.sums_group
-    cdef Py_ssize_t strip = 0 if t.in_place else t.strips.height*t.strips.width*t.channels
-    strip = ceil_div(strip + t.strips.rows*t.strips.cols*BLOCK, 64)*64
+    # Behind the sums, for each thread: the panels, a block of the gradient, and three tables.
     cdef Py_ssize_t sums = ceil_div(t.chunks*t.sums_chunk, 64)*64
-    cdef real* memory = <real*>scratch((sums + threads*strip)*sizeof(real) + t.strips.rows*sizeof(Py_ssize_t))
-    if memory is NULL:
+    cdef Py_ssize_t staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
+    cdef Py_ssize_t grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES), runs = t.y.taps*t.depth*t.strips.rows
+    cdef Py_ssize_t share = ceil_div((staged + grads)*sizeof(real) + (2*runs + t.y.taps)*sizeof(Py_ssize_t), 64)*64
+    t.sums = <real*>scratch(sums*sizeof(real) + threads*share)
+    if t.sums is NULL:
         return False
-    cdef real* strips = memory + sums
-    cdef Py_ssize_t* segment = <Py_ssize_t*>(strips + threads*strip)
-    for j in range(t.strips.rows):
-        segment[j] = j*t.y.in_step*t.line
-    t.segment, t.sums = segment, memory
+    if t.images == 0:
+        memset(t.sums, 0, sums*sizeof(real))
     with parallel(num_threads=threads):
-        for unit in prange(t.chunks*t.groups*t.shares, schedule='dynamic'):
-            sum_unit(t, unit, strips + threadid()*strip)
+        for unit in prange(t.chunks*t.groups*t.channel_shares*t.lane_shares, schedule='dynamic'):
+            sum_unit(t, unit, <real*>(<char*>(t.sums + sums) + threadid()*share), staged, grads, runs)
     for unit in prange(t.groups*blocks*t.y.taps, schedule='static', num_threads=threads):
         finish_unit(t, w, unit)
-    free(memory)
+    free(t.sums)
     return True
 
 

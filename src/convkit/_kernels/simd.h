@@ -107,6 +107,9 @@ CONVKIT_INLINE vi vbeats(vr a, vr b) { return (a > b) | (a != a); }
 CONVKIT_INTEGERS(uint8_t, u8)
 CONVKIT_INTEGERS(int32_t, i32)
 
+/* Bring a cache line near. Any address will do: nothing is read that a program could see. */
+CONVKIT_INLINE void prefetch(const void *p) { __builtin_prefetch(p); }
+
 /* Forget how a pointer was computed. Without it the compiler gives each row of a tile a pointer of its own,
    runs out of general registers, and reloads them from the stack in the innermost loop. */
 CONVKIT_INLINE const real *opaque(const real *p) { __asm__("" : "+r"(p)); return p; }
