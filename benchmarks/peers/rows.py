@@ -93,11 +93,11 @@ class Table:
             unit = "GFLOP/s" if row.operations else "ms"
             heads = "".join(f"{engine:>12}" for engine in self.engines)
             print(
-                f"\n{f'{row.suite}, {unit}':<28}{'pass':<17}{'threads':>7}{heads}{'peak':>7}{'/torch':>8}{'/best':>7}"
+                f"\n{f'{row.suite}, {unit}':<28}{'pass':<17}{'threads':>7}{heads}{'peak':>7}{'/torch':>8}{'/best':>9}"
             )
         decimals = 0 if row.operations else 2
         figures = "".join(text(row.figures[engine], f"12.{decimals}f") for engine in self.engines)
-        ratios = text(row.share, "7.0%") + text(row.to_torch, "8.2f") + text(row.to_best, "7.2f")
+        ratios = text(row.share, "7.0%") + text(row.to_torch, "8.2f") + text(row.to_best, "9.2f")
         print(f"{row.work:<28}{row.name:<17}{row.threads:>7}{figures}{ratios}", flush=True)
 
 

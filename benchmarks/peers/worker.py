@@ -11,20 +11,20 @@ import numpy as np
 from ..layers import Layer, MemoryOp, Work
 from .engines import ENGINES
 
-#: A measurement repeats its call for at least so many seconds and times, and takes the fastest.
+#: A measurement repeats its call for at least so many seconds and times, unless that takes too long.
 LEAST_SECONDS = 0.05
 LEAST_CALLS = 3
+MOST_SECONDS = 2.0
 
 
 def fastest(call: Callable[[], object], least_seconds: float = LEAST_SECONDS) -> float:
     """Return the seconds of the fastest of several calls."""
-    best, calls, begin = float("inf"), 0, time.perf_counter()
-    while calls < LEAST_CALLS or time.perf_counter() - begin < least_seconds:
+    times: list[float] = []
+    while sum(times) < (least_seconds if len(times) >= LEAST_CALLS else MOST_SECONDS):
         start = time.perf_counter()
         call()
-        best = min(best, time.perf_counter() - start)
-        calls += 1
-    return best
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def peak() -> float:

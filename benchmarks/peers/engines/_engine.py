@@ -39,7 +39,9 @@ def random(*shapes: Shape) -> list[np.ndarray]:
 
 
 def operands(layer: Layer) -> list[np.ndarray]:
-    """Input, weight and the output's gradient."""
+    """Input, weight and the output's gradient; a transposed convolution has those of its mirror, swapped."""
+    if layer.transposed:
+        return operands(layer.mirrored())[::-1]
     return random(layer.input_shape, layer.weight_shape, layer.output_shape)
 
 

@@ -1,15 +1,18 @@
 """JAX."""
 
+import os
+
 from ...layers import Layer
 from ._engine import Engine, Passes, mirrored, operands
 
 
 class Jax(Engine):
-    """JAX, compiled, in the layout that XLA prefers on a CPU: NHWC. Threads are those of the process's affinity."""
+    """JAX, compiled, in the layout that XLA prefers on a CPU: NHWC."""
 
     library = "jax"
 
     def __init__(self, threads: int) -> None:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])  # XLA asks nothing else
         import jax
 
         self.jax = jax
@@ -33,14 +36,20 @@ class Jax(Engine):
                 feature_group_count=layer.groups,
             )
 
-        compiled = {
-            "forward": (jax.jit(forward), x, w),
-            "backward_input": (jax.jit(lambda w, g: jax.linear_transpose(lambda x: forward(x, w), x)(g)[0]), w, grad),
-            "backward_weight": (jax.jit(lambda x, g: jax.linear_transpose(lambda w: forward(x, w), w)(g)[0]), x, grad),
-        }
+        def of_input(w, grad):
+            return jax.linear_transpose(lambda x: forward(x, w), x)(grad)[0]
+
+        def of_weight(x, grad):
+            return jax.linear_transpose(lambda w: forward(x, w), w)(grad)[0]
+
+        def compiled(function, *arguments):
+            run = jax.jit(function).lower(*arguments).compile()
+            return lambda: run(*arguments).block_until_ready()
+
         return {
-            name: lambda run=run, arguments=arguments: run(*arguments).block_until_ready()
-            for name, (run, *arguments) in compiled.items()
+            "forward": compiled(forward, x, w),
+            "backward_input": compiled(of_input, w, grad),
+            "backward_weight": compiled(of_weight, x, grad),
         }
 
 

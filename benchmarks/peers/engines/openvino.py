@@ -25,7 +25,7 @@ class OpenVino(Engine):
 
         x, w, _ = operands(layer)
         pairs = [layer.stride] * 2, [layer.padding] * 2, [layer.padding] * 2, [layer.dilation] * 2
-        source = nodes.parameter(x.shape, "f32")
+        source = nodes.parameter(x.shape)
         if layer.transposed:
             strides, begin, end, dilations = pairs
             node = nodes.convolution_backprop_data(source, nodes.constant(w), strides, None, begin, end, dilations)

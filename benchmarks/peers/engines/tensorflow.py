@@ -5,7 +5,10 @@ from ._engine import Engine, Passes, mirrored, operands
 
 
 class TensorFlow(Engine):
-    """TensorFlow, in NHWC, the layout that it has on a CPU; groups other than depthwise it has not."""
+    """TensorFlow, in NHWC, the layout that it has on a CPU.
+
+    It lacks groups that are not depthwise, and gradients of dilated convolutions.
+    """
 
     library = "tensorflow"
 
@@ -29,9 +32,9 @@ class TensorFlow(Engine):
         if depthwise:  # (K, 1, R, S) to (R, S, C, K/C)
             rows, cols = w.shape[2:]
             w = w.transpose(2, 3, 0, 1).reshape(rows, cols, layer.channels, layer.outputs // layer.channels)
-            kind, filters = "DepthwiseConv2dNative", "filter"
+            kind = "DepthwiseConv2dNative"
         else:
-            w, kind, filters = w.transpose(2, 3, 1, 0), "Conv2D", "filter"
+            w, kind = w.transpose(2, 3, 1, 0), "Conv2D"
         w = tf.constant(w)
         sides = [layer.padding] * 2
         how = {
@@ -41,10 +44,11 @@ class TensorFlow(Engine):
             "dilations": [1, layer.dilation, layer.dilation, 1],
         }
         forward = getattr(raw, kind)
-        backward_input = getattr(raw, f"{kind}BackpropInput")
-        backward_weight = getattr(raw, f"{kind}BackpropFilter")
-        return {
-            "forward": lambda: forward(input=x, **{filters: w}, **how),
-            "backward_input": lambda: backward_input(input_sizes=x.shape, filter=w, out_backprop=grad, **how),
-            "backward_weight": lambda: backward_weight(input=x, filter_sizes=w.shape, out_backprop=grad, **how),
-        }
+        passes: Passes = {"forward": lambda: forward(input=x, filter=w, **how)}
+        if layer.dilation == 1:
+            backward_input, backward_weight = (getattr(raw, f"{kind}Backprop{of}") for of in ("Input", "Filter"))
+            passes |= {
+                "backward_input": lambda: backward_input(input_sizes=x.shape, filter=w, out_backprop=grad, **how),
+                "backward_weight": lambda: backward_weight(input=x, filter_sizes=w.shape, out_backprop=grad, **how),
+            }
+        return passes
