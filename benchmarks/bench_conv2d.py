@@ -1,45 +1,52 @@
-"""Convolution, pass by pass and layer by layer."""
+"""Convolution, layer by layer and pass by pass.
 
-import time
+The layers are those of the suites (layers.py) that the environment variable CONVKIT_BENCH_SUITES names.
+"""
+
+import os
 
 import numpy as np
 
 import convkit
-from benchmarks.layers import LAYERS
-from benchmarks.peers.engines import PASSES, Convkit
+from benchmarks.layers import PASSES, SUITES, Layer
+from benchmarks.peers.engines import Convkit
+from benchmarks.peers.worker import fastest, peak
+
+_SUITES = os.environ.get("CONVKIT_BENCH_SUITES", "fashion cifar_resnet").split()
+_NAMES = dict.fromkeys(work.name for suite in _SUITES for work in SUITES[suite] if isinstance(work, Layer))
 
 
 class Conv2d:
     """The three passes on one thread and on two."""
 
-    params = (list(LAYERS), list(PASSES), [1, 2])
+    params = (list(_NAMES), list(PASSES), [1, 2])
     param_names = ("layer", "pass", "threads")
 
-    def setup(self, layer: str, name: str, threads: int) -> None:
+    def setup(self, name: str, which: str, threads: int) -> None:
         """Prepare operands, and warm up."""
-        self.call = Convkit(threads).passes(LAYERS[layer])[name]
-        self.operations = LAYERS[layer].operations
+        layer = Layer.parse(name)
+        self.call = Convkit(threads).passes(layer)[which]
+        self.operations = layer.operations
         self.call()
 
-    def time_pass(self, layer: str, name: str, threads: int) -> None:
+    def time_pass(self, name: str, which: str, threads: int) -> None:
         """Seconds of a call."""
         self.call()
 
-    def peakmem_pass(self, layer: str, name: str, threads: int) -> None:
+    def peakmem_pass(self, name: str, which: str, threads: int) -> None:
         """Peak memory of the process, in bytes."""
         self.call()
 
-    def track_gflops(self, layer: str, name: str, threads: int) -> float:
-        """Floating-point operations of the fastest of ten calls, in 10^9 a second."""
-        fastest = min(self._seconds() for _ in range(10))
-        return self.operations / fastest * 1e-9
+    def track_gflops(self, name: str, which: str, threads: int) -> float:
+        """Floating-point operations of the fastest of several calls, in 10^9 a second."""
+        return self.operations / fastest(self.call) * 1e-9
 
-    def _seconds(self) -> float:
-        start = time.perf_counter()
-        self.call()
-        return time.perf_counter() - start
+    def track_peak(self, name: str, which: str, threads: int) -> float:
+        """Share of the threads' multiply-add peak, which is measured right before."""
+        return 100 * self.operations / fastest(self.call) / (threads * peak())
 
     track_gflops.unit = "GFLOP/s"
+    track_peak.unit = "%"
 
 
 class Overhead:

@@ -1,11 +1,16 @@
 """Measure convkit beside other engines and print a table.
 
-Each engine runs in a process of its own and waits while another measures; engines alternate, round by round, and
-the table shows the median of the rounds. Glibc's thresholds are raised for all of them, so that nobody pays for fresh
-pages on every call.
+Each engine runs in a process of its own and waits while another measures; engines alternate, round by round. A round
+takes the fastest of several calls, and the table shows the median of the rounds. Convolutions are in GFLOP/s, other
+operations in ms; "peak" is convkit's share of the multiply-add peak measured beside it, "/torch" how many times
+faster it is than the better of PyTorch's layouts, "/best" than the best of all others. Glibc's thresholds are raised
+for the others, so that they do not pay for fresh pages on every call; convkit gets no such help. Ctrl-C ends the
+measurement and summarises what there is.
 """
 
 import argparse
+import contextlib
+import importlib.metadata
 import importlib.util
 import json
 import math
@@ -13,95 +18,202 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
-from ..layers import LAYERS
-from .engines import ENGINES, LIBRARIES, PASSES
+from ..layers import MEMORY_PASSES, PASSES, SUITES, Layer, Work
+from .engines import ENGINES
+from .roofline import draw
+from .rows import Row, Table, both, read_csv, summary, write_csv, write_json
+from .worker import bandwidth
 
-ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+_THRESHOLDS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
+
+#: What keeps the others to the instructions that `--isa` leaves to convkit.
+_ISAS = {
+    "x86_v3": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "x86_v4": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
+}
 
 
 class Worker:
     """A process that measures one engine."""
 
-    def __init__(self, engine: str, threads: int) -> None:
+    def __init__(self, engine: str, threads: int, isa: str | None) -> None:
+        self.engine = engine
+        environment = {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        if engine != "convkit":
+            environment |= _THRESHOLDS | _ISAS.get(isa or "", {})
+        elif isa:
+            environment["CONVKIT_ISA"] = isa
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.peers.worker", engine, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": str(threads)},
+            env={**os.environ, **environment},
+            start_new_session=True,  # Ctrl-C is for the process that prints
         )
 
-    def ask(self, name: str, layer: str = "") -> float:
-        """Return the seconds of a pass, or one core's peak in operations a second."""
+    def ask(self, name: str, work: str = "") -> float | None:
+        """Return the seconds of a pass, None if the engine lacks it; or the peak of a core, or the bandwidth."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"pass": name, "layer": layer}) + "\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps({"pass": name, "work": work}) + "\n")
+            self.process.stdin.flush()
         answer = self.process.stdout.readline()
         if not answer:
-            raise SystemExit(f"the process that measures {name} of {layer} ended: see its message above")
-        return float(json.loads(answer))
-
-    def close(self) -> None:
-        """End the process."""
-        self.process.communicate()
+            raise SystemExit(f"{self.engine}: its process ended at {work} {name}; its message is above")
+        return None if (value := json.loads(answer)) is None else float(value)
 
 
-def measure(engines: list[str], layer: str, name: str, threads: int, rounds: int, workers: dict[str, Worker]) -> float:
-    """Print a row: every engine's GFLOP/s, convkit's share of the peak, and its ratio to the best of the others."""
-    speeds: dict[str, list[float]] = {engine: [] for engine in engines}
-    shares = []
-    for _ in range(rounds):
-        for engine in engines:
-            speeds[engine].append(LAYERS[layer].operations / workers[engine].ask(name, layer))
-        shares.append(speeds["convkit"][-1] / (threads * workers["convkit"].ask("peak")))
-    median = {engine: statistics.median(speed) for engine, speed in speeds.items()}
-    others = [speed for engine, speed in median.items() if engine != "convkit"]
-    ratio = median["convkit"] / max(others) if others else math.nan
-    figures = "".join(f"{median[engine] * 1e-9:>12.0f}" for engine in engines)
-    print(f"{layer:<12}{name:<17}{threads:>7}{figures}{statistics.median(shares):>11.0%}{ratio:>8.2f}", flush=True)
-    return ratio
+class Workers(dict[str, Worker]):
+    """A process for each engine, for as long as the `with` statement lasts."""
+
+    def __init__(self, engines: list[str], threads: int, isa: str | None) -> None:
+        super().__init__({engine: Worker(engine, threads, isa) for engine in engines})
+        self.threads = threads
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for worker in self.values():
+            worker.process.kill()
+            worker.process.communicate()
+
+    def measure(self, suite: str, work: Work, name: str, rounds: int) -> Row:
+        """Measure a pass in all engines, taking turns."""
+        seconds: dict[str, list[float | None]] = {engine: [] for engine in self}
+        peaks = []
+        convolution = isinstance(work, Layer)
+        for _ in range(rounds):
+            for engine, worker in self.items():
+                seconds[engine].append(worker.ask(name, work.name))
+            if convolution:
+                peaks.append(self.threads * (self["convkit"].ask("peak") or math.nan))
+        return Row(
+            suite,
+            work.name,
+            name,
+            self.threads,
+            work.operations if convolution else 0,
+            work.traffic if convolution else 0,
+            statistics.median(peaks) if convolution else math.nan,
+            {engine: None if None in those else statistics.median(those) for engine, those in seconds.items()},
+        )
+
+
+def _layer(name: str) -> Layer:
+    try:
+        return Layer.parse(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--layers", nargs="+", choices=LAYERS, default=list(LAYERS), metavar="LAYER",
-                        help=f"of {', '.join(LAYERS)} (all)")  # fmt: skip
-    parser.add_argument("--passes", nargs="+", choices=PASSES, default=list(PASSES), metavar="PASS",
-                        help=f"of {', '.join(PASSES)} (all)")  # fmt: skip
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), metavar="ENGINE",
-                        help=f"of {', '.join(ENGINES)}, where installed (all)")  # fmt: skip
-    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="numbers of threads (1 2)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of which the median is shown (5)")
-    return parser.parse_args()
+    add = parser.add_argument
+    add("--suites", nargs="+", choices=SUITES, metavar="SUITE", help=f"of {', '.join(SUITES)} (fashion resnet50)")
+    add("--layers", nargs="+", type=_layer, default=[], metavar="LAYER",
+        help="layers by name, as tables have it: n16c64h56k128r3s2p1d1g1")  # fmt: skip
+    add("--batch", type=int, metavar="N", help="images in a batch, instead of the suite's own number")
+    add("--min-flops", type=float, default=0, metavar="N", help="leave out layers of fewer operations")
+    names = (*PASSES, *(name for name in MEMORY_PASSES if name not in PASSES))
+    add("--passes", nargs="+", choices=names, default=names, metavar="PASS", help=f"of {', '.join(names)} (all)")
+    add("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), metavar="ENGINE",
+        help=f"of {', '.join(ENGINES)}, where installed (all)")  # fmt: skip
+    add("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="numbers of threads (1 2)")
+    add("--rounds", type=int, default=5, metavar="N", help="rounds of which the median is shown (5)")
+    add("--isa", choices=_ISAS, help="keep convkit, and PyTorch too, to an instruction set")
+    add("--csv", type=Path, metavar="FILE", help="write the rows to FILE, as they are done")
+    add("--json", type=Path, metavar="FILE", help="write the rows to FILE, at the end")
+    add("--resume", action="store_true", help="do not measure again what is in the file of --csv")
+    add("--roofline", type=Path, metavar="FILE", help="draw convkit's convolutions under the machine's limits")
+    options = parser.parse_args()
+    if options.resume and not options.csv:
+        parser.error("--resume needs --csv")
+    if not options.suites:
+        options.suites = [] if options.layers else ["fashion", "resnet50"]
+    return options
+
+
+def chosen(options: argparse.Namespace) -> Iterator[tuple[str, Work, list[str]]]:
+    """Yield what the command line asks for: a suite's name, a layer, its passes."""
+    suites: dict[str, tuple[Work, ...]] = {suite: SUITES[suite] for suite in options.suites}
+    if options.layers:
+        suites["layers"] = tuple(options.layers)
+    for suite, works in suites.items():
+        for work in works:
+            if isinstance(work, Layer):
+                layer = work.with_batch(options.batch)
+                if layer.operations >= options.min_flops:
+                    yield suite, layer, [name for name in PASSES if name in options.passes]
+            else:
+                yield suite, work, [name for name in MEMORY_PASSES if name in options.passes]
+
+
+def installed(engines: list[str]) -> list[str]:
+    """Return convkit and those of `engines` whose library can be imported; print versions, and what is left out."""
+    engines = list(dict.fromkeys(["convkit", *engines]))
+    found = [engine for engine in engines if importlib.util.find_spec(ENGINES[engine].library)]
+    distributions = importlib.metadata.packages_distributions()
+    libraries = dict.fromkeys(ENGINES[engine].library for engine in found)
+    versions = (
+        (library, importlib.metadata.version(distributions.get(library, [library])[0])) for library in libraries
+    )
+    print(", ".join(f"{library} {version}" for library, version in versions))
+    if absent := [engine for engine in engines if engine not in found]:
+        print(f"not installed, left out: {', '.join(absent)}")
+    return found
+
+
+def run(options: argparse.Namespace, engines: list[str], rows: list[Row]) -> None:
+    """Measure, print, and add to `rows`, which holds what need not be measured again."""
+    table, done = Table(engines), {row.key: row for row in rows}
+    rows.clear()
+
+    def keep(row: Row) -> Row:
+        table.add(row)
+        rows.append(row)
+        if options.csv:
+            write_csv(options.csv, rows)
+        return row
+
+    for threads in options.threads:
+        table.suite = ""
+        with Workers(engines, threads, options.isa) as workers:
+            for suite, work, names in chosen(options):
+                of_work = [
+                    keep(
+                        done.get((suite, work.name, name, threads))
+                        or workers.measure(suite, work, name, options.rounds)
+                    )
+                    for name in names
+                ]
+                if not isinstance(work, Layer) and len(of_work) == len(MEMORY_PASSES):
+                    keep(both(*of_work))
 
 
 def main() -> None:
     """Measure what the command line asks for."""
     options = parse()
-    engines = [e for e in options.engines if e == "convkit" or importlib.util.find_spec(LIBRARIES[e])]
-    if "convkit" not in engines:
-        engines.insert(0, "convkit")
-    absent = [engine for engine in options.engines if engine not in engines]
-    if absent:
-        print(f"not installed, left out: {', '.join(absent)}")
-    print("GFLOP/s, median of the rounds; peak: convkit's share of the multiply-add peak measured beside it;")
-    print("ratio: convkit to the best of the others\n")
-    heads = "".join(f"{engine:>12}" for engine in engines)
-    print(f"{'layer':<12}{'pass':<17}{'threads':>7}{heads}{'peak':>11}{'ratio':>8}")
-    for threads in options.threads:
-        workers = {engine: Worker(engine, threads) for engine in engines}
-        ratios = [
-            measure(engines, layer, name, threads, options.rounds, workers)
-            for layer in options.layers
-            for name in options.passes
-        ]
-        for worker in workers.values():
-            worker.close()
-        if len(engines) > 1:
-            print(f"geometric mean of the ratios, {threads} threads: {statistics.geometric_mean(ratios):.2f}\n")
+    engines = installed(options.engines)
+    rows = read_csv(options.csv) if options.resume and options.csv.exists() else []
+    try:
+        run(options, engines, rows)
+    except KeyboardInterrupt:
+        print("\ninterrupted")
+    finally:
+        print(summary(rows))
+        if options.json:
+            write_json(options.json, rows)
+    if options.roofline:
+        draw(options.roofline, rows, {threads: bandwidth(threads) for threads in options.threads})
 
 
 if __name__ == "__main__":
