@@ -12,7 +12,7 @@ registers from the first product to the last. What i, k and the lanes stand for 
 """
 
 from convkit._kernels._simd cimport (
-    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_stride, prefetch, real, vload, vload_lanes, vr,
+    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_pointer, opaque_stride, prefetch, real, vload, vload_lanes, vr,
     vsplat, vstore, vstore_lanes,
 )
 
@@ -59,19 +59,70 @@ cdef inline void multiply_row(
         acc[v] = x*b[v] if first else acc[v] + x*b[v]
 
 
-cdef inline void quad(
-    const int rows, const int vectors, const bint first, const real* a, Py_ssize_t row, Py_ssize_t row3, const vr* b,
-    vr* acc,
+cdef struct Rows:
+    # Multiples of the distance of two rows: as index registers they spare each broadcast an addition.
+    Py_ssize_t one, two, three, four, five, six
+
+
+cdef inline void seven_rows(
+    const int rows, const int vectors, const bint first, const real* a, const Rows* row, const vr* b, vr* acc,
 ) noexcept nogil:
-    """Multiply-add up to four rows, each broadcast from an address that needs no arithmetic of its own."""
+    """Multiply-add up to seven rows, each broadcast from an address that needs no arithmetic of its own."""
     if rows > 0:
         multiply_row(vectors, first, a[0], b, acc)
     if rows > 1:
-        multiply_row(vectors, first, a[row], b, acc + vectors)
+        multiply_row(vectors, first, a[row.one], b, acc + vectors)
     if rows > 2:
-        multiply_row(vectors, first, a[2*row], b, acc + 2*vectors)
+        multiply_row(vectors, first, a[row.two], b, acc + 2*vectors)
     if rows > 3:
-        multiply_row(vectors, first, a[row3], b, acc + 3*vectors)
+        multiply_row(vectors, first, a[row.three], b, acc + 3*vectors)
+    if rows > 4:
+        multiply_row(vectors, first, a[row.four], b, acc + 4*vectors)
+    if rows > 5:
+        multiply_row(vectors, first, a[row.five], b, acc + 5*vectors)
+    if rows > 6:
+        multiply_row(vectors, first, a[row.six], b, acc + 6*vectors)
+
+
+cdef inline void finish_row(const int vectors, int lanes, const real* init, real* out, const vr* acc) noexcept nogil:
+    """Write one row's sums, plus what was there before."""
+    cdef int v
+    for v in range(vectors - 1):
+        vstore(out + v*VLEN, vload(init + v*VLEN) + acc[v])
+    v = vectors - 1
+    vstore_lanes(out + v*VLEN, vload_lanes(init + v*VLEN, lanes) + acc[v], lanes)
+
+
+cdef inline void finish_rows(const int rows, const int vectors, const Product* t, const vr* acc) noexcept nogil:
+    """Row by row, not in a loop: accumulators that are indexed in one would live in memory."""
+    if rows > 0:
+        finish_row(vectors, t.lanes, t.init + 0*t.init_row, t.out + 0*t.out_row, acc + 0*vectors)
+    if rows > 1:
+        finish_row(vectors, t.lanes, t.init + 1*t.init_row, t.out + 1*t.out_row, acc + 1*vectors)
+    if rows > 2:
+        finish_row(vectors, t.lanes, t.init + 2*t.init_row, t.out + 2*t.out_row, acc + 2*vectors)
+    if rows > 3:
+        finish_row(vectors, t.lanes, t.init + 3*t.init_row, t.out + 3*t.out_row, acc + 3*vectors)
+    if rows > 4:
+        finish_row(vectors, t.lanes, t.init + 4*t.init_row, t.out + 4*t.out_row, acc + 4*vectors)
+    if rows > 5:
+        finish_row(vectors, t.lanes, t.init + 5*t.init_row, t.out + 5*t.out_row, acc + 5*vectors)
+    if rows > 6:
+        finish_row(vectors, t.lanes, t.init + 6*t.init_row, t.out + 6*t.out_row, acc + 6*vectors)
+    if rows > 7:
+        finish_row(vectors, t.lanes, t.init + 7*t.init_row, t.out + 7*t.out_row, acc + 7*vectors)
+    if rows > 8:
+        finish_row(vectors, t.lanes, t.init + 8*t.init_row, t.out + 8*t.out_row, acc + 8*vectors)
+    if rows > 9:
+        finish_row(vectors, t.lanes, t.init + 9*t.init_row, t.out + 9*t.out_row, acc + 9*vectors)
+    if rows > 10:
+        finish_row(vectors, t.lanes, t.init + 10*t.init_row, t.out + 10*t.out_row, acc + 10*vectors)
+    if rows > 11:
+        finish_row(vectors, t.lanes, t.init + 11*t.init_row, t.out + 11*t.out_row, acc + 11*vectors)
+    if rows > 12:
+        finish_row(vectors, t.lanes, t.init + 12*t.init_row, t.out + 12*t.out_row, acc + 12*vectors)
+    if rows > 13:
+        finish_row(vectors, t.lanes, t.init + 13*t.init_row, t.out + 13*t.out_row, acc + 13*vectors)
 
 
 cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t tiles) noexcept nogil:
@@ -81,66 +132,48 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
     """
     cdef vr acc[28]
     cdef vr b[2]
-    cdef vr x
-    cdef Py_ssize_t s, _
-    cdef Py_ssize_t step = t.a_col, b_row = t.b_row, length, remaining
-    # Four bases four rows apart, and row, 2*row and 3*row as index registers, reach sixteen rows.
-    cdef Py_ssize_t row = opaque_stride(t.a_row), row3 = opaque_stride(3*t.a_row)
+    cdef Py_ssize_t s, i, _
+    cdef Py_ssize_t remaining
+    # Two bases seven rows apart, and six index registers, reach fourteen rows. The steps are read from memory for each
+    # product: in registers they would drive the pointers onto the stack, and stores to the stack wait in line behind
+    # those of the tile before, which may have to wait for memory.
+    cdef Rows row
+    cdef const Product* steps = t
+    row.one, row.two, row.three = opaque_stride(t.a_row), opaque_stride(2*t.a_row), opaque_stride(3*t.a_row)
+    row.four, row.five, row.six = opaque_stride(4*t.a_row), opaque_stride(5*t.a_row), opaque_stride(6*t.a_row)
     cdef const real* a0
-    cdef const real* a4
-    cdef const real* a8
-    cdef const real* a12
+    cdef const real* a7
     cdef const real* p
     cdef const char* ahead = t.ahead
-    cdef Py_ssize_t ahead_step = t.ahead_step
-    cdef int i, v
+    cdef int v
     for _ in range(tiles):
-        s = 0
-        a0, p = opaque(t.a + t.segment[0]), t.b + t.b_segment[0]*b_row
-        a4, a8, a12 = opaque(a0 + 4*row), opaque(a0 + 8*row), opaque(a0 + 12*row)
+        a0, p = opaque(t.a + t.segment[0]), t.b + t.b_segment[0]*t.b_row
+        a7 = opaque(a0 + 7*t.a_row)
         for v in range(vectors):
             b[v] = vload(p + v*VLEN)
-        quad(rows, vectors, True, a0, row, row3, b, acc)
-        quad(rows - 4, vectors, True, a4, row, row3, b, acc + 4*vectors)
-        quad(rows - 8, vectors, True, a8, row, row3, b, acc + 8*vectors)
-        quad(rows - 12, vectors, True, a12, row, row3, b, acc + 12*vectors)
-        a0, a4, a8, a12, p = a0 + step, a4 + step, a8 + step, a12 + step, p + b_row
+        seven_rows(rows, vectors, True, a0, &row, b, acc)
+        seven_rows(rows - 7, vectors, True, a7, &row, b, acc + 7*vectors)
+        a0, a7, p = a0 + t.a_col, a7 + t.a_col, p + t.b_row
         remaining = t.length - 1
-        while True:
-            while remaining > 0:
+        for s in range(1, t.segments + 1):
+            for i in range(remaining):
                 for v in range(vectors):
                     b[v] = vload(p + v*VLEN)
-                p = p + b_row
                 prefetch(ahead)
-                ahead = ahead + ahead_step
-                quad(rows, vectors, False, a0, row, row3, b, acc)
-                a0 = a0 + step
-                if rows > 4:
-                    quad(rows - 4, vectors, False, a4, row, row3, b, acc + 4*vectors)
-                    a4 = a4 + step
-                if rows > 8:
-                    quad(rows - 8, vectors, False, a8, row, row3, b, acc + 8*vectors)
-                    a8 = a8 + step
-                if rows > 12:
-                    quad(rows - 12, vectors, False, a12, row, row3, b, acc + 12*vectors)
-                    a12 = a12 + step
-                remaining -= 1
-            s += 1
-            if s >= t.segments:
-                break
-            a0, p = opaque(t.a + t.segment[s]), t.b + t.b_segment[s]*b_row
-            a4, a8, a12 = opaque(a0 + 4*row), opaque(a0 + 8*row), opaque(a0 + 12*row)
-            remaining = t.length
-        for i in range(rows):
-            for v in range(vectors - 1):
-                vstore(t.out + i*t.out_row + v*VLEN, vload(t.init + i*t.init_row + v*VLEN) + acc[i*vectors + v])
-            v = vectors - 1
-            if t.lanes == VLEN:
-                vstore(t.out + i*t.out_row + v*VLEN, vload(t.init + i*t.init_row + v*VLEN) + acc[i*vectors + v])
-            else:
-                x = vload_lanes(t.init + i*t.init_row + v*VLEN, t.lanes) + acc[i*vectors + v]
-                vstore_lanes(t.out + i*t.out_row + v*VLEN, x, t.lanes)
-        t.a = t.a + rows*row
+                steps = <const Product*>opaque_pointer(steps)
+                p = p + steps.b_row
+                ahead = ahead + steps.ahead_step
+                seven_rows(rows, vectors, False, a0, &row, b, acc)
+                a0 = a0 + steps.a_col
+                if rows > 7:
+                    seven_rows(rows - 7, vectors, False, a7, &row, b, acc + 7*vectors)
+                    a7 = a7 + steps.a_col
+            if s < t.segments:
+                a0, p = opaque(t.a + t.segment[s]), t.b + t.b_segment[s]*t.b_row
+                a7 = opaque(a0 + 7*t.a_row)
+                remaining = t.length
+        finish_rows(rows, vectors, t, acc)
+        t.a = t.a + rows*t.a_row
         t.init = t.init + rows*t.init_row
         t.out = t.out + rows*t.out_row
     t.ahead = ahead

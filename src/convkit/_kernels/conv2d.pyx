@@ -206,7 +206,7 @@ cdef inline void fetch_ahead(
     """While this piece of a panel is multiplied, let the next one come; of fresh input read in place, the next tiles."""
     cdef Py_ssize_t products = max(<Py_ssize_t>1, (segments.behind - segments.first)*p.length)
     cdef Py_ssize_t tiles = tile_count(part.cols, 2)*part.rows*part.images
-    if t.in_place and fresh:
+    if t.in_place:
         p.ahead = <const char*>(part.a + TILE_ROWS*p.a_row)
         p.ahead_step = TILE_ROWS*p.a_row*<Py_ssize_t>sizeof(real) // products
     else:

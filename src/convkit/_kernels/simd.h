@@ -57,23 +57,51 @@ CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
   return (vr)_mm512_maskz_loadu_pd((__mmask8)((1u << lanes) - 1), p);
 }
 CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
-  _mm512_mask_storeu_pd(p, (__mmask8)((1u << lanes) - 1), (__m512d)v);
+  if (lanes == VLEN) vstore(p, v);
+  else _mm512_mask_storeu_pd(p, (__mmask8)((1u << lanes) - 1), (__m512d)v);
 }
 #elif defined(__AVX512F__)
 CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
   return (vr)_mm512_maskz_loadu_ps((__mmask16)((1u << lanes) - 1), p);
 }
 CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
-  _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)v);
+  if (lanes == VLEN) vstore(p, v);
+  else _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)v);
+}
+#elif defined(__AVX2__)
+CONVKIT_INLINE __m256i mask_of(int lanes) {
+#ifdef CONVKIT_DOUBLE
+  return _mm256_cmpgt_epi64(_mm256_set1_epi64x(lanes), _mm256_setr_epi64x(0, 1, 2, 3));
+#else
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+#endif
+}
+CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
+  if (lanes == VLEN) return vload(p);
+#ifdef CONVKIT_DOUBLE
+  return (vr)_mm256_maskload_pd(p, mask_of(lanes));
+#else
+  return (vr)_mm256_maskload_ps(p, mask_of(lanes));
+#endif
+}
+CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
+  if (lanes == VLEN) vstore(p, v);
+#ifdef CONVKIT_DOUBLE
+  else _mm256_maskstore_pd(p, mask_of(lanes), (__m256d)v);
+#else
+  else _mm256_maskstore_ps(p, mask_of(lanes), (__m256)v);
+#endif
 }
 #else
 CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
   vr v = {0};
-  for (int i = 0; i < lanes; i++) v[i] = p[i];
+  if (lanes == VLEN) return vload(p);
+  for (int i = 0; i < VLEN; i++) if (i < lanes) v[i] = p[i];
   return v;
 }
 CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
-  for (int i = 0; i < lanes; i++) p[i] = v[i];
+  if (lanes == VLEN) vstore(p, v);
+  else for (int i = 0; i < VLEN; i++) if (i < lanes) p[i] = v[i];
 }
 #endif
 
@@ -113,6 +141,7 @@ CONVKIT_INLINE void prefetch(const void *p) { __builtin_prefetch(p); }
 /* Forget how a pointer was computed. Without it the compiler gives each row of a tile a pointer of its own,
    runs out of general registers, and reloads them from the stack in the innermost loop. */
 CONVKIT_INLINE const real *opaque(const real *p) { __asm__("" : "+r"(p)); return p; }
+CONVKIT_INLINE const void *opaque_pointer(const void *p) { __asm__("" : "+r"(p)); return p; }
 CONVKIT_INLINE Py_ssize_t opaque_stride(Py_ssize_t s) { __asm__("" : "+r"(s)); return s; }
 
 /* Denormals cost a hundred cycles each in a multiply. Kernels that do arithmetic flush them to zero on every
