@@ -16,6 +16,7 @@ from cases import LAYOUTS
 from convkit import _memory, ops
 from convkit._dispatch import tile_shape
 from convkit._threads import num_threads
+from convkit.ops._arrays import channels_first, nhwc
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
@@ -97,15 +98,23 @@ def calls(dtype, rng):
         yield lambda g, i, s=x.shape, w=window: ops.max_pool2d_backward(g, i, s, *w), (g, indices)
         yield lambda x, w=window: ops.avg_pool2d(x, *w), (x,)
         yield lambda g, s=x.shape, w=window: ops.avg_pool2d_backward(g, s, *w), (g,)
+    for shape in [(1, 3, lanes, 2), (2, lanes, 5, lanes), (1, 2 * lanes + 1, lanes, lanes + 1), (1, 4, 9, 9)]:
+        yield channels_first, (LAYOUTS["channels-last"](make(*shape)),)
+        yield nhwc, (make(*shape),)
     for shape in itertools.product((1, 2, 5), (1, 3, lanes - 1, lanes, lanes + 1, 3 * lanes + 2), (1, 3), (5,)):
         x, g = (LAYOUTS["channels-last"](make(*shape)) for _ in range(2))
         mean, var, weight, bias = (np.abs(make(shape[1])) for _ in range(4))
         yield ops.batch_norm_stats, (x,)
         yield ops.batch_norm, (x, mean, var, weight, bias)
         yield ops.batch_norm_backward, (g, x, mean, var, weight)
-        yield ops.relu, (x,)
-        yield ops.relu_backward, (g, x)
-        yield lambda x: ops.softmax(x, 1), (x,)
+        for name in ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish"):
+            yield getattr(ops, name), (x,)
+            yield getattr(ops, f"{name}_backward"), (g, x)
+        for dim in (0, 1, 3):
+            yield lambda x, dim=dim: ops.softmax(x, dim), (x,)
+            yield lambda x, dim=dim: ops.log_softmax(x, dim), (x,)
+            yield lambda g, x, dim=dim: ops.softmax_backward(g, x, dim), (g, x)
+            yield lambda g, x, dim=dim: ops.log_softmax_backward(g, x, dim), (g, x)
         n, c = shape[:2]
         x, w, b, g = make(n, c), make(lanes + 1, c), make(lanes + 1), make(n, lanes + 1)
         yield ops.linear, (x, w, b)

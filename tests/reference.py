@@ -271,6 +271,79 @@ def relu_backward(grad_output, output):
     return np.where(np.asarray(output) <= 0, 0.0, np.asarray(grad_output, np.float64))
 
 
+def relu6(input):
+    return np.where(np.asarray(input) > 6, 6.0, relu(input))
+
+
+def relu6_backward(grad_output, output):
+    return np.where(np.asarray(output) >= 6, 0.0, relu_backward(grad_output, output))
+
+
+def leaky_relu(input, negative_slope=0.01):
+    input = np.asarray(input, np.float64)
+    return np.where(input < 0, negative_slope * input, input)
+
+
+def leaky_relu_backward(grad_output, input, negative_slope=0.01):
+    return np.asarray(grad_output, np.float64) * np.where(np.asarray(input) > 0, 1, negative_slope)
+
+
+def elu(input, alpha=1.0):
+    input = np.asarray(input, np.float64)
+    return np.where(input < 0, alpha * np.expm1(np.minimum(input, 0)), input)
+
+
+def elu_backward(grad_output, input, alpha=1.0):
+    input = np.asarray(input, np.float64)
+    return np.asarray(grad_output, np.float64) * np.where(input > 0, 1, alpha * np.exp(np.minimum(input, 0)))
+
+
+def sigmoid(input):
+    input = np.asarray(input, np.float64)
+    small = np.exp(-np.abs(input))
+    return np.where(input < 0, small, 1) / (1 + small)
+
+
+def sigmoid_backward(grad_output, output):
+    output = np.asarray(output, np.float64)
+    return np.asarray(grad_output, np.float64) * output * (1 - output)
+
+
+def tanh(input):
+    return np.tanh(np.asarray(input, np.float64))
+
+
+def tanh_backward(grad_output, output):
+    return np.asarray(grad_output, np.float64) * (1 - np.asarray(output, np.float64) ** 2)
+
+
+def silu(input):
+    return np.asarray(input, np.float64) * sigmoid(input)
+
+
+def silu_backward(grad_output, input):
+    slope = sigmoid(input) * (1 + np.asarray(input, np.float64) * sigmoid(-np.asarray(input, np.float64)))
+    return np.asarray(grad_output, np.float64) * slope
+
+
+def hardsigmoid(input):
+    return relu6(np.asarray(input, np.float64) + 3) / 6
+
+
+def hardsigmoid_backward(grad_output, input):
+    return np.where(np.abs(input) < 3, np.asarray(grad_output, np.float64) / 6, 0)
+
+
+def hardswish(input):
+    return np.asarray(input, np.float64) * hardsigmoid(input)
+
+
+def hardswish_backward(grad_output, input):
+    input = np.asarray(input, np.float64)
+    slope = np.where(input <= -3, 0, np.where(input >= 3, 1, input / 3 + 0.5))
+    return np.asarray(grad_output, np.float64) * slope
+
+
 def log_softmax(input, dim):
     input = np.asarray(input, np.float64)
     shifted = input - input.max(axis=dim, keepdims=True)

@@ -1,5 +1,6 @@
 """The differentiable operations: values, gradients, and what they keep for them."""
 
+import functools
 import weakref
 
 import numpy as np
@@ -109,6 +110,29 @@ def test_relu():
     x = apart(rng(), (3, 4, 5))
     np.testing.assert_array_equal(F.relu(x).data, reference.relu(x))
     assert_gradients(F.relu, x)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("relu6", {}),
+        ("leaky_relu", {}),
+        ("leaky_relu", {"negative_slope": -0.5}),
+        ("elu", {}),
+        ("elu", {"alpha": -2.0}),
+        ("sigmoid", {}),
+        ("tanh", {}),
+        ("silu", {}),
+        ("hardsigmoid", {}),
+        ("hardswish", {}),
+    ],
+)
+def test_activations(name, arguments):
+    function = functools.partial(getattr(F, name), **arguments)
+    x = apart(rng(), (5, 4, 5))
+    np.testing.assert_allclose(function(x).data, getattr(reference, name)(x, **arguments), atol=1e-14)
+    assert_gradients(function, x)
+    assert_gradients(function, x.transpose(0, 2, 1))
 
 
 def test_flatten():
@@ -381,6 +405,9 @@ def test_linear_keeps_its_input_for_its_weight_alone():
     "operation",
     [
         F.relu,
+        F.relu6,
+        F.sigmoid,
+        F.tanh,
         lambda x: F.max_pool2d(x, 2),
         lambda x: F.avg_pool2d(x, 2),
         F.dropout,
@@ -388,7 +415,18 @@ def test_linear_keeps_its_input_for_its_weight_alone():
         lambda x: F.log_softmax(x, 1),
         lambda x: F.flatten(x, 1),
     ],
-    ids=["relu", "max_pool2d", "avg_pool2d", "dropout", "softmax", "log_softmax", "flatten"],
+    ids=[
+        "relu",
+        "relu6",
+        "sigmoid",
+        "tanh",
+        "max_pool2d",
+        "avg_pool2d",
+        "dropout",
+        "softmax",
+        "log_softmax",
+        "flatten",
+    ],
 )
 def test_these_keep_no_input(operation):
     x = image(requires_grad=True) * 2
@@ -400,8 +438,15 @@ def test_these_keep_no_input(operation):
 
 @pytest.mark.parametrize(
     "operation",
-    [lambda x: F.max_pool2d(x, 2), lambda x: F.avg_pool2d(x, 2), F.dropout, lambda x: F.conv2d(x, filters(False))],
-    ids=["max_pool2d", "avg_pool2d", "dropout", "conv2d"],
+    [
+        lambda x: F.max_pool2d(x, 2),
+        lambda x: F.avg_pool2d(x, 2),
+        F.dropout,
+        F.elu,
+        F.hardswish,
+        lambda x: F.conv2d(x, filters(False)),
+    ],
+    ids=["max_pool2d", "avg_pool2d", "dropout", "elu", "hardswish", "conv2d"],
 )
 def test_these_keep_no_output(operation):
     y = operation(image(requires_grad=True))

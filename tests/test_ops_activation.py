@@ -1,4 +1,4 @@
-"""The activations: relu, softmax, log_softmax and their backward passes, against float64 answers."""
+"""The activations, softmax, log_softmax and their backward passes, against float64 answers and exact ones."""
 
 import itertools
 
@@ -41,49 +41,194 @@ SHAPES = [
 SOFTMAXES = ["softmax", "log_softmax"]
 
 
+# Every function of one element, with other arguments than by default.
+ACTIVATIONS = {
+    "relu": {},
+    "relu6": {},
+    "leaky_relu": {"negative_slope": 0.25},
+    "elu": {"alpha": 1.5},
+    "sigmoid": {},
+    "tanh": {},
+    "silu": {},
+    "hardsigmoid": {},
+    "hardswish": {},
+}
+EXACT = ("relu", "relu6", "leaky_relu")  # of integers and quarters these are, too
+TAKES_OUTPUT = ("relu", "relu6", "sigmoid", "tanh")
+
+
+def value(api, name, x):
+    return getattr(api, name)(x, **ACTIVATIONS[name])
+
+
+def gradient(api, name, g, v):
+    return getattr(api, f"{name}_backward")(g, v, **ACTIVATIONS[name])
+
+
+def taken(name, x):
+    """What the gradient takes, exact to the dtype of `x`: the input, or the output."""
+    return value(reference, name, x).astype(x.dtype) if name in TAKES_OUTPUT else x
+
+
+def assert_close(actual, answer, dtype, label):
+    assert isinstance(actual, np.ndarray), label
+    assert (actual.dtype, actual.shape) == (dtype, answer.shape), label
+    limit = 16 * np.finfo(dtype).eps
+    np.testing.assert_allclose(actual, answer, rtol=limit, atol=limit, err_msg=label)
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_relu(shape):
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_activations(name, shape):
     rng = np.random.default_rng(0)
-    x, g = rng.integers(-3, 4, shape).astype(float), integers(rng, shape)
-    output = reference.relu(x)
-    grad = reference.relu_backward(g, output)
+    x, g = rng.integers(-9, 10, shape).astype(float), integers(rng, shape)
+    v = taken(name, x)
     for dtype, threads in itertools.product(DTYPES, THREADS):
-        label = f"shape={shape} {dtype.__name__} threads={threads}"
+        label = f"{name} shape={shape} {dtype.__name__} threads={threads}"
         with num_threads(threads):
-            assert_exact(ops.relu(x.astype(dtype)), output, dtype, f"relu {label}")
-            result = ops.relu_backward(g.astype(dtype), output.astype(dtype))
-        assert_exact(result, grad, dtype, f"relu_backward {label}")
+            assert_exact(value(ops, name, x.astype(dtype)), value(reference, name, x), dtype, label)
+            result = gradient(ops, name, g.astype(dtype), v.astype(dtype))
+        assert_exact(result, gradient(reference, name, g, v), dtype, f"{label}, backward")
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", sorted(set(ACTIVATIONS) - set(EXACT)))
+def test_activations(name, shape):
+    rng = np.random.default_rng(0)
+    for dtype, threads in itertools.product(DTYPES, THREADS):
+        x, g = 3 * reals(rng, shape, dtype), reals(rng, shape, dtype)
+        x, g = np.asarray(x, dtype), np.asarray(g, dtype)
+        v = taken(name, x)
+        label = f"{name} shape={shape} {dtype.__name__} threads={threads}"
+        with num_threads(threads):
+            assert_close(value(ops, name, x), value(reference, name, x), dtype, label)
+            assert_close(gradient(ops, name, g, v), gradient(reference, name, g, v), dtype, f"{label}, backward")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_relu_of_special_values(dtype):
-    """A NaN stays one and passes its gradient, within whole vectors as in the rest."""
+@pytest.mark.parametrize("name", EXACT)
+def test_exact_activations_of_special_values(name, dtype):
+    """A NaN stays one, and passes relu's gradient, within whole vectors as in the rest."""
     special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.0, -1.0], dtype)
     for x in (special, np.resize(special, 500)):
-        assert_exact(ops.relu(x), reference.relu(x), dtype, "relu")
-        output = reference.relu(x).astype(dtype)
+        assert_exact(value(ops, name, x), value(reference, name, x), dtype, name)
+        v = taken(name, x)
         for g in (np.arange(1, x.size + 1).astype(dtype), np.full(x.size, np.inf, dtype)):
-            answer = reference.relu_backward(g, output)
-            assert_exact(ops.relu_backward(g, output), answer, dtype, "relu_backward")
+            assert_exact(gradient(ops, name, g, v), gradient(reference, name, g, v), dtype, f"{name}_backward")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_special_values_as_in_pytorch(name, dtype):
+    torch = pytest.importorskip("torch")
+    function = getattr(torch.nn.functional, name)
+    special = [np.nan, np.inf, -np.inf, 0.0, -0.0, 3.0, -3.0, 6.0, 1e30, -1e30, 700.0, -700.0, 95.0, -95.0]
+    for x in (np.array(special, dtype), np.resize(np.array(special, dtype), 500)):
+        leaf = torch.tensor(x, requires_grad=True)
+        output = function(leaf, **ACTIVATIONS[name])
+        output.backward(torch.ones_like(output))
+        found = value(ops, name, x)
+        tiny, close = np.finfo(dtype).tiny, {"rtol": 1e-6, "err_msg": name}
+        answer = output.detach().numpy()
+        np.testing.assert_allclose(found, answer, atol=1e3 * tiny, **close)
+        assert np.array_equal(np.signbit(found[x == 0]), np.signbit(answer[x == 0]))
+        grad = gradient(ops, name, np.ones_like(x), answer if name in TAKES_OUTPUT else x)
+        np.testing.assert_allclose(grad, leaf.grad.numpy(), atol=1e3 * tiny, **close)
+
+
+def ulps(actual, exact):
+    """Distance from the exact result in units of its last place; what underflows may be 0."""
+    info = np.finfo(actual.dtype)
+    magnitude = np.abs(exact)
+    unit = np.exp2(np.floor(np.log2(np.maximum(magnitude, info.tiny)))) * info.eps
+    return np.where((magnitude < info.tiny) & (actual == 0), 0, np.abs(actual - exact) / unit)
+
+
+def all_magnitudes(dtype):
+    """Numbers close together, and from the smallest to those whose exponential overflows, of both signs."""
+    rng = np.random.default_rng(0)
+    most = -np.log(np.finfo(dtype).tiny)
+    magnitudes = np.exp(rng.uniform(np.log(np.finfo(dtype).tiny), np.log(2 * most), 100_000))
+    edges = np.nextafter(np.log(2.0) * (np.arange(-40, 41) + 0.5), [[-np.inf], [0], [np.inf]]).ravel()
+    dense = [np.linspace(-size, size, 100_001) for size in (1, 20, 1.01 * most)]
+    return np.concatenate([*dense, edges, magnitudes, -magnitudes]).astype(dtype)
+
+
+# In extended precision where there is such a thing. Elsewhere the answers for float64 are its own, an ulp off.
+WIDE = {
+    "elu": lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x),
+    "sigmoid": lambda x: np.where(x < 0, np.exp(-np.abs(x)), 1) / (1 + np.exp(-np.abs(x))),
+    "tanh": np.tanh,
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", WIDE)
+def test_activations_are_within_four_ulps(name, dtype):
+    x = all_magnitudes(dtype)
+    error = ulps(getattr(ops, name)(x), WIDE[name](x.astype(np.longdouble)))
+    worst = np.argmax(error)
+    assert error[worst] <= 4, f"{name}({x[worst]!r}) is {error[worst]:.3g} ulp off"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_gradient_of_elu_is_within_four_ulps(dtype):
+    x = all_magnitudes(dtype)
+    error = ulps(ops.elu_backward(np.ones_like(x), x), np.exp(np.minimum(x.astype(np.longdouble), 0)))
+    worst = np.argmax(error)
+    assert error[worst] <= 4, f"elu_backward at {x[worst]!r} is {error[worst]:.3g} ulp off"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("classes", "scale"), [(2, 10), (10, 10), (100, 25), (1000, 5), (30_000, 1)])
+def test_softmax_is_within_four_ulps(classes, scale, dtype):
+    """Along the lanes of vectors, and with a lane for each line."""
+    x = dtype(scale) * reals(np.random.default_rng(0), (120_000 // classes, classes), dtype)
+    wide = np.exp(x.astype(np.longdouble) - x.max(axis=1, keepdims=True))
+    exact = wide / wide.sum(axis=1, keepdims=True)
+    assert ulps(ops.softmax(x, 1), exact).max() <= 4
+    assert ulps(ops.softmax(np.ascontiguousarray(x.T), 0), exact.T).max() <= 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["relu", "relu6"])
+def test_denormals_pass_where_nothing_is_computed(name, dtype):
+    x = denormals((500,), dtype)
+    assert value(ops, name, x).tobytes() == x.tobytes()
+    assert not np.any(value(ops, name, -x).view(f"u{x.itemsize}") << 1)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_results(dtype):
+    """These are stored past the caches, and a rest of less than a vector is not."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-9, 10, 2**24 // dtype().itemsize + 5).astype(dtype)
+    g = np.arange(x.size).astype(dtype)
+    for threads in (1, 2):
+        with num_threads(threads):
+            assert_exact(ops.relu(x), np.maximum(x, 0), dtype, "relu")
+            assert_exact(ops.leaky_relu_backward(g, x, 0.5), np.where(x > 0, g, g / 2), dtype, "leaky_relu_backward")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(5, 6), (2, 5, 4, 3), (3, 4, 5)], ids=str)
-def test_memory_orders_of_relu(shape, layout, dtype):
+@pytest.mark.parametrize("name", EXACT)
+def test_memory_orders_of_activations(name, shape, layout, dtype):
     """Any strides in; channels-last stays so, and neither the inputs nor their neighbours are written."""
     rng = np.random.default_rng(0)
     x, g = (LAYOUTS[layout](integers(rng, shape).astype(dtype)) for _ in range(2))
-    output = LAYOUTS["channels-last"](reference.relu(x).astype(dtype))
-    before = [whole_buffer(a) for a in (x, g, output)]
+    output = LAYOUTS["channels-last"](value(reference, name, x).astype(dtype))
+    v = output if name in TAKES_OUTPUT else LAYOUTS["channels-last"](x.copy())
+    before = [whole_buffer(a) for a in (x, g, v)]
     for result, answer in (
-        (ops.relu(x), output),
-        (ops.relu_backward(g, output), reference.relu_backward(g, output)),
+        (value(ops, name, x), output),
+        (gradient(ops, name, g, v), gradient(reference, name, g, v)),
     ):
-        assert_exact(result, answer, dtype, f"relu {shape} {layout} {dtype.__name__}")
+        assert_exact(result, answer, dtype, f"{name} {shape} {layout} {dtype.__name__}")
         assert layout != "channels-last" or is_channels_last(result), f"strides {result.strides}"
-        assert not any(np.shares_memory(result, a) for a in (x, g, output))
-    assert [whole_buffer(a) for a in (x, g, output)] == before
+        assert not any(np.shares_memory(result, a) for a in (x, g, v))
+    assert [whole_buffer(a) for a in (x, g, v)] == before
 
 
 def softmax_and_back(api, name, x, g, dim):
@@ -176,7 +321,8 @@ def test_same_bits_for_any_number_of_threads(dtype):
     results = {}
     for threads, again in itertools.product(SETTLED, ("", ", again")):
         with num_threads(threads):
-            arrays = [ops.relu(x), ops.relu_backward(g, np.abs(x) + x)]
+            arrays = [value(ops, name, x) for name in ACTIVATIONS]
+            arrays += [gradient(ops, name, g, x) for name in ACTIVATIONS]
             for name, dim in itertools.product(SOFTMAXES, (0, 1, 2)):
                 arrays += softmax_and_back(ops, name, x, g, dim)
         results[f"threads={threads}{again}"] = arrays
@@ -186,8 +332,9 @@ def test_same_bits_for_any_number_of_threads(dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_denormal_mode_stays_the_callers(dtype):
     x = denormals((5, 7), dtype)
-    ops.relu(x)
-    ops.relu_backward(x, np.ones_like(x))
+    for name in ACTIVATIONS:
+        value(ops, name, x)
+        gradient(ops, name, x, np.ones_like(x))
     for name in SOFTMAXES:
         softmax_and_back(ops, name, x, x, 1)
     assert keeps_denormals(x)

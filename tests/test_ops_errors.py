@@ -44,6 +44,22 @@ CALLS = {
     "linear_backward_bias": {"grad_output": LG},
     "relu": {"input": X},
     "relu_backward": {"grad_output": X, "output": X},
+    "relu6": {"input": X},
+    "relu6_backward": {"grad_output": X, "output": X},
+    "leaky_relu": {"input": X, "negative_slope": 0.1},
+    "leaky_relu_backward": {"grad_output": X, "input": X, "negative_slope": 0.1},
+    "elu": {"input": X, "alpha": 2},
+    "elu_backward": {"grad_output": X, "input": X, "alpha": 2},
+    "sigmoid": {"input": X},
+    "sigmoid_backward": {"grad_output": X, "output": X},
+    "tanh": {"input": X},
+    "tanh_backward": {"grad_output": X, "output": X},
+    "silu": {"input": X},
+    "silu_backward": {"grad_output": X, "input": X},
+    "hardsigmoid": {"input": X},
+    "hardsigmoid_backward": {"grad_output": X, "input": X},
+    "hardswish": {"input": X},
+    "hardswish_backward": {"grad_output": X, "input": X},
     "softmax": {"input": L, "dim": 1},
     "log_softmax": {"input": L, "dim": 1},
     "softmax_backward": {"grad_output": L, "output": L, "dim": 1},
@@ -267,6 +283,14 @@ def test_dim_of_softmax(op):
     refused(op, ValueError, "-3", dim=-3)
     refused(op, TypeError, r"1\.0", dim=1.0)
     refused(op, TypeError, "True", dim=True)
+
+
+@pytest.mark.parametrize(("op", "name"), [("leaky_relu", "negative_slope"), ("elu", "alpha")])
+def test_parameters_that_are_no_numbers(op, name):
+    for function in (op, f"{op}_backward"):
+        refused(function, TypeError, "'1'", **{name: "1"})
+        refused(function, TypeError, "True", **{name: True})
+        refused(function, TypeError, "None", **{name: None})
 
 
 def test_integers_of_numpy_are_integers():

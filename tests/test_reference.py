@@ -135,6 +135,30 @@ def test_relu(rng):
     agree(reference.relu_backward(g, reference.relu(x)), tx.grad)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "takes"),
+    [
+        ("relu6", {}, "output"),
+        ("leaky_relu", {"negative_slope": 0.3}, "input"),
+        ("elu", {"alpha": 2.0}, "input"),
+        ("sigmoid", {}, "output"),
+        ("tanh", {}, "output"),
+        ("silu", {}, "input"),
+        ("hardsigmoid", {}, "input"),
+        ("hardswish", {}, "input"),
+    ],
+)
+def test_activations(rng, name, arguments, takes):
+    x = np.concatenate([5 * rng.standard_normal(50), [-6.0, -3.0, 0.0, 3.0, 6.0]])
+    tx = leaf(x)
+    output = getattr(F, name)(tx, **arguments)
+    answer = getattr(reference, name)(x, **arguments)
+    agree(answer, output)
+    g = rng.standard_normal(x.shape)
+    output.backward(torch.tensor(g))
+    agree(getattr(reference, f"{name}_backward")(g, answer if takes == "output" else x, **arguments), tx.grad)
+
+
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
 @pytest.mark.parametrize("dim", [0, 1, 2, -1])
 def test_softmax(rng, name, dim):

@@ -240,13 +240,19 @@ def _pool2d(
 # The rest
 
 
+def number(op: str, name: str, value: object) -> float:
+    """Return a real number as a float."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (float, int, np.floating, np.integer)):
+        raise TypeError(f"{op}: {name}={value!r} must be a number")
+    return float(value)
+
+
 def epsilon(op: str, value: object) -> float:
     """Return a number that is not negative, to be added to a variance."""
-    if isinstance(value, bool) or not isinstance(value, (float, int, np.floating, np.integer)):
-        raise TypeError(f"{op}: eps={value!r} must be a number")
-    if not value >= 0:
+    eps = number(op, "eps", value)
+    if not eps >= 0:
         raise ValueError(f"{op}: eps={value!r} must not be negative")
-    return float(value)
+    return eps
 
 
 def channels(op: str, name: str, value: Array) -> int:

@@ -9,6 +9,7 @@ cdef extern from "simd.h" nogil:
     ctypedef long vi            # a vector of VLEN integers
     enum:
         VLEN
+        VBYTES
         TILE_ROWS
         TILE_VECTORS
         NARROW_TILE_ROWS
@@ -21,7 +22,21 @@ cdef extern from "simd.h" nogil:
     vi viequal(vi a, vi b)
     vi viselect(vi where, vi a, vi b)
     vr vselect(vi where, vr a, vr b)
+    vi vless(vr a, vr b)
+    vi vatmost(vr a, vr b)
+    vr vmax(vr a, vr b)
+    vr vmin(vr a, vr b)
+    vr vcopysign(vr magnitude, vr sign)
     vi vbeats(vr a, vr b)
+    real ROUNDER
+    vr vscale(vr v, vr rounded)
+    vi vifirst(int lanes)
+    vr vfold_sum(vr v)
+    vr vfold_exact(vr v, vr low)
+    vr vfold_max(vr v)
+    void vtranspose(vr* rows)
+    void vstream(real* p, vr v)
+    void vstream_end()
     vi viload_u8(const uint8_t* p, int lanes)
     vi viload_i32(const int32_t* p, int lanes)
     void vistore_u8(uint8_t* p, vi v, int lanes)

@@ -1,10 +1,78 @@
-"""Any order of memory into channels-last."""
+"""Any order of memory into channels-last, and channels-last into C order.
+
+An image in C order and the same image channels-last are transposes of each other, as matrices (channels, pixels) and
+(pixels, channels).
+"""
 
 from cython.parallel cimport prange
 from libc.string cimport memcpy
 
-from convkit._kernels._simd cimport real
+from convkit._kernels._simd cimport VLEN, real, vload, vr, vstream_end, vtranspose
+from convkit._kernels._stream cimport put, streams
 from convkit._kernels._threads cimport worth
+
+cdef enum:
+    SIDE = 512                      # rows and columns that a thread transposes at a time, at most
+
+
+cdef inline void square(const real* x, Py_ssize_t cols, Py_ssize_t rows, real* out, bint stream) noexcept nogil:
+    """Transpose VLEN x VLEN elements in registers: whole cache lines are read and written."""
+    cdef vr lanes[VLEN]
+    cdef int i
+    for i in range(VLEN):
+        lanes[i] = vload(x + i*cols)
+    vtranspose(lanes)
+    for i in range(VLEN):
+        put(out + i*rows, lanes[i], stream)
+
+
+cdef inline void narrow(
+    const Py_ssize_t height, const real* x, Py_ssize_t cols, Py_ssize_t rows, Py_ssize_t width, real* out,
+) noexcept nogil:
+    """Transpose height x width elements one by one."""
+    cdef Py_ssize_t i, j
+    for j in range(width):
+        for i in range(height):
+            out[j*rows + i] = x[i*cols + j]
+
+
+cdef void transpose_part(
+    const real* x, Py_ssize_t cols, Py_ssize_t rows, Py_ssize_t top, Py_ssize_t bottom, Py_ssize_t left,
+    Py_ssize_t right, real* out, bint stream,
+) noexcept nogil:
+    """Transpose rows [top, bottom) and columns [left, right). The last squares overlap those before them."""
+    cdef Py_ssize_t i, j, row, col, height = bottom - top, width = right - left
+    if height == 3:                 # colours
+        narrow(3, x + top*cols + left, cols, rows, width, out + left*rows + top)
+    elif height < VLEN or width < VLEN:
+        narrow(height, x + top*cols + left, cols, rows, width, out + left*rows + top)
+    else:
+        for col in range((width + VLEN - 1) // VLEN):
+            j = min(left + col*VLEN, right - VLEN)
+            for row in range((height + VLEN - 1) // VLEN):
+                i = min(top + row*VLEN, bottom - VLEN)
+                square(x + i*cols + j, cols, rows, out + j*rows + i, stream)
+    if stream:
+        vstream_end()
+
+
+cdef inline Py_ssize_t cut(Py_ssize_t part, Py_ssize_t parts, Py_ssize_t size) noexcept nogil:
+    """Where a part begins: at a multiple of VLEN, and none is too narrow for a square where others are not."""
+    return min(size, part*((size + VLEN - 1) // VLEN) // parts*VLEN)
+
+
+cdef void transpose_images(
+    const real* x, Py_ssize_t image, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t cols, real* out, int threads,
+) noexcept nogil:
+    """out[n, j, i] = x[n, i, j] for matrices (rows, cols) of which `image` is the distance."""
+    cdef Py_ssize_t down = (rows + SIDE - 1) // SIDE, across = (cols + SIDE - 1) // SIDE, unit, top, left
+    cdef bint stream = rows % VLEN == 0 and streams(out, images*rows*cols)
+    threads = worth(threads, <double>images*rows*cols)
+    for unit in prange(images*down*across, schedule='static', num_threads=threads):
+        top, left = unit // across % down, unit % across
+        transpose_part(x + unit // (down*across)*image, cols, rows, cut(top, down, rows), cut(top + 1, down, rows),
+                       cut(left, across, cols), cut(left + 1, across, cols), out + unit // (down*across)*rows*cols,
+                       stream)
 
 
 cdef void reorder_row(
@@ -31,6 +99,18 @@ def channels_last(const real[:, :, :, :] x_nchw, real[:, :, :, ::1] out_nhwc, in
     cdef Py_ssize_t row = x_nchw.strides[2] // size, col = x_nchw.strides[3] // size
     cdef const real* x = &x_nchw[0, 0, 0, 0]
     cdef real* out = &out_nhwc[0, 0, 0, 0]
+    if col == 1 and row == cols and channel == rows*cols:
+        with nogil:
+            transpose_images(x, image, images, channels, rows*cols, out, threads)
+        return
     threads = worth(threads, <double>images*rows*cols*channels)
     for unit in prange(images*rows, nogil=True, schedule='static', num_threads=threads):
         reorder_row(x + unit // rows*image + unit % rows*row, channel, col, channels, cols, out + unit*cols*channels)
+
+
+def channels_first(const real[:, :, :, ::1] x_nhwc, real[:, :, :, ::1] out_nchw, int threads):
+    """out[n, c, h, w] = x[n, h, w, c]."""
+    cdef Py_ssize_t pixels = x_nhwc.shape[1]*x_nhwc.shape[2], channels = x_nhwc.shape[3]
+    with nogil:
+        transpose_images(&x_nhwc[0, 0, 0, 0], pixels*channels, x_nhwc.shape[0], pixels, channels, &out_nchw[0, 0, 0, 0],
+                         threads)

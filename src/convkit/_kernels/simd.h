@@ -116,8 +116,99 @@ CONVKIT_INLINE vi visplat(int i) { return i - (vi){0}; }
 CONVKIT_INLINE vi viequal(vi a, vi b) { return a == b; }
 CONVKIT_INLINE vi viselect(vi where, vi a, vi b) { return (where & a) | (~where & b); }
 CONVKIT_INLINE vr vselect(vi where, vr a, vr b) { return (vr)viselect(where, (vi)a, (vi)b); }
+CONVKIT_INLINE vi vless(vr a, vr b) { return a < b; }
+CONVKIT_INLINE vi vatmost(vr a, vr b) { return a <= b; }
+/* The larger and the smaller; b where either is a NaN, so that a NaN in b stays. */
+CONVKIT_INLINE vr vmax(vr a, vr b) { return vselect(a > b, a, b); }
+CONVKIT_INLINE vr vmin(vr a, vr b) { return vselect(a < b, a, b); }
+CONVKIT_INLINE vr vcopysign(vr magnitude, vr sign) { return vselect((vi)-(vr){0}, sign, magnitude); }
 /* Whether `a` takes the place of `b` as the maximum: a NaN beats everything. */
 CONVKIT_INLINE vi vbeats(vr a, vr b) { return (a > b) | (a != a); }
+
+/* v * 2^n for an integer n, where the result is a normal number. n comes as n + ROUNDER, whose last bits it is: adding
+   ROUNDER to a small number is what rounds it to an integer. */
+#ifdef CONVKIT_DOUBLE
+#define ROUNDER 0x1.8p52
+#define FRACTION_BITS 52
+#else
+#define ROUNDER 0x1.8p23f
+#define FRACTION_BITS 23
+#endif
+CONVKIT_INLINE vr vscale(vr v, vr rounded) { return (vr)((vi)v + ((vi)rounded << FRACTION_BITS)); }
+
+/* Lanes from other lanes: lane i of the result is lane from[i] of a, followed by b. */
+CONVKIT_INLINE vr vpermute(vr a, vr b, vi from) {
+#ifdef __clang__
+  vr v = {0};
+  for (int i = 0; i < VLEN; i++) v[i] = from[i] < VLEN ? a[from[i]] : b[from[i] - VLEN];
+  return v;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+CONVKIT_INLINE vi vilanes(void) { /* 0, 1, 2, ... */
+  vi v = {0};
+#pragma GCC unroll 16
+  for (int i = 0; i < VLEN; i++) v[i] = i;
+  return v;
+}
+CONVKIT_INLINE vi vifirst(int lanes) { return vilanes() < visplat(lanes); }
+
+/* The sum and the maximum over the lanes, in every lane: always in the same order. */
+CONVKIT_INLINE vr vfold_sum(vr v) {
+#pragma GCC unroll 4
+  for (int apart = VLEN / 2; apart; apart /= 2) v += vpermute(v, v, vilanes() ^ apart);
+  return v;
+}
+/* The same of v + low, where `low` is what the sums of v have lost in rounding: here too it is kept to the end. */
+CONVKIT_INLINE vr vfold_exact(vr v, vr low) {
+#pragma GCC unroll 4
+  for (int apart = VLEN / 2; apart; apart /= 2) {
+    vr other = vpermute(v, v, vilanes() ^ apart), sum = v + other, added = sum - v;
+    low += vpermute(low, low, vilanes() ^ apart) + ((v - (sum - added)) + (other - added));
+    v = sum;
+  }
+  return v + low;
+}
+CONVKIT_INLINE vr vfold_max(vr v) {
+#pragma GCC unroll 4
+  for (int apart = VLEN / 2; apart; apart /= 2) v = vmax(v, vpermute(v, v, vilanes() ^ apart));
+  return v;
+}
+
+/* Transpose VLEN rows of VLEN lanes in registers: squares are swapped across the diagonal, then within each square
+   squares of half the size. */
+CONVKIT_INLINE void vtranspose(vr *rows) {
+  vi lane = vilanes();
+#pragma GCC unroll 4
+  for (int apart = VLEN / 2; apart; apart /= 2) {
+    vi here = (lane & apart) == 0;
+    vi upper = viselect(here, lane, VLEN + lane - apart), lower = viselect(here, lane + apart, VLEN + lane);
+#pragma GCC unroll 16
+    for (int i = 0; i < VLEN; i++) {
+      if (i & apart) continue;
+      vr a = rows[i], b = rows[i + apart];
+      rows[i] = vpermute(a, b, upper);
+      rows[i + apart] = vpermute(a, b, lower);
+    }
+  }
+}
+
+/* Store past the caches, to an address that is a multiple of VBYTES. `vstream_end` comes after the last. */
+#if defined(__AVX512F__)
+CONVKIT_INLINE void vstream(real *p, vr v) { _mm512_stream_si512((void *)p, (__m512i)v); }
+#elif defined(__AVX__)
+CONVKIT_INLINE void vstream(real *p, vr v) { _mm256_stream_si256((void *)p, (__m256i)v); }
+#elif defined(__SSE2__)
+CONVKIT_INLINE void vstream(real *p, vr v) { _mm_stream_si128((void *)p, (__m128i)v); }
+#else
+CONVKIT_INLINE void vstream(real *p, vr v) { vstore(p, v); }
+#endif
+#if defined(__SSE2__)
+CONVKIT_INLINE void vstream_end(void) { _mm_sfence(); }
+#else
+CONVKIT_INLINE void vstream_end(void) {}
+#endif
 
 /* Integers of the lanes as bytes, or as 32 bits, in memory. */
 #define CONVKIT_INTEGERS(type, name)                                                             \

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import numpy as np
 
 from .. import _shapes
+from ..ops._arrays import channels_first
 from . import recording
 from ._arrays import added, base_slope, checked_array, exponent_slope, floats, promoted
 from .tape import gradients_of_leaves
@@ -341,8 +342,11 @@ class Tensor:
         end = _shapes.axis("flatten", "end_dim", end_dim, max(self.ndim, 1))
         if start > end:
             raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {self.shape}")
-        shape = self.shape or (1,)
-        return self.reshape((*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+        before, shape = self.shape, self.shape or (1,)
+        # Where channels join others, they have to come first; height and width alone join as they lie.
+        data = channels_first(self.data) if start < min(end, 2) else self.data
+        output = data.reshape((*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
+        return recording.record("flatten", output, (self, lambda grad: grad.reshape(before)))
 
     # What Python and NumPy expect.
 

@@ -4,7 +4,7 @@ Each calls its namesake in `convkit.ops` and records how the gradient comes back
 ndarrays; an ndarray is a constant.
 """
 
-from .activation import log_softmax, relu, softmax
+from .activation import elu, hardsigmoid, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh
 from .batch_norm import batch_norm
 from .conv import conv2d
 from .dropout import dropout
@@ -19,10 +19,18 @@ __all__ = [
     "conv2d",
     "cross_entropy",
     "dropout",
+    "elu",
     "flatten",
+    "hardsigmoid",
+    "hardswish",
+    "leaky_relu",
     "linear",
     "log_softmax",
     "max_pool2d",
     "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
     "softmax",
+    "tanh",
 ]

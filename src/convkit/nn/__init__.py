@@ -1,7 +1,7 @@
 """Layers, which own their parameters, and the `Module` that networks are written as. Names as in ``torch.nn``."""
 
 from . import init
-from .activation import ReLU
+from .activation import ELU, Hardsigmoid, Hardswish, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Tanh
 from .batchnorm import BatchNorm2d
 from .container import Sequential
 from .conv import Conv2d
@@ -14,6 +14,7 @@ from .parameter import Buffer, Parameter
 from .pooling import AvgPool2d, MaxPool2d
 
 __all__ = [
+    "ELU",
     "AvgPool2d",
     "BatchNorm2d",
     "Buffer",
@@ -21,11 +22,18 @@ __all__ = [
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",
+    "Hardsigmoid",
+    "Hardswish",
+    "LeakyReLU",
     "Linear",
     "MaxPool2d",
     "Module",
     "Parameter",
     "ReLU",
+    "ReLU6",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Tanh",
     "init",
 ]

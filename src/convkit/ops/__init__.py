@@ -4,11 +4,30 @@ Arrays are float32 or float64, images (N, C, H, W) by name and channels-last in 
 in other orders are reordered once, on the way in. Arguments are never written to.
 """
 
+from .activation import (
+    elu,
+    elu_backward,
+    hardsigmoid,
+    hardsigmoid_backward,
+    hardswish,
+    hardswish_backward,
+    leaky_relu,
+    leaky_relu_backward,
+    relu,
+    relu6,
+    relu6_backward,
+    relu_backward,
+    sigmoid,
+    sigmoid_backward,
+    silu,
+    silu_backward,
+    tanh,
+    tanh_backward,
+)
 from .batch_norm import batch_norm, batch_norm_backward, batch_norm_stats
 from .conv2d import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight, conv2d_output_shape
 from .linear import linear, linear_backward_bias, linear_backward_input, linear_backward_weight
 from .pool2d import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
-from .relu import relu, relu_backward
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 
 __all__ = [
@@ -22,6 +41,14 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "conv2d_output_shape",
+    "elu",
+    "elu_backward",
+    "hardsigmoid",
+    "hardsigmoid_backward",
+    "hardswish",
+    "hardswish_backward",
+    "leaky_relu",
+    "leaky_relu_backward",
     "linear",
     "linear_backward_bias",
     "linear_backward_input",
@@ -31,7 +58,15 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_backward",
     "relu",
+    "relu6",
+    "relu6_backward",
     "relu_backward",
+    "sigmoid",
+    "sigmoid_backward",
+    "silu",
+    "silu_backward",
     "softmax",
     "softmax_backward",
+    "tanh",
+    "tanh_backward",
 ]

@@ -18,11 +18,24 @@ def aligned(x: Array) -> Array:
 
 def contiguous(x: Array) -> Array:
     """Return `x`, or a copy, aligned and in C order."""
+    x = channels_first(x)
     if x.flags.c_contiguous and x.flags.aligned:
         return x
     copy = empty(x.shape, x.dtype)
     copy[...] = x
     return copy
+
+
+def channels_first(x: Array) -> Array:
+    """Return channels-last images in C order, copied by a kernel, and any other array as it is."""
+    if x.ndim != 4 or x.flags.c_contiguous or not x.flags.aligned or x.dtype.char not in "fd":
+        return x
+    last = x.transpose(0, 2, 3, 1)
+    if not last.flags.c_contiguous:
+        return x
+    out = empty(x.shape, x.dtype)
+    kernel("layout", x.dtype).channels_first(last, out, get_num_threads())
+    return out
 
 
 def nhwc(x: Array) -> Array:

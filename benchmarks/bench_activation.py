@@ -1,0 +1,95 @@
+"""Activations, softmax and changes of layout: work whose limit is memory."""
+
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import convkit
+from convkit import ops
+
+ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
+
+
+def _images(seed: int, shape: tuple[int, ...] = (32, 64, 56, 56)) -> np.ndarray:
+    """Return channels-last images."""
+    images, channels, rows, cols = shape
+    values = np.random.default_rng(seed).standard_normal((images, rows, cols, channels), dtype=np.float32)
+    return values.transpose(0, 3, 1, 2)
+
+
+class _Moved:
+    """A call that moves `bytes` between processor and memory at the least."""
+
+    call: Callable[[], Any]
+    bytes: int
+
+    def time_call(self, *_: object) -> None:
+        """Seconds of a call."""
+        self.call()
+
+    def track_bandwidth(self, *_: object) -> float:
+        """Bytes read and written by the fastest of ten calls, in 10^9 a second."""
+        fastest = min(self._seconds() for _ in range(10))
+        return self.bytes / fastest * 1e-9
+
+    def _seconds(self) -> float:
+        start = time.perf_counter()
+        self.call()
+        return time.perf_counter() - start
+
+    track_bandwidth.unit = "GB/s"
+
+
+class Activation(_Moved):
+    """Each function of one element, forward and backward, on one thread and on two."""
+
+    params = (list(ACTIVATIONS), ["forward", "backward"], [1, 2])
+    param_names = ("function", "pass", "threads")
+
+    def setup(self, name: str, which: str, threads: int) -> None:
+        """Prepare operands, and warm up."""
+        convkit.set_num_threads(threads)
+        x, grad = _images(0), _images(1)
+        forward, backward = getattr(ops, name), getattr(ops, f"{name}_backward")
+        v = x if "input" in inspect.signature(backward).parameters else forward(x)
+        self.call = (lambda: forward(x)) if which == "forward" else (lambda: backward(grad, v))
+        self.bytes = (2 if which == "forward" else 3) * x.nbytes
+        self.call()
+
+
+class Softmax(_Moved):
+    """Few and many classes, along the last axis and over the channels of images."""
+
+    params = (["softmax", "log_softmax"], ["(128, 10)", "(256, 1000)", "(8, 21, 128, 128)"], [1, 2])
+    param_names = ("function", "shape", "threads")
+
+    def setup(self, name: str, shape: str, threads: int) -> None:
+        """Prepare scores, and warm up."""
+        convkit.set_num_threads(threads)
+        sizes = tuple(map(int, shape.strip("()").split(",")))
+        x = _images(0, sizes) if len(sizes) == 4 else np.random.default_rng(0).standard_normal(sizes, dtype=np.float32)
+        function = getattr(ops, name)
+        self.call = lambda: function(x, 1)
+        self.bytes = 2 * x.nbytes
+        self.call()
+
+
+class Layout(_Moved):
+    """Images in C order to channels-last, and back."""
+
+    params = (["(32, 64, 56, 56)", "(16, 3, 224, 224)", "(64, 512, 7, 7)"], ["channels-last", "C order"], [1, 2])
+    param_names = ("shape", "to", "threads")
+
+    def setup(self, shape: str, to: str, threads: int) -> None:
+        """Prepare images, and warm up."""
+        from convkit.ops import _arrays
+
+        convkit.set_num_threads(threads)
+        last = _images(0, tuple(map(int, shape.strip("()").split(","))))
+        first = np.ascontiguousarray(last)
+        self.call = (lambda: _arrays.nhwc(first)) if to == "channels-last" else (lambda: _arrays.channels_first(last))
+        self.bytes = 2 * first.nbytes
+        self.call()
