@@ -4,10 +4,8 @@ In memory: [group][block of lanes][tap row][tap column][channel][lanes of the bl
 of a weight's gradient lie in the same order.
 """
 
-from libc.string cimport memcpy
-
 from convkit._kernels._axis cimport Axis
-from convkit._kernels._simd cimport VLEN, real
+from convkit._kernels._simd cimport VLEN, real, vload, vload_lanes, vr, vsplat, vstore, vtranspose
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._tile cimport BLOCK, tile_vectors
 
@@ -29,24 +27,75 @@ cdef inline Py_ssize_t block_count(Py_ssize_t lanes) noexcept nogil:
     return ceil_div(lanes, BLOCK)
 
 
+cdef inline bint is_panel(const Weights* w, const Axis* y, const Axis* x) noexcept nogil:
+    """Whether the weights lie as (R, S, C, K), so that the tile can read whole vectors of them as they are."""
+    return (w.lane == 1 and w.lanes % VLEN == 0 and w.col == w.channels*w.channel and w.row == x.taps*w.col
+            and y.weight_first == 0 and x.weight_first == 0 and y.weight_step == 1 and x.weight_step == 1)
+
+
+cdef inline void pack_lanes(
+    const real* tap, Py_ssize_t channel, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width, real* panel,
+) noexcept nogil:
+    """The lanes of each channel lie next to each other."""
+    cdef Py_ssize_t c, k
+    for c in range(channels):
+        k = 0
+        while k + VLEN <= lanes:
+            vstore(panel + k, vload(tap + k))
+            k += VLEN
+        if k < lanes:
+            vstore(panel + k, vload_lanes(tap + k, <int>(lanes - k)))
+        tap = tap + channel
+        panel = panel + width
+
+
+cdef inline void pack_channels(
+    const real* tap, Py_ssize_t lane, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width, real* panel,
+) noexcept nogil:
+    """The channels of each lane lie next to each other: transpose squares of VLEN channels by VLEN lanes."""
+    cdef vr square[VLEN]
+    cdef Py_ssize_t c = 0, k, i
+    cdef int here
+    while c < channels:
+        here = <int>min(channels - c, <Py_ssize_t>VLEN)
+        k = 0
+        while k < width:
+            for i in range(VLEN):
+                square[i] = vload_lanes(tap + (k + i)*lane + c, here) if k + i < lanes else vsplat(0)
+            vtranspose(square)
+            for i in range(here):
+                vstore(panel + (c + i)*width + k, square[i])
+            k += VLEN
+        c += VLEN
+
+
+cdef inline void pack_elements(
+    const real* tap, Py_ssize_t channel, Py_ssize_t lane, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width,
+    real* panel,
+) noexcept nogil:
+    """Nothing lies next to anything."""
+    cdef Py_ssize_t c, k
+    for c in range(channels):
+        for k in range(width):
+            panel[c*width + k] = tap[c*channel + k*lane] if k < lanes else 0
+
+
 cdef inline void pack_block(
     const Weights* w, const Axis* y, const Axis* x, Py_ssize_t index, real* packed,
 ) noexcept nogil:
     """Pack one block of lanes; `index` counts through all groups."""
     cdef Py_ssize_t group = index // block_count(w.lanes), first = index % block_count(w.lanes)*BLOCK
-    cdef Py_ssize_t lanes = min(w.lanes - first, <Py_ssize_t>BLOCK), width = tile_vectors(lanes)*VLEN, r, s, c, k
+    cdef Py_ssize_t lanes = min(w.lanes - first, <Py_ssize_t>BLOCK), width = tile_vectors(lanes)*VLEN, r, s
     cdef const real* source = w.data + group*w.group + first*w.lane
     cdef real* panel = packed + (group*padded(w.lanes) + first)*y.taps*x.taps*w.channels
     cdef const real* tap
     for r in range(y.taps):
         for s in range(x.taps):
             tap = source + (y.weight_first + y.weight_step*r)*w.row + (x.weight_first + x.weight_step*s)*w.col
-            for c in range(w.channels):
-                if w.lane == 1:
-                    memcpy(panel, tap + c*w.channel, lanes*sizeof(real))
-                else:
-                    for k in range(lanes):
-                        panel[k] = tap[c*w.channel + k*w.lane]
-                for k in range(lanes, width):
-                    panel[k] = 0
-                panel = panel + width
+            if w.lane == 1:
+                pack_lanes(tap, w.channel, w.channels, lanes, width, panel)
+            elif w.channel == 1:
+                pack_channels(tap, w.lane, w.channels, lanes, width, panel)
+            else:
+                pack_elements(tap, w.channel, w.lane, w.channels, lanes, width, panel)
+            panel = panel + w.channels*width

@@ -24,7 +24,7 @@ from convkit._kernels._simd cimport (
 from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, cache_sized, ceil_div, cut, stage
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, equal_tiles, tile_count, tile_vectors
-from convkit._kernels._weights cimport Weights, block_count, pack_block, padded
+from convkit._kernels._weights cimport Weights, block_count, is_panel, pack_block, padded
 
 cdef extern from "<stdlib.h>" nogil:
     void* aligned_alloc(size_t alignment, size_t size)
@@ -33,6 +33,7 @@ cdef enum:
     # Products summed in registers at a time: the error of a chain grows with its length, and the panel of so many
     # weights stays in first-level cache or near it.
     DEPTH = 768
+    FEW_PIXELS = 256                # outputs of a channel for which weights are not worth packing
 
 
 cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
@@ -66,12 +67,13 @@ cdef struct Correlation:
     Image source
     real* output
     Image target
-    const real* packed
+    const real* panels              # the weights, packed or as they lie
+    Py_ssize_t panel_group, panel_lane, panel_row   # distance of groups, lanes and rows: 0 for as many as there are lanes
     const real* bias                # padded(lanes) of each group
     bint in_place                   # read the image itself: it needs no stage
     Strips strips
     const Py_ssize_t* segment       # runs of the sum: where their input begins, from the first tap's,
-    const Py_ssize_t* panel_row     # and their weights, from the panel's first row
+    const Py_ssize_t* weight        # and their weights, from the panel's first row
     Py_ssize_t runs, length         # so many for each row of taps, and products in each
     Py_ssize_t depth                # so many images share a strip
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
@@ -116,7 +118,7 @@ cdef void lay_segments(Correlation* t, Py_ssize_t* segment) noexcept nogil:
     cdef bint joined = col == t.channels and (t.x.tap_step == 1 or t.x.taps == 1)
     t.runs = 1 if joined else t.x.taps
     t.length = t.channels*t.x.taps if joined else t.channels
-    t.segment, t.panel_row = segment, segment + t.y.taps*t.runs
+    t.segment, t.weight = segment, segment + t.y.taps*t.runs
     for r in range(t.y.taps):
         for s in range(t.runs):
             segment[r*t.runs + s] = r*t.y.tap_step*row + s*t.x.tap_step*col
@@ -176,11 +178,11 @@ cdef void correlate_block(const Correlation* t, const Part* part, Product p, Py_
     cdef Py_ssize_t pieces = max(<Py_ssize_t>1, ceil_div(t.length, DEPTH)), piece, start, i
     cdef Py_ssize_t together = max(<Py_ssize_t>1, DEPTH // max(t.length, <Py_ssize_t>1))
     cdef int vectors = tile_vectors(remaining)
-    cdef const real* panel = t.packed + (part.group*padded(t.lanes) + first)*t.y.taps*t.x.taps*t.channels
+    cdef const real* panel = t.panels + part.group*t.panel_group + first*t.panel_lane
     cdef Range segments
     p.init, p.init_row = t.bias + part.group*padded(t.lanes) + first, 0
     p.lanes = <int>(remaining - (vectors - 1)*VLEN)
-    p.b_row = vectors*VLEN
+    p.b_row = t.panel_row if t.panel_row else vectors*VLEN
     cdef real* target = part.target + first
     segments.first = 0
     while True:
@@ -228,7 +230,7 @@ cdef void correlate_rows(
         p.init = init + j*init_line
         p.out = target + j*line
         if first < behind and p.length:
-            p.segment, p.b_segment, p.segments = t.segment + first, t.panel_row + first, behind - first
+            p.segment, p.b_segment, p.segments = t.segment + first, t.weight + first, behind - first
             multiply(vectors, part.cols, p)
         elif p.init_row == 0:
             blank(part.cols, vectors, p)
@@ -243,21 +245,29 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*(taps*t.channels + 1))
     t.in_place = stays_inside(&t.x)
     divide(t, threads)
-    cdef Py_ssize_t weights = t.groups*wide*(taps*t.channels + 1)
+    # Packing pays where every weight is used for many pixels: packed, it is next to those used with it.
+    cdef bint pack = t.images*t.y.count*t.x.count > FEW_PIXELS or not is_panel(w, &t.y, &t.x)
+    cdef Py_ssize_t weights = ceil_div(t.groups*wide*taps*t.channels, 64)*64 if pack else 0
     cdef Py_ssize_t strip = 0 if t.in_place else ceil_div(t.depth*t.strips.height*t.strips.width*t.channels, 64)*64
-    cdef real* memory = <real*>scratch((weights + 64 + threads*strip)*sizeof(real) + 2*(taps + 1)*sizeof(Py_ssize_t))
+    cdef Py_ssize_t biases = ceil_div(t.groups*wide, 64)*64
+    cdef real* memory = <real*>scratch((weights + biases + threads*strip)*sizeof(real)
+                                       + 2*(taps + 1)*sizeof(Py_ssize_t))
     if memory is NULL:
         return False
-    cdef real* strip_memory = memory + ceil_div(weights, 64)*64
-    cdef real* padded_bias = memory + t.groups*wide*taps*t.channels
+    cdef real* padded_bias = memory + weights
+    cdef real* strip_memory = padded_bias + biases
     lay_segments(t, <Py_ssize_t*>(strip_memory + threads*strip))
-    for unit in prange(t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
-        pack_block(w, &t.y, &t.x, unit, memory)
+    if pack:
+        t.panels, t.panel_group, t.panel_lane, t.panel_row = memory, wide*taps*t.channels, taps*t.channels, 0
+        for unit in prange(t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
+            pack_block(w, &t.y, &t.x, unit, memory)
+    else:
+        t.panels, t.panel_group, t.panel_lane, t.panel_row = w.data, w.group, 1, w.channel
     memset(padded_bias, 0, t.groups*wide*sizeof(real))
     if bias is not NULL:
         for g in range(t.groups):
             memcpy(padded_bias + g*wide, bias + g*t.lanes, t.lanes*sizeof(real))
-    t.packed, t.bias = memory, padded_bias
+    t.bias = padded_bias
     with parallel(num_threads=threads):
         for unit in prange(ceil_div(t.images, t.depth)*t.groups*t.strips.down*t.strips.across*t.shares, schedule='dynamic'):
             correlate_unit(t, unit, strip_memory + threadid()*strip)
