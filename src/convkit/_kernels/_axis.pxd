@@ -11,10 +11,17 @@ other column under a 1x1 kernel of stride 2), so a staged strip leaves them out.
 
 
 cdef struct Axis:
+    Py_ssize_t columns              # in all phases together
     Py_ssize_t count, out_first, out_step
     Py_ssize_t first, in_size, in_step, grain
     Py_ssize_t taps, tap_step
     Py_ssize_t weight_first, weight_step
+
+
+cdef struct Spatial:
+    # One axis of a convolution, as its forward pass sees it; `adjoint` where the gradient of its input is meant.
+    Py_ssize_t in_size, out_size, kernel, stride, padding, dilation
+    bint adjoint
 
 
 cdef struct Range:
@@ -60,6 +67,7 @@ cdef inline Axis forward_axis(
 ) noexcept nogil:
     cdef Axis axis
     axis.count, axis.out_first, axis.out_step = out_size, 0, 1
+    axis.columns = out_size
     axis.first, axis.in_size, axis.in_step = -padding, in_size, stride
     axis.taps, axis.tap_step = kernel, dilation
     axis.weight_first, axis.weight_step = 0, 1
@@ -83,12 +91,30 @@ cdef inline Axis adjoint_axis(
     axis.taps = (kernel - r + apart - 1) // apart if r < apart and r < kernel else 0
     axis.weight_first, axis.weight_step = r + apart*(axis.taps - 1), -apart
     axis.count = (in_size - phase + stride - 1) // stride if phase < in_size else 0
-    axis.out_first, axis.out_step = phase, stride
+    axis.out_first, axis.out_step, axis.columns = phase, stride, in_size
     axis.first = (phase + padding - axis.weight_first*dilation) // stride if axis.taps else 0
     axis.in_size, axis.in_step = out_size, 1
     axis.tap_step = dilation // common
     coarsen(&axis)
     return axis
+
+
+cdef inline Py_ssize_t phase_count(const Spatial* s) noexcept nogil:
+    """How many correlations make up the axis: one for each phase of the stride that there is an input for."""
+    return min(s.stride, s.in_size) if s.adjoint else 1
+
+
+cdef inline Axis phase_axis(const Spatial* s, Py_ssize_t phase) noexcept nogil:
+    if s.adjoint:
+        return adjoint_axis(phase, s.in_size, s.out_size, s.kernel, s.stride, s.padding, s.dilation)
+    return forward_axis(s.in_size, s.out_size, s.kernel, s.stride, s.padding, s.dilation)
+
+
+cdef inline void leave_out(Axis* axis, Py_ssize_t outputs) noexcept nogil:
+    """Begin behind so many of the outputs."""
+    axis.first += axis.grain*axis.in_step*outputs
+    axis.out_first += axis.out_step*outputs
+    axis.count -= outputs
 
 
 cdef inline Py_ssize_t span(const Axis* axis, Py_ssize_t outputs) noexcept nogil:

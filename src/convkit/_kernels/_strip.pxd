@@ -7,7 +7,7 @@ place.
 
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, span
+from convkit._kernels._axis cimport Axis, is_identity, span
 from convkit._kernels._simd cimport TILE_ROWS, real
 
 cdef enum:
@@ -17,6 +17,12 @@ cdef enum:
 cdef struct Image:
     # Where pixels lie: NHWC, strides in elements.
     Py_ssize_t image, row, col
+
+
+cdef inline Image nhwc(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t channels) noexcept nogil:
+    cdef Image strides
+    strides.image, strides.row, strides.col = rows*cols*channels, cols*channels, channels
+    return strides
 
 
 cdef struct Strips:
@@ -68,9 +74,8 @@ cdef inline void stage(
     const real* image, const Image* strides, Py_ssize_t channels, const Axis* y, const Axis* x,
     Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col, Py_ssize_t cols, Py_ssize_t width, real* strip,
 ) noexcept nogil:
-    """Copy the input of outputs [row, row + rows) x [col, col + cols), zeros beside the image.
+    """Copy the input of outputs [row, row + rows) x [col, col + cols), zeros where the image ends.
 
-    Rows above and below it are left as they are: nobody reads them.
     `width` is the distance between staged rows in pixels: that of a full strip, whatever this one's own.
     """
     cdef Py_ssize_t wide = span(x, cols), h, source_row, before, behind
@@ -83,8 +88,18 @@ cdef inline void stage(
         target = strip + h*width*channels
         source_row = y.first + y.grain*(y.in_step*row + h)
         if source_row < 0 or source_row >= y.in_size:
+            memset(target, 0, wide*channels*sizeof(real))
             continue
         memset(target, 0, before*channels*sizeof(real))
         copy_pixels(image + source_row*strides.row + (first + before*x.grain)*strides.col,
                     x.grain*strides.col, behind - before, channels, target + before*channels)
         memset(target + behind*channels, 0, (wide - behind)*channels*sizeof(real))
+
+
+cdef inline void merge_pixels(Py_ssize_t* images, Axis* y, Axis* x) noexcept nogil:
+    """A 1x1 layer sees pixels, not images: let all of them be one row, which fills the last tiles too."""
+    if is_identity(y) and is_identity(x):
+        x.count = x.in_size = images[0]*y.count*x.count
+        x.in_step = 1 if x.count > 1 else 0
+        images[0] = y.count = y.in_size = 1
+        y.in_step = 0

@@ -263,7 +263,7 @@ def conv2d_backward_weight(
     geometry = _shapes.conv2d(op, input.shape, weight_shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_weight = empty_weight(weight_shape, input.dtype)
-    had_memory = kernel("conv2d", input.dtype).backward_weight(
+    had_memory = kernel("conv2d_backward_weight", input.dtype).backward_weight(
         nhwc(input),
         nhwc(grad_output),
         grad_weight,

@@ -156,7 +156,7 @@ def linear_backward_weight(input: Array, weight_shape: Shape, grad_output: Array
     _shapes.array(op, "grad_output", grad_output, None, input)
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input.shape, weight_shape))
     grad_weight = empty(weight_shape, input.dtype)
-    had_memory = kernel("conv2d", input.dtype).backward_weight(
+    had_memory = kernel("conv2d_backward_weight", input.dtype).backward_weight(
         _pixels(input), _pixels(grad_output), _filters(grad_weight), *_POINTWISE, get_num_threads()
     )
     need_memory(op, had_memory)

@@ -1,0 +1,9 @@
+"""Memory for a kernel's own use."""
+
+cdef extern from "<stdlib.h>" nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
+
+
+cdef inline void* scratch(Py_ssize_t bytes) noexcept nogil:
+    """Memory at the beginning of a cache line, to be freed; NULL where there is none."""
+    return aligned_alloc(64, (bytes // 64 + 1)*64)

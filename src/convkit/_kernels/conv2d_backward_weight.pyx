@@ -1,0 +1,412 @@
+"""The gradient of a convolution's weight, on the register tile.
+
+Rows of the tile are (tap column, channel), lanes are output channels, and the sum runs over output pixels. A strip of
+input is dealt out into panels of a few channels, so narrow that a panel's pixels stay in first-level cache while all
+taps pass over them; the gradient of the output is copied in blocks of lanes. A unit of work is a chunk of the strips,
+for some of the panels and some of the blocks: chunks are cut by the shape alone and added up in order, so no number of
+threads can be seen in the result.
+
+Scratch: the partial sums (PARTIAL_BYTES, or one copy of the gradient where that is larger), and for each thread a
+strip of input (STRIP_BYTES, or one tile's pixels) and of gradient (STRIP_PIXELS*STAGED_LANES elements). The function
+returns False where there is no memory for them, True otherwise.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdlib cimport free
+from libc.string cimport memcpy, memset
+
+from convkit._kernels._axis cimport Axis, Range, forward_axis, inside, outputs_inside, span, stays_inside
+from convkit._kernels._scratch cimport scratch
+from convkit._kernels._simd cimport (
+    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vstore,
+)
+from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, ceil_div, cut, merge_pixels, nhwc
+from convkit._kernels._threads cimport worth
+from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
+from convkit._kernels._weights cimport Weights, block_count, padded
+
+
+cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
+    """A row of tiles: the only place where all of the tile's shapes are compiled."""
+    even_tiles(vectors, rows, product)
+
+
+cdef enum:
+    STRIP_PIXELS = 512              # output pixels summed in registers: their gradients stay close to first-level cache
+    SHARE_CHANNELS = 128            # channels that a unit of work stages: so many of so many pixels fit the cache
+    STAGED_LANES = 128              # of the gradient, copied at a time
+    AHEAD = 8                       # pixels that are fetched before they are copied
+    PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
+    ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
+
+
+cdef struct WeightGradient:
+    Axis y, x
+    Py_ssize_t images, groups, channels, lanes
+    const real* input
+    Image source
+    const real* grad
+    Image target
+    Strips strips
+    Py_ssize_t depth, count         # images in a strip, and strips
+    Py_ssize_t wide, panels         # channels are taken in so many panels of so many
+    bint in_place, grad_in_place    # read the input, or the gradient, as it lies: it needs no stage
+    Py_ssize_t panel, image, line, pixel    # distance of panels, images, rows and pixels, staged or in place
+    bint joined                     # a row of taps, with all channels of a panel, lies in one piece
+    Py_ssize_t chunks, channel_shares, lane_shares
+    real* sums                      # [chunk][group][block][panel][tap row][tap column][channel][lane]
+    Py_ssize_t sums_group, sums_chunk
+
+
+cdef struct Sums:
+    # One unit of work: a chunk of the strips, for some panels and some blocks of lanes of one group.
+    Py_ssize_t group, first_panel, behind_panel, first, behind
+    real* total
+    real* staged                    # memory for panels of the input, and for a block of the gradient
+    real* grads
+    const real* a                   # where they are: there, or in place
+    const real* b
+    Py_ssize_t b_row
+    const real* next_a              # where the next strip's begin
+    Py_ssize_t* segment             # [tap row][run]: where runs of pixels begin in a panel,
+    Py_ssize_t* pixel               # and in the block of the gradient
+    Py_ssize_t* segments            # [tap row]: how many there are
+
+
+cdef Py_ssize_t panel_width(const Axis* x, Py_ssize_t channels) noexcept nogil:
+    """Channels of a panel: those that need the fewest tiles.
+
+    A panel's pixels stay in first-level cache while all taps pass over them, so it must be narrow.
+    """
+    cdef Py_ssize_t panels, wide, tiles, fewest = 0, best = channels, taps = x.taps if x.tap_step == 1 else 1
+    for panels in range(ceil_div(channels, 2*TILE_ROWS), max(<Py_ssize_t>1, channels // 8) + 1):
+        wide = ceil_div(channels, panels)
+        tiles = (channels // wide)*tile_count(taps*wide, 2)
+        if channels % wide:
+            tiles += tile_count(taps*(channels % wide), 2)
+        if fewest == 0 or tiles < fewest:
+            fewest, best = tiles, wide
+    return best
+
+
+cdef void divide_sum(WeightGradient* t, int threads) noexcept nogil:
+    """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
+    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps, shared, room, rows, cols, fit
+    cdef Py_ssize_t bytes = taps*t.channels*t.groups*blocks*BLOCK*<Py_ssize_t>sizeof(real)
+    t.wide = panel_width(&t.x, t.channels)
+    t.panels = ceil_div(t.channels, t.wide)
+    t.channel_shares = ceil_div(t.panels*t.wide, SHARE_CHANNELS)
+    shared = ceil_div(t.panels, t.channel_shares)
+    room = STRIP_BYTES // (shared*t.wide*<Py_ssize_t>sizeof(real))
+    cols = min(t.x.count, <Py_ssize_t>STRIP_PIXELS)
+    rows = min(t.y.count, max(<Py_ssize_t>1, STRIP_PIXELS // cols))
+    while rows > 1 and span(&t.y, rows)*span(&t.x, cols) > room:
+        rows -= 1
+    while cols > TILE_ROWS and span(&t.y, rows)*span(&t.x, cols) > room:
+        cols = ceil_div(cols, 2)
+    cut(&t.strips, &t.y, &t.x, rows, cols)
+    t.depth = 1
+    if t.strips.down*t.strips.across == 1:
+        t.depth = max(<Py_ssize_t>1, min(STRIP_PIXELS // (t.strips.rows*t.strips.cols),
+                                         room // (t.strips.height*t.strips.width)))
+        t.depth = ceil_div(t.images, ceil_div(t.images, t.depth)) if t.images else 1
+    if t.in_place:
+        t.panel, t.image = t.wide, t.source.image
+        t.line, t.pixel = t.y.grain*t.source.row, t.x.grain*t.source.col
+    else:
+        t.line, t.pixel = t.strips.width*t.wide, t.wide
+        t.image = t.strips.height*t.line
+        t.panel = ceil_div(t.depth*t.image + VLEN, VLEN)*VLEN
+    t.joined = t.x.taps == 1 or (t.x.tap_step == 1 and t.pixel == t.wide)
+    t.count = ceil_div(t.images, t.depth)*t.strips.down*t.strips.across
+    fit = max(<Py_ssize_t>1, PARTIAL_BYTES // bytes)
+    t.chunks = ceil_div(ENOUGH_UNITS, t.groups*t.channel_shares*ceil_div(blocks, 4))
+    t.chunks = max(<Py_ssize_t>1, min(t.count, min(fit, t.chunks)))
+    t.channel_shares = ceil_div(t.panels, shared)
+    t.lane_shares = min(blocks, ceil_div(4*threads, t.chunks*t.groups*t.channel_shares)) if threads > 1 else 1
+
+
+cdef void sum_unit(
+    const WeightGradient* t, Py_ssize_t unit, real* memory, Py_ssize_t staged, Py_ssize_t grads, Py_ssize_t runs,
+) noexcept nogil:
+    cdef Sums sums
+    cdef Sums* u = &sums
+    u.staged, u.grads = memory, memory + staged
+    u.segment = <Py_ssize_t*>(u.grads + grads)
+    u.pixel, u.segments = u.segment + runs, u.segment + 2*runs
+    cdef Py_ssize_t blocks = block_count(t.lanes), shared = ceil_div(t.panels, t.channel_shares), i, chunk
+    cdef Py_ssize_t lane_share = unit % t.lane_shares, channel_share
+    unit = unit // t.lane_shares
+    channel_share = unit % t.channel_shares
+    unit = unit // t.channel_shares
+    u.group, chunk = unit % t.groups, unit // t.groups
+    u.first_panel, u.behind_panel = channel_share*shared, min(t.panels, (channel_share + 1)*shared)
+    u.first = lane_share*blocks // t.lane_shares*BLOCK
+    u.behind = min(t.lanes, (lane_share + 1)*blocks // t.lane_shares*BLOCK)
+    u.total = t.sums + chunk*t.sums_chunk + u.group*t.sums_group
+    cdef unsigned long mode = flush_denormals()
+    cdef Py_ssize_t begin = chunk*t.count // t.chunks, end = (chunk + 1)*t.count // t.chunks
+    for i in range(begin, end):
+        sum_strip(t, i, u, i == begin, i + 1 == end)
+    restore_denormals(mode)
+
+
+cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fresh, bint last) noexcept nogil:
+    """Add the products of one strip; `fresh` sums begin at zero."""
+    cdef Py_ssize_t col = index % t.strips.across*t.strips.cols, first = u.first
+    cdef Py_ssize_t row = index // t.strips.across % t.strips.down*t.strips.rows
+    cdef Py_ssize_t image = index // t.strips.across // t.strips.down*t.depth, images = min(t.depth, t.images - image)
+    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col), i, behind, block_distance
+    cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col + u.group*t.lanes
+    if rows <= 0 or cols <= 0:
+        rows = cols = images = 0
+    if t.in_place:
+        u.a = (t.input + image*t.source.image + u.group*t.channels + u.first_panel*t.wide
+               + (t.y.first + t.y.grain*t.y.in_step*row)*t.source.row
+               + (t.x.first + t.x.grain*t.x.in_step*col)*t.source.col)
+    else:
+        u.a = u.staged
+        for i in range(images):
+            stage_panels(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
+    lay_pixels(t, u, images, row, rows, cols)
+    u.next_a = u.grads
+    if not last:
+        u.next_a = (t.input + image*t.source.image + u.group*t.channels + u.first_panel*t.wide
+               + (t.y.first + t.y.grain*t.y.in_step*(row))*t.source.row
+               + (t.x.first + t.x.grain*t.x.in_step*(col + t.strips.cols*t.strips.rows*t.depth))*t.source.col)
+    while first < u.behind:
+        if t.grad_in_place:
+            behind = u.behind
+            u.b, u.b_row = grad + first, t.target.col
+            block_distance = BLOCK
+        else:
+            behind = min(u.behind, first + STAGED_LANES)
+            block_distance = t.depth*t.strips.rows*t.strips.cols*BLOCK
+            stage_gradient(grad + first, &t.target, images, rows, cols, behind - first, block_distance, u.grads)
+            u.b, u.b_row = u.grads, BLOCK
+        while first < behind:
+            sum_block(t, u, first, cols, fresh)
+            u.b = u.b + block_distance
+            first += BLOCK
+
+
+cdef void stage_panels(
+    const WeightGradient* t, const Sums* u, Py_ssize_t image, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col,
+    Py_ssize_t cols, real* staged,
+) noexcept nogil:
+    """Copy the input of a strip into panels, pixel by pixel."""
+    cdef Py_ssize_t h, i, source_row, first = u.first_panel*t.wide, panel
+    cdef Py_ssize_t channels = min(t.channels, u.behind_panel*t.wide) - first
+    cdef Py_ssize_t left = t.x.first + t.x.grain*t.x.in_step*col, wide = span(&t.x, cols)
+    cdef Range across = inside(left, t.x.grain, t.x.in_size, wide)
+    cdef const real* source = t.input + image*t.source.image + u.group*t.channels + first
+    cdef const real* pixel
+    cdef real* target
+    for h in range(span(&t.y, rows)):
+        source_row = t.y.first + t.y.grain*(t.y.in_step*row + h)
+        if source_row < 0 or source_row >= t.y.in_size:
+            continue                # nobody reads it
+        target = staged + h*t.line
+        for panel in range(u.behind_panel - u.first_panel):
+            memset(target + panel*t.panel, 0, across.first*t.wide*sizeof(real))
+        pixel = source + source_row*t.source.row + left*t.source.col
+        for i in range(across.first, across.behind):
+            deal(pixel + i*t.x.grain*t.source.col, channels, t.wide, t.panel, target + i*t.wide, AHEAD*t.x.grain*t.source.col)
+        for panel in range(u.behind_panel - u.first_panel):
+            memset(target + panel*t.panel + across.behind*t.wide, 0, (wide - across.behind)*t.wide*sizeof(real))
+
+
+cdef inline void deal(
+    const real* pixel, Py_ssize_t channels, Py_ssize_t wide, Py_ssize_t panel_size, real* panel, Py_ssize_t ahead,
+) noexcept nogil:
+    """Deal a pixel's channels out to the panels.
+
+    The last vector of each reaches into the place of the pixel behind, which is written later.
+    """
+    cdef Py_ssize_t c, here
+    while channels > 0:
+        here = min(wide, channels)
+        c = 0
+        while c + VLEN <= here:
+            vstore(panel + c, vload(pixel + c))
+            prefetch(pixel + ahead + c)
+            c += VLEN
+        if c < here:
+            vstore(panel + c, vload_lanes(pixel + c, <int>(here - c)))
+            prefetch(pixel + ahead + c)
+        pixel = pixel + here
+        panel = panel + panel_size
+        channels -= here
+
+
+cdef void lay_pixels(
+    const WeightGradient* t, Sums* u, Py_ssize_t images, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t cols,
+) noexcept nogil:
+    """For each row of taps, the rows of pixels that it meets: those whose input does not lie in the padding."""
+    cdef Py_ssize_t r, i, j, n, most = t.depth*t.strips.rows, line = cols, image = rows*cols
+    if t.grad_in_place:
+        line, image = t.target.row // t.target.col, t.target.image // t.target.col
+    cdef Range outputs
+    for r in range(t.y.taps):
+        outputs = outputs_inside(&t.y, r)
+        n = r*most
+        for i in range(images):
+            for j in range(max(outputs.first - row, <Py_ssize_t>0), min(outputs.behind - row, rows)):
+                u.segment[n] = i*t.image + (j*t.y.in_step + r*t.y.tap_step)*t.line
+                u.pixel[n] = i*image + j*line
+                n += 1
+        u.segments[r] = n - r*most
+
+
+cdef void stage_gradient(
+    const real* grad, const Image* strides, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t lanes,
+    Py_ssize_t block, real* staged,
+) noexcept nogil:
+    """Copy a few blocks of lanes of a strip's pixels, with zeros behind those that do not fill their vector."""
+    cdef Py_ssize_t image, j, i
+    cdef const real* pixel
+    for image in range(images):
+        for j in range(rows):
+            pixel = grad + image*strides.image + j*strides.row
+            for i in range(cols):
+                deal(pixel, lanes, BLOCK, block, staged, AHEAD*strides.col)
+                staged = staged + BLOCK
+                pixel = pixel + strides.col
+
+
+cdef inline void fetch_next(
+    const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t call, Py_ssize_t tiles, Product* p,
+) noexcept nogil:
+    """While a tile passes over this strip's pixels, let one cache line of each of the next strip's pixels come."""
+    cdef Py_ssize_t line = 64 // <Py_ssize_t>sizeof(real), calls = (u.behind_panel - u.first_panel)*t.y.taps, n
+    n = (first - u.first) // BLOCK*calls + call
+    if n*line < (u.behind_panel - u.first_panel)*t.wide:
+        p.ahead = <const char*>(u.next_a + n*line)
+        p.ahead_step = t.x.in_step*t.x.grain*t.source.col*<Py_ssize_t>sizeof(real) // tiles
+    else:
+        p.ahead, p.ahead_step = <const char*>u.grads, 0
+
+
+cdef void sum_block(const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t cols, bint fresh) noexcept nogil:
+    """All taps and channels against one block of lanes."""
+    cdef int vectors = tile_vectors(min(u.behind - first, <Py_ssize_t>BLOCK))
+    cdef Py_ssize_t runs = 1 if t.joined else t.x.taps, taps = t.y.taps*t.x.taps
+    cdef Py_ssize_t panel, wide, rows, r, s, n, width = vectors*VLEN
+    cdef real zeros[BLOCK]
+    cdef Product p
+    for n in range(BLOCK):
+        zeros[n] = 0
+    p.a_row, p.a_col, p.length = 1, t.x.in_step*t.pixel, cols
+    p.b, p.b_row, p.out_row = u.b, u.b_row, width
+    p.lanes = VLEN
+    p.ahead, p.ahead_step = <const char*>u.grads, 0
+    for panel in range(u.first_panel, u.behind_panel):
+        wide = min(t.wide, t.channels - panel*t.wide)
+        rows = wide*t.x.taps // runs
+        p.out = u.total + first*taps*t.channels + panel*t.wide*taps*width
+        for r in range(t.y.taps):
+            n = r*t.depth*t.strips.rows
+            p.segment, p.b_segment, p.segments = u.segment + n, u.pixel + n, u.segments[r]
+            for s in range(runs):
+                p.a = u.a + (panel - u.first_panel)*t.panel + s*t.x.tap_step*t.pixel
+                if fresh:
+                    p.init, p.init_row = zeros, 0
+                else:
+                    p.init, p.init_row = p.out, width
+                fetch_next(t, u, first, (panel - u.first_panel)*t.y.taps*runs + r*runs + s, tile_count(rows, vectors), &p)
+                if p.segments:
+                    multiply(vectors, rows, &p)
+                elif fresh:
+                    memset(p.out, 0, rows*width*sizeof(real))
+                    p.out = p.out + rows*width
+                else:
+                    p.out = p.out + rows*width
+
+
+cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit) noexcept nogil:
+    """Add up the chunks, in order, for one row of taps of one block, and write the weights' gradient."""
+    cdef Py_ssize_t blocks = block_count(t.lanes), r = unit % t.y.taps, taps = t.y.taps*t.x.taps
+    cdef Py_ssize_t first = unit // t.y.taps % blocks*BLOCK, group = unit // t.y.taps // blocks
+    cdef Py_ssize_t lanes = min(t.lanes - first, <Py_ssize_t>BLOCK), width = tile_vectors(lanes)*VLEN
+    cdef Py_ssize_t panel, wide, run, s, c, k, chunk
+    cdef real* block = t.sums + group*t.sums_group + first*taps*t.channels
+    cdef real* total
+    cdef const real* part
+    cdef real* target = <real*>w.data + group*w.group + first*w.lane + r*w.row
+    cdef real* tap
+    for panel in range(t.panels):
+        wide = min(t.wide, t.channels - panel*t.wide)
+        run = t.x.taps*wide*width
+        total = block + panel*t.wide*taps*width + r*run
+        for chunk in range(1, t.chunks):
+            part = total + chunk*t.sums_chunk
+            for k in range(run):
+                total[k] += part[k]
+        for s in range(t.x.taps):
+            for c in range(wide):
+                tap = target + s*w.col + (panel*t.wide + c)*w.channel
+                if w.lane == 1:
+                    memcpy(tap, total, lanes*sizeof(real))
+                else:
+                    for k in range(lanes):
+                        tap[k*w.lane] = total[k]
+                total = total + width
+
+
+cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
+    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks = block_count(t.lanes), unit
+    if taps*t.channels*t.lanes*t.groups == 0:
+        return True
+    threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
+    merge_pixels(&t.images, &t.y, &t.x)
+    if t.images*t.y.count*t.x.count == 0:
+        # Nothing to sum: no image, of any size, leaves zeros.
+        t.images = 0
+        t.y.count = t.x.count = 1
+    t.in_place = stays_inside(&t.x) and t.y.taps*t.x.taps == 1
+    t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= STAGED_LANES
+    divide_sum(t, threads)
+    t.sums_group = padded(t.lanes)*taps*t.channels
+    t.sums_chunk = t.groups*t.sums_group
+    # Behind the sums, for each thread: the panels, a block of the gradient, and three tables.
+    cdef Py_ssize_t sums = ceil_div(t.chunks*t.sums_chunk, 64)*64
+    cdef Py_ssize_t staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
+    cdef Py_ssize_t grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES), runs = t.y.taps*t.depth*t.strips.rows
+    cdef Py_ssize_t share = ceil_div((staged + grads)*sizeof(real) + (2*runs + t.y.taps)*sizeof(Py_ssize_t), 64)*64
+    t.sums = <real*>scratch(sums*sizeof(real) + threads*share)
+    if t.sums is NULL:
+        return False
+    if t.images == 0:
+        memset(t.sums, 0, sums*sizeof(real))
+    with parallel(num_threads=threads):
+        for unit in prange(t.chunks*t.groups*t.channel_shares*t.lane_shares, schedule='dynamic'):
+            sum_unit(t, unit, <real*>(<char*>(t.sums + sums) + threadid()*share), staged, grads, runs)
+    for unit in prange(t.groups*blocks*t.y.taps, schedule='static', num_threads=threads):
+        finish_unit(t, w, unit)
+    free(t.sums)
+    return True
+
+
+def backward_weight(
+    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
+    cdef WeightGradient t
+    cdef Weights w
+    cdef Py_ssize_t size = sizeof(real)
+    cdef bint done
+    t.images, t.groups = x_nhwc.shape[0], groups
+    t.channels, t.lanes = grad_w_kcrs.shape[1], grad_w_kcrs.shape[0] // groups
+    t.y = forward_axis(x_nhwc.shape[1], grad_out_nhwc.shape[1], grad_w_kcrs.shape[2], stride_h, padding_h, dilation_h)
+    t.x = forward_axis(x_nhwc.shape[2], grad_out_nhwc.shape[2], grad_w_kcrs.shape[3], stride_w, padding_w, dilation_w)
+    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
+    t.target = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
+    w.data, w.groups, w.channels, w.lanes = &grad_w_kcrs[0, 0, 0, 0], groups, t.channels, t.lanes
+    w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
+    w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, t.lanes*w.lane
+    with nogil:
+        done = sum_gradient(&t, &w, threads)
+    return done
