@@ -42,6 +42,8 @@ cdef enum:
 
 cdef struct WeightGradient:
     Axis y, x
+    Axis folded                     # the rows as they are, where their taps are folded into the channels
+    Py_ssize_t fold                 # so many rows of taps are: 1 for none
     Py_ssize_t images, groups, channels, lanes
     const real* input
     Image source
@@ -167,7 +169,10 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
     else:
         u.a = u.staged
         for i in range(images):
-            stage_panels(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
+            if t.fold > 1:
+                stage_folded(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
+            else:
+                stage_panels(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
     lay_pixels(t, u, images, row, rows, cols)
     u.next_a = u.grads
     if not last:
@@ -190,6 +195,42 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
             first += BLOCK
 
 
+cdef void fold_rows(WeightGradient* t) noexcept nogil:
+    """Take the taps of a column as channels, where a row of taps is too short for a tile: its sums would be too few.
+
+    Input is then staged once for each row of taps that meets it.
+    """
+    t.folded, t.fold = t.y, 1
+    if t.y.taps > 1 and t.x.tap_step == 1 and t.x.taps*t.channels < TILE_ROWS:
+        t.fold = t.y.taps
+        t.channels *= t.fold
+        t.y.taps, t.y.tap_step, t.y.first, t.y.grain, t.y.in_step, t.y.in_size = 1, 0, 0, 1, 1, t.y.count
+
+
+cdef void stage_folded(
+    const WeightGradient* t, const Sums* u, Py_ssize_t image, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col,
+    Py_ssize_t cols,  real* staged,
+) noexcept nogil:
+    """Copy the input of a strip, for each row of outputs the columns of all taps."""
+    cdef const Axis* y = &t.folded
+    cdef Py_ssize_t left = t.x.first + t.x.grain*t.x.in_step*col, wide = span(&t.x, cols), j, r, i, c, source_row
+    cdef Py_ssize_t channels = t.channels // t.fold, apart = t.channels, source_apart = t.x.grain*t.source.col
+    cdef Range across = inside(left, t.x.grain, t.x.in_size, wide)
+    cdef const real* pixel
+    cdef real* target
+    for j in range(rows):
+        memset(staged + j*t.line, 0, wide*t.channels*sizeof(real))
+        for r in range(t.fold):
+            source_row = y.first + y.grain*(y.in_step*(row + j) + y.tap_step*r)
+            if source_row < 0 or source_row >= y.in_size:
+                continue
+            pixel = t.input + image*t.source.image + source_row*t.source.row + left*t.source.col + u.group*channels
+            target = staged + j*t.line + r*channels
+            for c in range(channels):           # outside: there are only a few
+                for i in range(across.first, across.behind):
+                    target[i*apart + c] = pixel[i*source_apart + c]
+
+
 cdef void stage_panels(
     const WeightGradient* t, const Sums* u, Py_ssize_t image, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col,
     Py_ssize_t cols, real* staged,
@@ -210,8 +251,13 @@ cdef void stage_panels(
         for panel in range(u.behind_panel - u.first_panel):
             memset(target + panel*t.panel, 0, across.first*t.wide*sizeof(real))
         pixel = source + source_row*t.source.row + left*t.source.col
-        for i in range(across.first, across.behind):
-            deal(pixel + i*t.x.grain*t.source.col, channels, t.wide, t.panel, target + i*t.wide, AHEAD*t.x.grain*t.source.col)
+        if t.panels == 1 and t.wide == t.source.col and t.x.grain == 1:
+            memcpy(target + across.first*t.wide, pixel + across.first*t.wide,
+                   (across.behind - across.first)*t.wide*sizeof(real))
+        else:
+            for i in range(across.first, across.behind):
+                deal(pixel + i*t.x.grain*t.source.col, channels, t.wide, t.panel, target + i*t.wide,
+                     AHEAD*t.x.grain*t.source.col)
         for panel in range(u.behind_panel - u.first_panel):
             memset(target + panel*t.panel + across.behind*t.wide, 0, (wide - across.behind)*t.wide*sizeof(real))
 
@@ -328,7 +374,7 @@ cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit
     cdef Py_ssize_t blocks = block_count(t.lanes), r = unit % t.y.taps, taps = t.y.taps*t.x.taps
     cdef Py_ssize_t first = unit // t.y.taps % blocks*BLOCK, group = unit // t.y.taps // blocks
     cdef Py_ssize_t lanes = min(t.lanes - first, <Py_ssize_t>BLOCK), width = tile_vectors(lanes)*VLEN
-    cdef Py_ssize_t panel, wide, run, s, c, k, chunk
+    cdef Py_ssize_t panel, wide, run, s, c, k, n, chunk, channels = t.channels // t.fold
     cdef real* block = t.sums + group*t.sums_group + first*taps*t.channels
     cdef real* total
     cdef const real* part
@@ -344,7 +390,8 @@ cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit
                 total[k] += part[k]
         for s in range(t.x.taps):
             for c in range(wide):
-                tap = target + s*w.col + (panel*t.wide + c)*w.channel
+                n = panel*t.wide + c
+                tap = target + s*w.col + n // channels*w.row + n % channels*w.channel
                 if w.lane == 1:
                     memcpy(tap, total, lanes*sizeof(real))
                 else:
@@ -363,7 +410,9 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
         # Nothing to sum: no image, of any size, leaves zeros.
         t.images = 0
         t.y.count = t.x.count = 1
-    t.in_place = stays_inside(&t.x) and t.y.taps*t.x.taps == 1
+    fold_rows(t)
+    taps = t.y.taps*t.x.taps
+    t.in_place = stays_inside(&t.x) and taps == 1 and t.fold == 1
     t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= STAGED_LANES
     divide_sum(t, threads)
     t.sums_group = padded(t.lanes)*taps*t.channels

@@ -33,8 +33,8 @@ typedef float real;
 #define TILE_ROWS 6
 #endif
 #define TILE_VECTORS 2
-/* A tile one vector wide has half the accumulators, so it may be taller. */
-#define NARROW_TILE_ROWS (TILE_ROWS < 12 ? 12 : TILE_ROWS)
+/* A tile one vector wide has half the accumulators, so it is twice as high. */
+#define NARROW_TILE_ROWS (2 * TILE_ROWS)
 #define VLEN ((int)(VBYTES / sizeof(real)))
 
 #define CONVKIT_INLINE static inline __attribute__((always_inline))
