@@ -18,7 +18,8 @@ from libc.string cimport memcpy, memset
 from convkit._kernels._axis cimport Axis, Range, forward_axis, inside, outputs_inside, span, stays_inside
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
-    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vstore,
+    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vsplat,
+    vstore,
 )
 from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, ceil_div, cut, merge_pixels, nhwc
 from convkit._kernels._threads cimport worth
@@ -35,6 +36,7 @@ cdef enum:
     STRIP_PIXELS = 512              # output pixels summed in registers: their gradients stay close to first-level cache
     SHARE_CHANNELS = 128            # channels that a unit of work stages: so many of so many pixels fit the cache
     STAGED_LANES = 128              # of the gradient, copied at a time
+    MOST_FOLDED = 16                # rows of taps that are folded into the channels
     AHEAD = 8                       # pixels that are fetched before they are copied
     PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
@@ -201,7 +203,7 @@ cdef void fold_rows(WeightGradient* t) noexcept nogil:
     Input is then staged once for each row of taps that meets it.
     """
     t.folded, t.fold = t.y, 1
-    if t.y.taps > 1 and t.x.tap_step == 1 and t.x.taps*t.channels < TILE_ROWS:
+    if 1 < t.y.taps <= MOST_FOLDED and t.x.tap_step == 1 and t.x.taps*t.channels < TILE_ROWS:
         t.fold = t.y.taps
         t.channels *= t.fold
         t.y.taps, t.y.tap_step, t.y.first, t.y.grain, t.y.in_step, t.y.in_size = 1, 0, 0, 1, 1, t.y.count
@@ -213,22 +215,24 @@ cdef void stage_folded(
 ) noexcept nogil:
     """Copy the input of a strip, for each row of outputs the columns of all taps."""
     cdef const Axis* y = &t.folded
-    cdef Py_ssize_t left = t.x.first + t.x.grain*t.x.in_step*col, wide = span(&t.x, cols), j, r, i, c, source_row
-    cdef Py_ssize_t channels = t.channels // t.fold, apart = t.channels, source_apart = t.x.grain*t.source.col
+    cdef Py_ssize_t left = t.x.first + t.x.grain*t.x.in_step*col, wide = span(&t.x, cols), j, r, i, source_row
+    cdef Py_ssize_t channels = t.channels // t.fold, apart = t.x.grain*t.source.col
     cdef Range across = inside(left, t.x.grain, t.x.in_size, wide)
-    cdef const real* pixel
+    cdef const real* image_at = t.input + image*t.source.image + left*t.source.col + u.group*channels
+    cdef const real* source[MOST_FOLDED]
     cdef real* target
     for j in range(rows):
-        memset(staged + j*t.line, 0, wide*t.channels*sizeof(real))
         for r in range(t.fold):
             source_row = y.first + y.grain*(y.in_step*(row + j) + y.tap_step*r)
-            if source_row < 0 or source_row >= y.in_size:
-                continue
-            pixel = t.input + image*t.source.image + source_row*t.source.row + left*t.source.col + u.group*channels
-            target = staged + j*t.line + r*channels
-            for c in range(channels):           # outside: there are only a few
-                for i in range(across.first, across.behind):
-                    target[i*apart + c] = pixel[i*source_apart + c]
+            source[r] = image_at + source_row*t.source.row if 0 <= source_row < y.in_size else NULL
+        target = staged + j*t.line
+        memset(target, 0, wide*t.channels*sizeof(real))
+        target = target + across.first*t.channels
+        for i in range(across.first, across.behind):
+            for r in range(t.fold):
+                # The zeros behind the channels reach into places that are written later, or are zero.
+                vstore(target, vload_lanes(source[r] + i*apart, <int>channels) if source[r] is not NULL else vsplat(0))
+                target = target + channels
 
 
 cdef void stage_panels(
