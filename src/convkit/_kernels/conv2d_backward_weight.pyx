@@ -340,7 +340,7 @@ cdef inline void fetch_next(
 cdef void sum_block(const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t cols, bint fresh) noexcept nogil:
     """All taps and channels against one block of lanes."""
     cdef int vectors = tile_vectors(min(u.behind - first, <Py_ssize_t>BLOCK))
-    cdef Py_ssize_t runs = 1 if t.joined else t.x.taps, taps = t.y.taps*t.x.taps
+    cdef Py_ssize_t runs, taps = t.y.taps*t.x.taps
     cdef Py_ssize_t panel, wide, rows, r, s, n, width = vectors*VLEN
     cdef real zeros[BLOCK]
     cdef Product p
@@ -352,6 +352,7 @@ cdef void sum_block(const WeightGradient* t, const Sums* u, Py_ssize_t first, Py
     p.ahead, p.ahead_step = <const char*>u.grads, 0
     for panel in range(u.first_panel, u.behind_panel):
         wide = min(t.wide, t.channels - panel*t.wide)
+        runs = 1 if t.joined and wide == t.wide else t.x.taps       # a last panel that is not full has gaps
         rows = wide*t.x.taps // runs
         p.out = u.total + first*taps*t.channels + panel*t.wide*taps*width
         for r in range(t.y.taps):
