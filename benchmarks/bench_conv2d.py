@@ -5,9 +5,6 @@ The layers are those of the suites (layers.py) that the environment variable CON
 
 import os
 
-import numpy as np
-
-import convkit
 from benchmarks.layers import PASSES, SUITES, Layer
 from benchmarks.peers.engines import Convkit
 from benchmarks.peers.worker import fastest, peak
@@ -47,16 +44,3 @@ class Conv2d:
 
     track_gflops.unit = "GFLOP/s"
     track_peak.unit = "%"
-
-
-class Overhead:
-    """What a call costs beyond its work."""
-
-    def setup(self) -> None:
-        """Prepare operands too small to take time."""
-        self.x = np.ones((1, 1, 3, 3), np.float32)
-        self.w = np.ones((1, 1, 3, 3), np.float32)
-
-    def time_conv2d(self) -> None:
-        """Seconds of a call that computes one number."""
-        convkit.ops.conv2d(self.x, self.w)

@@ -18,6 +18,7 @@ from convkit import _threads
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
+from benchmarks import bench_denormals, bench_overhead  # noqa: E402
 from benchmarks.layers import MEMORY_OPS, MEMORY_PASSES, PASSES, SUITES, Layer, MemoryOp  # noqa: E402
 from benchmarks.peers.engines import ENGINES, _engine  # noqa: E402
 from benchmarks.peers.rows import Row, both, read_csv, summary, write_csv  # noqa: E402
@@ -259,3 +260,19 @@ def test_engines_compute_what_moves_memory(op):
     for other in others if own else ():
         forward = own["forward"][0] if isinstance(own["forward"], tuple) else own["forward"]
         np.testing.assert_allclose(forward, torch.as_tensor(other["forward"]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", bench_overhead.CALLS)
+def test_overhead_is_measured(name):
+    assert bench_overhead.Overhead().track_microseconds(name) > 0
+
+
+@pytest.mark.parametrize("name", bench_denormals.CALLS)
+def test_denormals_are_measured(name, monkeypatch):
+    monkeypatch.setattr(_threads, "_chosen", None)
+    monkeypatch.setattr(bench_denormals, "fastest", lambda call, seconds: 1 if np.all(np.isfinite(call()[0])) else 0)
+    for denormal in bench_denormals.Denormals.params[1]:
+        assert bench_denormals.Denormals().track_ratio(name, denormal) == 1
+        operands = bench_denormals._operands(denormal)
+        tiny = np.finfo(np.float32).tiny
+        assert ["images" in denormal] * 2 + ["weights" in denormal] * 2 == [np.abs(a).max() < tiny for a in operands]

@@ -59,6 +59,7 @@ LINEAR = {
     "relu": (lambda m, x: m.relu(x), SHAPE),
     "relu_backward": (lambda m, g, y: m.relu_backward(g, y), SHAPE, SHAPE),
 }
+ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
 TERMS = 8 * 9 * 24 + 1  # more numbers than any of these sums has
 
 
@@ -66,8 +67,12 @@ def given(*vectors, like):
     return [vector.astype(like.dtype) for vector in vectors]
 
 
-def numbers(name, seed=0):
-    rng = np.random.default_rng(seed)
+def others(name):
+    return LINEAR[name][2:]
+
+
+def numbers(name):
+    rng = np.random.default_rng(0)
     return [integers(rng, shape) for shape in LINEAR[name][1:]]
 
 
@@ -85,18 +90,16 @@ def run(name, arrays, dtype, threads):
 @pytest.mark.parametrize("name", LINEAR)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_denormal_arguments_count_as_zero_or_themselves(name, dtype, threads):
-    linear_in, *others = numbers(name)
-    answer = LINEAR[name][0](reference, linear_in, *others)
-    result = run(name, [linear_in * small(dtype), *others], dtype, threads)
+    linear_in, *rest = numbers(name)
+    answer = LINEAR[name][0](reference, linear_in, *rest)
+    result = run(name, [linear_in * small(dtype), *rest], dtype, threads)
     assert np.all((result == 0) | (result == answer * small(dtype)))
     assert keeps_denormals(denormals(3, dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", [name for name, (_, *shapes) in LINEAR.items() if len(shapes) == 2])
+@pytest.mark.parametrize("name", [name for name in LINEAR if name.startswith(("conv2d", "linear")) and others(name)])
 def test_products_that_are_denormal_count_as_zero_or_themselves(name, dtype):
-    if name.startswith(("batch_norm", "max_pool2d", "relu")):
-        pytest.skip("multiplies by no other argument")
     arrays = numbers(name)
     half = int(np.log2(small(dtype))) // 2
     factors = 2.0**half, 2.0 ** (int(np.log2(small(dtype))) - half)
@@ -108,10 +111,10 @@ def test_products_that_are_denormal_count_as_zero_or_themselves(name, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", LINEAR)
 def test_denormals_among_other_numbers(name, dtype):
-    linear_in, *others = numbers(name)
+    linear_in, *rest = numbers(name)
     every_third = np.arange(linear_in.size).reshape(linear_in.shape) % 3 == 0
-    answer = LINEAR[name][0](reference, np.where(every_third, 0, linear_in), *others)
-    result = run(name, [np.where(every_third, small(dtype), linear_in), *others], dtype, 2)
+    answer = LINEAR[name][0](reference, np.where(every_third, 0, linear_in), *rest)
+    result = run(name, [np.where(every_third, small(dtype), linear_in), *rest], dtype, 2)
     assert np.count_nonzero(answer) > 8 or answer.size < 9
     assert np.all(np.abs(result - answer) <= TERMS * np.finfo(dtype).tiny)
 
@@ -123,6 +126,20 @@ def test_denormal_scores(name, dtype):
     x[:, ::2] = 0
     answer = getattr(reference, name)(np.zeros(x.shape), 1)
     np.testing.assert_allclose(getattr(ops, name)(x, 1), answer, rtol=4 * np.finfo(dtype).eps)
+    assert keeps_denormals(x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_of_denormals(name, dtype):
+    """A denormal moves no result by more than the smallest normal number."""
+    x, tiny = denormals((4, 33), dtype), np.finfo(dtype).tiny
+    x[::2] *= -1
+    near = {"rtol": 4 * np.finfo(dtype).eps, "atol": tiny}
+    np.testing.assert_allclose(getattr(ops, name)(x), getattr(reference, name)(np.zeros(x.shape)), **near)
+    assert keeps_denormals(x)
+    value = np.linspace(0.1, 0.9, x.size).reshape(x.shape).astype(dtype)
+    np.testing.assert_allclose(getattr(ops, f"{name}_backward")(x, value), np.zeros(x.shape), **near)
     assert keeps_denormals(x)
 
 
