@@ -35,7 +35,7 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
 cdef enum:
     STRIP_PIXELS = 512              # output pixels summed in registers: their gradients stay close to first-level cache
     SHARE_CHANNELS = 128            # channels that a unit of work stages: so many of so many pixels fit the cache
-    STAGED_LANES = 128              # of the gradient, copied at a time
+    STAGED_LANES = 512              # of the gradient, copied at a time
     MOST_FOLDED = 16                # rows of taps that are folded into the channels
     AHEAD = 8                       # pixels that are fetched before they are copied
     PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
@@ -329,6 +329,10 @@ cdef inline void fetch_next(
 ) noexcept nogil:
     """While a tile passes over this strip's pixels, let one cache line of each of the next strip's pixels come."""
     cdef Py_ssize_t line = 64 // <Py_ssize_t>sizeof(real), calls = (u.behind_panel - u.first_panel)*t.y.taps, n
+    if not t.grad_in_place:
+        p.ahead = <const char*>(u.b + t.depth*t.strips.rows*t.strips.cols*BLOCK) + call*p.segments*p.length*BLOCK*<Py_ssize_t>sizeof(real) // calls
+        p.ahead_step = BLOCK*<Py_ssize_t>sizeof(real) // (tiles*calls)
+        return
     n = (first - u.first) // BLOCK*calls + call
     if n*line < (u.behind_panel - u.first_panel)*t.wide:
         p.ahead = <const char*>(u.next_a + n*line)
@@ -418,7 +422,7 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     fold_rows(t)
     taps = t.y.taps*t.x.taps
     t.in_place = stays_inside(&t.x) and taps == 1 and t.fold == 1
-    t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= STAGED_LANES
+    t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= 128
     divide_sum(t, threads)
     t.sums_group = padded(t.lanes)*taps*t.channels
     t.sums_chunk = t.groups*t.sums_group
