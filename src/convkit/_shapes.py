@@ -250,21 +250,24 @@ def _pool2d(
     return Pool2d(kernel, spacings[0], spacings[1], (images, channels, out[0], out[1]))
 
 
-def adaptive_pool2d(op: str, input_shape: Shape, output_size: object) -> Pool2d:
-    """Check the arguments of an adaptive pooling and compute what follows from them."""
-    sizes = output_size if isinstance(output_size, (tuple, list)) else (output_size, output_size)
+def output_size(op: str, value: object) -> tuple[int | None, int | None]:
+    """Return (height, width) from an int or None, which stand for both, or a pair of them. None is the input's own."""
+    sizes = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sizes) != 2:
         raise ValueError(
-            f"{op}: output_size={output_size!r} must be an integer or a pair (height, width), not {len(sizes)} values"
+            f"{op}: output_size={value!r} must be an integer or a pair (height, width), not {len(sizes)} values"
         )
-    for name, length in zip(("height", "width"), input_shape[2:], strict=True):
-        if length < 1:
-            raise ValueError(f"{op}: input {input_shape} has no {name} to pool")
-    out = [
-        length if size is None else integer(op, "output_size", size, 1)
-        for size, length in zip(sizes, input_shape[2:], strict=True)
-    ]
-    return _adaptive_pool2d(input_shape, (out[0], out[1]))
+    height, width = (None if size is None else integer(op, "output_size", size, 1) for size in sizes)
+    return height, width
+
+
+def adaptive_pool2d(op: str, input_shape: Shape, size: object) -> Pool2d:
+    """Check the arguments of an adaptive pooling and compute what follows from them."""
+    rows, cols = input_shape[2:]
+    if min(rows, cols) < 1:
+        raise ValueError(f"{op}: input has shape {input_shape}, but must have at least one row and column")
+    height, width = output_size(op, size)
+    return _adaptive_pool2d(op, input_shape, rows if height is None else height, cols if width is None else width)
 
 
 def adaptive_pool2d_backward(op: str, input_shape: Shape, grad_shape: Shape) -> Pool2d:
@@ -277,15 +280,19 @@ def adaptive_pool2d_backward(op: str, input_shape: Shape, grad_shape: Shape) -> 
 
 
 @lru_cache(maxsize=4096)
-def _adaptive_pool2d(input_shape: Shape, output_size: tuple[int, int]) -> Pool2d:
+def _adaptive_pool2d(op: str, input_shape: Shape, height: int, width: int) -> Pool2d:
     images, channels, *size = input_shape
+    if max(size) > MOST:
+        raise ValueError(f"{op}: input has shape {input_shape}, but height and width must be at most {MOST}")
     kernel, spacings = [], []
-    for length, windows in zip(size, output_size, strict=True):
-        # A window that starts between two pixels begins with the first and ends with the last that it touches.
+    for length, windows in zip(size, (height, width), strict=True):
+        # A window that starts and ends between two pixels holds both: up to two more than the quotient.
         rest = length % windows
         kernel.append(length // windows + (rest > 0) + (rest > math.gcd(length, windows)))
         spacings.append(Spacing(length, windows, length + windows - 1, 0, 1))
-    return Pool2d((kernel[0], kernel[1]), spacings[0], spacings[1], (images, channels, *output_size))
+    if kernel[0] * kernel[1] > MOST:
+        raise ValueError(f"{op}: output_size={(height, width)} makes windows of more than {MOST} elements")
+    return Pool2d((kernel[0], kernel[1]), spacings[0], spacings[1], (images, channels, height, width))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

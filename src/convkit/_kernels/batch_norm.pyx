@@ -83,14 +83,12 @@ cdef inline void sum_run(
 ) noexcept nogil:
     """Add a run of elements to sums that repeat every `width`."""
     cdef Py_ssize_t groups = length // width, group = 0, strip = strip_groups(width), at
-    cdef unsigned long mode = flush_denormals()
     while group < groups:
         at = group*width
         sum_columns(squares, grad + at, x + at, centre, min(strip, groups - group), width, width, sums)
         group += strip
     at = groups*width
     sum_columns(squares, grad + at, x + at, centre, 1, width, length - at, sums)
-    restore_denormals(mode)
 
 
 cdef void moments_run(

@@ -15,11 +15,11 @@ cdef inline void sum_block(
     const int vectors, const real* x, Py_ssize_t groups, Py_ssize_t width, double* total,
 ) noexcept nogil:
     cdef vd sums[VECTORS]
-    cdef Py_ssize_t group
+    cdef Py_ssize_t _
     cdef int v
     for v in range(vectors):
         sums[v] = vdload(total + v*VDLEN)
-    for group in range(groups):
+    for _ in range(groups):
         for v in range(vectors):
             sums[v] = sums[v] + vdload_real(x + v*VDLEN)
         x = x + width

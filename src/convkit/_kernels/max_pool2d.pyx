@@ -195,7 +195,7 @@ cdef inline void gradient_pixels(
             c += VLEN
         if c < channels:
             gradient_block(
-                1, <int>(channels - c), dilated, rows, cols, row, col, channels, grad + c, index + c, grad_x + c, stream)
+                1, <int>(channels - c), dilated, rows, cols, row, col, channels, grad + c, index + c, grad_x + c, False)
         grad_x = grad_x + channels
     if stream:
         vstream_end()

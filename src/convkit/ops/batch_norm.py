@@ -1,7 +1,5 @@
 """Batch normalisation: statistics, the normalisation itself, and its gradients."""
 
-import numpy as np
-
 from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array

@@ -7,7 +7,7 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array, Pair, Shape
 from .._threads import get_num_threads
-from ._arrays import contiguous, empty, empty_nhwc, nchw, need_memory, nhwc
+from ._arrays import empty, empty_nhwc, nchw, need_memory, nhwc
 
 Indices = npt.NDArray[np.integer]
 OutputSize = Pair | None | tuple[int | None, int | None]
@@ -404,7 +404,10 @@ def _max_backward(op: str, grad_output: Array, indices: Indices, input_shape: Sh
         )
     _shapes.same_shape(op, "indices", indices.shape, pool.output_shape)
     grad_input = empty_nhwc(input_shape, grad_output.dtype)
-    backward, places = kernel("max_pool2d", grad_output.dtype).backward, contiguous(indices.transpose(0, 2, 3, 1))
+    backward, places = (
+        kernel("max_pool2d", grad_output.dtype).backward,
+        np.ascontiguousarray(indices.transpose(0, 2, 3, 1)),
+    )
     need_memory(op, backward(nhwc(grad_output), places, grad_input, pool.rows, pool.cols, get_num_threads()))
     return nchw(grad_input)
 
