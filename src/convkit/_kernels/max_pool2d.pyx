@@ -84,11 +84,9 @@ cdef inline void max_blocks(
 cdef inline void max_window(
     const Taps* t, const real* x, Py_ssize_t channels, real* out, index_t* index,
 ) noexcept nogil:
-    """One window. The usual ones are literal sizes, so that their taps are unrolled."""
+    """One window. The most usual one has a literal size, so that its taps are unrolled."""
     if t.rows == 2 and t.cols == 2:
         max_blocks(2, 2, t, x, channels, out, index)
-    elif t.rows == 3 and t.cols == 3:
-        max_blocks(3, 3, t, x, channels, out, index)
     else:
         max_blocks(t.rows, t.cols, t, x, channels, out, index)
 
