@@ -98,6 +98,13 @@ def calls(dtype, rng):
         yield lambda g, i, s=x.shape, w=window: ops.max_pool2d_backward(g, i, s, *w), (g, indices)
         yield lambda x, w=window: ops.avg_pool2d(x, *w), (x,)
         yield lambda g, s=x.shape, w=window: ops.avg_pool2d_backward(g, s, *w), (g,)
+    for channels, size in itertools.product((1, 3, lanes - 1, lanes, 4 * lanes + 1), [1, (3, 5), (7, 8)]):
+        x = LAYOUTS["channels-last"](make(2, channels, 6, 7))
+        g, indices = ops.adaptive_max_pool2d(x, size)
+        yield lambda x, size=size: ops.adaptive_max_pool2d(x, size), (x,)
+        yield lambda g, i, s=x.shape: ops.adaptive_max_pool2d_backward(g, i, s), (g, indices)
+        yield lambda x, size=size: ops.adaptive_avg_pool2d(x, size), (x,)
+        yield lambda g, s=x.shape: ops.adaptive_avg_pool2d_backward(g, s), (g,)
     for shape in [(1, 3, lanes, 2), (2, lanes, 5, lanes), (1, 2 * lanes + 1, lanes, lanes + 1), (1, 4, 9, 9)]:
         yield channels_first, (LAYOUTS["channels-last"](make(*shape)),)
         yield nhwc, (make(*shape),)

@@ -185,6 +185,64 @@ def avg_pool2d_backward(
     return grad_input
 
 
+def adaptive_windows(size, count):
+    """Where each of `count` windows that cover `size` positions begins, and where it has ended."""
+    return [(int(np.floor(i * size / count)), int(np.ceil((i + 1) * size / count))) for i in range(count)]
+
+
+def _adaptive_windows(image, output_size):
+    """(p, q) and the slice of the image that the window holds."""
+    size = output_size if isinstance(output_size, tuple) else (output_size, output_size)
+    out = [length if n is None else n for length, n in zip(image, size, strict=True)]
+    for p, (top, bottom) in enumerate(adaptive_windows(image[0], out[0])):
+        for q, (left, right) in enumerate(adaptive_windows(image[1], out[1])):
+            yield (p, q), (slice(None), slice(None), slice(top, bottom), slice(left, right))
+
+
+def _adaptive_shape(shape, output_size):
+    last = list(_adaptive_windows(shape[2:], output_size))[-1][0]
+    return (*shape[:2], last[0] + 1, last[1] + 1)
+
+
+def adaptive_max_pool2d(input, output_size):
+    input = np.asarray(input, np.float64)
+    output = np.empty(_adaptive_shape(input.shape, output_size))
+    for (p, q), window in _adaptive_windows(input.shape[2:], output_size):
+        output[:, :, p, q] = input[window].max(axis=(2, 3))
+    return output
+
+
+def adaptive_max_pool2d_backward(grad_output, input):
+    """The gradient goes to the first maximum in reading order, or to the last NaN."""
+    input, grad_output = np.asarray(input, np.float64), np.asarray(grad_output, np.float64)
+    grad_input = np.zeros(input.shape)
+    for (p, q), window in _adaptive_windows(input.shape[2:], grad_output.shape[2:]):
+        values, target = input[window], grad_input[window]
+        for n, c in np.ndindex(*input.shape[:2]):
+            flat = values[n, c].ravel()
+            nans = np.flatnonzero(np.isnan(flat))
+            winner = nans[-1] if len(nans) else int(np.argmax(flat))
+            target[n, c][np.unravel_index(winner, values.shape[2:])] += grad_output[n, c, p, q]
+    return grad_input
+
+
+def adaptive_avg_pool2d(input, output_size):
+    input = np.asarray(input, np.float64)
+    output = np.empty(_adaptive_shape(input.shape, output_size))
+    for (p, q), window in _adaptive_windows(input.shape[2:], output_size):
+        output[:, :, p, q] = input[window].mean(axis=(2, 3))
+    return output
+
+
+def adaptive_avg_pool2d_backward(grad_output, input_shape):
+    grad_output = np.asarray(grad_output, np.float64)
+    grad_input = np.zeros(input_shape)
+    for (p, q), window in _adaptive_windows(input_shape[2:], grad_output.shape[2:]):
+        target = grad_input[window]
+        target += grad_output[:, :, p, q, None, None] / np.prod(target.shape[2:])
+    return grad_input
+
+
 def _by_channel(array):
     """(channels, everything else)."""
     array = np.asarray(array, np.float64)

@@ -91,6 +91,16 @@ def test_batch_norm(training, shape):
     assert_gradients(normalised, x, tolerance=1e-6)
 
 
+@pytest.mark.parametrize("size", [1, (3, 5), (None, 2), (9, 4)])
+def test_adaptive_pooling(size):
+    x = apart(rng(), (2, 3, 7, 8))
+    pair = size if isinstance(size, tuple) else (size, size)
+    for name in ("adaptive_max_pool2d", "adaptive_avg_pool2d"):
+        found = getattr(F, name)(x, size).data
+        np.testing.assert_allclose(found, getattr(reference, name)(x, pair), rtol=1e-13)
+        assert_gradients(lambda x, name=name: getattr(F, name)(x, size), x)
+
+
 def test_linear():
     x, w, b = normal(2, 5, 3), normal(4, 3, seed=1), normal(4, seed=2)
     np.testing.assert_allclose(F.linear(x, w, b).data, reference.linear(x, w, b), atol=1e-12)

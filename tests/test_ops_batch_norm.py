@@ -123,6 +123,51 @@ def test_variance_survives_a_large_mean(dtype):
     assert_rms(var, answer_var, dtype, "var", limit=np.finfo(dtype).eps * 64)
 
 
+@pytest.mark.parametrize("channels", [1, 3, 16, 64, 65, 130])
+def test_statistics_of_a_large_mean_are_exact_to_the_last_bits(channels):
+    """A mean of 1000 with a deviation of 1, many times over: no error grows with the number of values."""
+    rng = np.random.default_rng(0)
+    x = (1000 + rng.standard_normal((16, channels, 60, 50))).astype(np.float32)
+    mean, var = ops.batch_norm_stats(x)
+    answer_mean, answer_var = reference.batch_norm_stats(x)
+    np.testing.assert_allclose(mean, answer_mean, rtol=np.finfo(np.float32).eps)
+    np.testing.assert_allclose(var, answer_var, rtol=np.finfo(np.float32).eps)
+    g = rng.standard_normal(x.shape).astype(np.float32)
+    grads = ops.batch_norm_backward(g, x, mean, var)
+    # Of the mean that was given, which is a float32.
+    answers = reference.batch_norm_backward(g, x, mean, var)
+    for name, actual, expected in zip(("input", "weight", "bias"), grads, answers, strict=True):
+        assert_rms(actual, expected, np.float32, f"grad_{name} of {channels} channels")
+
+
+@pytest.mark.parametrize("shape", [(8, 64, 100, 100), (9, 35, 150, 100)], ids=str)
+def test_results_beyond_the_caches(shape):
+    """Large results are stored past the caches."""
+    rng = np.random.default_rng(0)
+    x, g = (rng.integers(-8, 9, shape).astype(np.float32) for _ in range(2))
+    mean, var = np.zeros(shape[1], np.float32), np.full(shape[1], 4, np.float32)
+    assert np.array_equal(ops.batch_norm(x, mean, var, eps=0), x / 2)
+    assert np.array_equal(ops.batch_norm_backward(g, x, mean, var, eps=0, training=False)[0], g / 2)
+    answer = reference.batch_norm_backward(g, x, mean, var, eps=0)[0]
+    assert_rms(ops.batch_norm_backward(g, x, mean, var, eps=0)[0], answer, np.float32, f"grad_input of {shape}")
+
+
+def test_as_pytorch():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(0)
+    x, g = (rng.standard_normal((6, 19, 7, 5), np.float32) for _ in range(2))
+    weight, bias = rng.standard_normal((2, 19), np.float32)
+    leaves = [torch.tensor(a, requires_grad=True) for a in (x, weight, bias)]
+    expected = torch.nn.functional.batch_norm(leaves[0], None, None, *leaves[1:], training=True)
+    expected.backward(torch.tensor(g))
+    mean, var = ops.batch_norm_stats(x)
+    np.testing.assert_allclose(
+        ops.batch_norm(x, mean, var, weight, bias), expected.detach().numpy(), rtol=1e-4, atol=1e-5
+    )
+    for actual, leaf in zip(ops.batch_norm_backward(g, x, mean, var, weight), leaves, strict=True):
+        np.testing.assert_allclose(actual, leaf.grad.numpy(), rtol=1e-4, atol=1e-4)
+
+
 def test_constant_channels_have_no_variance():
     x = np.full((3, 5, 4, 7), np.float32(0.1))
     mean, var = ops.batch_norm_stats(x)

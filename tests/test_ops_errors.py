@@ -18,6 +18,7 @@ L = np.ones((3, 5), np.float32)
 LW = np.ones((6, 5), np.float32)
 LG = np.ones((3, 6), np.float32)
 INDICES = ops.max_pool2d(X, 2)[1]
+ADAPTED = ops.adaptive_max_pool2d(X, 3)[1]
 
 # Ways to call every op right. A case below changes one argument of one of them.
 CALLS = {
@@ -35,6 +36,10 @@ CALLS = {
     },
     "avg_pool2d": {"input": X, "kernel_size": 2},
     "avg_pool2d_backward": {"grad_output": POOLED, "input_shape": X.shape, "kernel_size": 2},
+    "adaptive_max_pool2d": {"input": X, "output_size": 3},
+    "adaptive_max_pool2d_backward": {"grad_output": POOLED, "indices": ADAPTED, "input_shape": X.shape},
+    "adaptive_avg_pool2d": {"input": X, "output_size": 3},
+    "adaptive_avg_pool2d_backward": {"grad_output": POOLED, "input_shape": X.shape},
     "batch_norm_stats": {"input": X},
     "batch_norm": {"input": X, "mean": V, "var": V, "weight": V, "bias": V},
     "batch_norm_backward": {"grad_output": X, "input": X, "mean": V, "var": V, "weight": V},
@@ -121,7 +126,7 @@ def test_shape_of_bias(op):
         refused(op, ValueError, rf"\({', '.join(map(str, shape))}", bias=np.ones(shape, np.float32))
 
 
-@pytest.mark.parametrize("op", ["conv2d", "conv2d_backward_weight", "max_pool2d", "avg_pool2d"])
+@pytest.mark.parametrize("op", ["conv2d", "conv2d_backward_weight", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"])
 @pytest.mark.parametrize("shape", [(4, 6, 7), (6, 7), (7,), (), (1, 2, 4, 6, 7)], ids=str)
 def test_rank_of_images(op, shape):
     refused(op, ValueError, rf"\({', '.join(map(str, shape))}", input=np.ones(shape, np.float32))
@@ -218,7 +223,8 @@ def test_window_larger_than_the_padded_image(op):
 @pytest.mark.parametrize("op", [op for op, call in CALLS.items() if "grad_output" in call and len(call) > 1])
 def test_shape_of_grad_output(op):
     right = CALLS[op]["grad_output"].shape
-    for shape in ((*right[:-1], right[-1] + 1), (right[0] + 1, *right[1:]), (0, *right[1:])):
+    wider = () if op == "adaptive_avg_pool2d_backward" else ((*right[:-1], right[-1] + 1),)  # it may have any size
+    for shape in (*wider, (right[0] + 1, *right[1:]), (0, *right[1:])):
         call = {**CALLS[op], "grad_output": np.ones(shape, np.float32)}
         named = rf"^{op}: .*(grad_output|indices).*\({', '.join(map(str, shape))}"
         refuses(ValueError, named, getattr(ops, op), **call)
@@ -235,6 +241,24 @@ def test_rank_of_grad_output_of_a_bias():
 def test_indices_of_max_pool2d():
     refused("max_pool2d_backward", ValueError, indices=INDICES[:1])
     refused("max_pool2d_backward", TypeError, "float32", indices=POOLED)
+
+
+@pytest.mark.parametrize("op", ["adaptive_max_pool2d", "adaptive_avg_pool2d"])
+def test_output_size_of_adaptive_pooling(op):
+    refused(op, ValueError, "0", output_size=0)
+    refused(op, ValueError, "-2", output_size=(3, -2))
+    refused(op, ValueError, "3 values", output_size=(1, 2, 3))
+    refused(op, TypeError, r"1\.5", output_size=1.5)
+    refused(op, TypeError, "True", output_size=(True, None))
+    refused(op, ValueError, r"\(2, 4, 0, 7\)", input=np.ones((2, 4, 0, 7), np.float32))
+
+
+def test_adaptive_gradients():
+    for op in ("adaptive_max_pool2d_backward", "adaptive_avg_pool2d_backward"):
+        refused(op, ValueError, r"\(2, 5, 3, 3\)", grad_output=np.ones((2, 5, 3, 3), np.float32))
+        refused(op, ValueError, r"\(2, 4, 0, 3\)", grad_output=np.ones((2, 4, 0, 3), np.float32))
+    refused("adaptive_max_pool2d_backward", TypeError, "int64", indices=ADAPTED.astype(np.int64))
+    refused("adaptive_max_pool2d_backward", ValueError, indices=ADAPTED[:1])
 
 
 @pytest.mark.parametrize("name", ["mean", "var", "weight", "bias"])

@@ -293,3 +293,156 @@ def test_denormal_mode_stays_the_callers(dtype):
     for run in (max_pool_and_back, avg_pool_and_back):
         run(case, x, g)
         assert keeps_denormals(x)
+
+
+# -------------------------------------------------------------------------------------------------------- adaptive
+
+
+def check_adaptive(shape, output_size, x=None):
+    """Ties for the maximum; for the average multiples of every window's size."""
+    rng = np.random.default_rng(0)
+    ties = rng.integers(-4, 5, shape).astype(float) if x is None else x
+    answer = reference.adaptive_max_pool2d(ties, output_size)
+    sizes = [reference.adaptive_windows(*axis) for axis in zip(shape[2:], answer.shape[2:], strict=True)]
+    common = int(np.lcm.reduce([(b - a) * (d - c) for a, b in sizes[0] for c, d in sizes[1]]))
+    widest = max(b - a for a, b in sizes[0]) * max(d - c for c, d in sizes[1])
+    x, g = common * integers(rng, shape), common * integers(rng, answer.shape)
+    exact = common * PEAK * widest < EXACT
+    average = reference.adaptive_avg_pool2d(x, output_size)
+    answers = answer, reference.adaptive_max_pool2d_backward(g, ties)
+    averages = average, reference.adaptive_avg_pool2d_backward(g, shape)
+    for dtype, threads in itertools.product(DTYPES, THREADS):
+        label = f"adaptive {shape} to {output_size} {dtype.__name__} threads={threads}"
+        with num_threads(threads):
+            output, indices = ops.adaptive_max_pool2d(ties.astype(dtype), output_size)
+            maximum = output, ops.adaptive_max_pool2d_backward(g.astype(dtype), indices, shape)
+            mean = (
+                ops.adaptive_avg_pool2d(x.astype(dtype), output_size),
+                ops.adaptive_avg_pool2d_backward(g.astype(dtype), shape),
+            )
+        assert indices.dtype == (np.uint8 if widest <= 256 else np.int32), label
+        for actual, expected in zip(maximum, answers, strict=True):
+            assert_exact(actual, expected, dtype, f"max {label}")
+        for actual, expected in zip(mean, averages, strict=True):
+            (assert_exact if exact else assert_rms)(actual, expected, dtype, f"avg {label}")
+
+
+@pytest.mark.parametrize("channels", sorted({*CHANNELS, *LANES}))
+def test_adaptive_channels(channels):
+    check_adaptive((2, channels, 5, 7), (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("size", "output_size"),
+    [
+        ((7, 7), 1),
+        ((8, 8), 2),
+        ((10, 7), (3, 7)),
+        ((10, 7), (None, 2)),
+        ((3, 4), (5, 9)),
+        ((17, 16), 16),
+        ((1, 1), (1, 3)),
+        ((13, 5), None),
+        ((6, 9), (4, 6)),
+    ],
+    ids=str,
+)
+def test_adaptive_windows(size, output_size):
+    check_adaptive((2, 3, *size), output_size if isinstance(output_size, tuple) else (output_size, output_size))
+    x = np.ones((1, 2, *size), np.float32)
+    pair = output_size if isinstance(output_size, tuple) else (output_size, output_size)
+    assert ops.adaptive_avg_pool2d(x, output_size).tobytes() == ops.adaptive_avg_pool2d(x, pair).tobytes()
+
+
+def test_global_pooling_of_large_images():
+    """More than 256 places take an index of 32 bits; many images, work enough for several threads."""
+    check_adaptive((3, 5, 40, 30), 1)
+    check_adaptive((40, 130, 16, 16), 1)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(1, 20), *[st.tuples(st.integers(1, 12), st.integers(1, 14) | st.none())] * 2)
+def test_any_adaptive_pool(channels, rows, cols):
+    check_adaptive((2, channels, rows[0], cols[0]), (rows[1], cols[1]))
+
+
+def test_adaptive_nan_and_inf():
+    rng = np.random.default_rng(3)
+    x = rng.choice([np.nan, np.inf, -np.inf, 0.0, 1.0], (2, 17, 7, 8))
+    x[0, 0] = -np.inf
+    answer, label = reference.adaptive_max_pool2d(x, (3, 5)), "adaptive_max_pool2d"
+    g = integers(rng, answer.shape)
+    output, indices = ops.adaptive_max_pool2d(x, (3, 5))
+    assert_exact(output, answer, np.float64, label)
+    grad = ops.adaptive_max_pool2d_backward(g, indices, x.shape)
+    assert_exact(grad, reference.adaptive_max_pool2d_backward(g, x), np.float64, label)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_adaptive_pooling_has_the_same_bits_for_any_number_of_threads(dtype):
+    rng = np.random.default_rng(0)
+    x, g = reals(rng, (5, 35, 31, 33), dtype), reals(rng, (5, 35, 7, 11), dtype)
+    results = {}
+    for threads in SETTLED:
+        with num_threads(threads):
+            output, indices = ops.adaptive_max_pool2d(x, (7, 11))
+            results[f"threads={threads}"] = [
+                output,
+                indices,
+                ops.adaptive_max_pool2d_backward(g, indices, x.shape),
+                ops.adaptive_avg_pool2d(x, (7, 11)),
+                ops.adaptive_avg_pool2d_backward(g, x.shape),
+                ops.adaptive_avg_pool2d(x, 1),
+            ]
+    assert_same_bits(results, f"adaptive {dtype.__name__}")
+
+
+@pytest.mark.parametrize("channels", [16, 19])
+def test_results_beyond_the_caches(channels):
+    """Large gradients are stored past the caches, whole vectors of them; the others are not."""
+    rng = np.random.default_rng(0)
+    shape = (2, channels, 420, 420)
+    x = rng.integers(-4, 5, shape).astype(np.float32)
+    g = integers(rng, (2, channels, 210, 210)).astype(np.float32)
+    output, indices = ops.max_pool2d(x, 2)
+    blocks = x.reshape(2, channels, 210, 2, 210, 2).transpose(0, 1, 2, 4, 3, 5).reshape(2, channels, 210, 210, 4)
+    assert np.array_equal(indices, blocks.argmax(axis=-1))
+    chosen = np.arange(4) == blocks.argmax(axis=-1)[..., None]
+    answer = np.where(chosen, g[..., None], 0).reshape(2, channels, 210, 210, 2, 2).transpose(0, 1, 2, 4, 3, 5)
+    assert np.array_equal(output, blocks.max(axis=-1))
+    assert np.array_equal(ops.max_pool2d_backward(g, indices, shape, 2), answer.reshape(shape))
+    quarters = np.repeat(np.repeat(g / 4, 2, axis=2), 2, axis=3)
+    assert np.array_equal(ops.avg_pool2d_backward(g, shape, 2), quarters)
+
+
+# --------------------------------------------------------------------------------------------------------- PyTorch
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("max_pool2d", (3, 2, 1)),
+        ("max_pool2d", (2, 2, 0, 3)),
+        ("max_pool2d", ((2, 3), (1, 2), (1, 0), 1, True)),
+        ("avg_pool2d", (3, 2, 1, True, False)),
+        ("avg_pool2d", (3, 1, 1)),
+        ("adaptive_max_pool2d", ((4, 3),)),
+        ("adaptive_avg_pool2d", ((4, None),)),
+        ("adaptive_avg_pool2d", (1,)),
+    ],
+)
+def test_as_pytorch(name, arguments):
+    torch = pytest.importorskip("torch")
+    from convkit import functional
+    from convkit.autograd import Tensor
+
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 19, 11, 10), np.float32)
+    ours, theirs = Tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    output = getattr(functional, name)(ours, *arguments)
+    expected = getattr(torch.nn.functional, name)(theirs, *arguments)
+    g = rng.standard_normal(output.shape, np.float32)
+    output.backward(g)
+    expected.backward(torch.tensor(g))
+    np.testing.assert_allclose(output.data, expected.detach().numpy(), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(ours.grad.data, theirs.grad.numpy(), rtol=1e-6, atol=1e-6)

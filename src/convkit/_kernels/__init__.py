@@ -14,6 +14,8 @@
     _weights.pxd   weights, packed in the order in which the tile reads them
     _strip.pxd     a strip of input, staged in cache with its padding
     _tile.pxd      the register tile: where the time is spent
+    _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
+    _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic
 
 A kernel never allocates a result, never raises and never holds the GIL while it works. It trusts its arguments:

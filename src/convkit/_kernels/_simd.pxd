@@ -7,9 +7,11 @@ cdef extern from "simd.h" nogil:
     ctypedef double real        # float or double: the C compiler knows, Cython need not
     ctypedef double vr          # a vector of VLEN real
     ctypedef long vi            # a vector of VLEN integers
+    ctypedef double vd          # a vector of VDLEN double
     enum:
         VLEN
         VBYTES
+        VDLEN
         TILE_ROWS
         TILE_VECTORS
         NARROW_TILE_ROWS
@@ -18,6 +20,9 @@ cdef extern from "simd.h" nogil:
     vr vload_lanes(const real* p, int lanes)
     void vstore_lanes(real* p, vr v, int lanes)
     vr vsplat(real a)
+    vd vdload(const double* p)
+    void vdstore(double* p, vd v)
+    vd vdload_real(const real* p)
     vi visplat(int i)
     vi viequal(vi a, vi b)
     vi viselect(vi where, vi a, vi b)
@@ -27,7 +32,6 @@ cdef extern from "simd.h" nogil:
     vr vmax(vr a, vr b)
     vr vmin(vr a, vr b)
     vr vcopysign(vr magnitude, vr sign)
-    vi vbeats(vr a, vr b)
     real ROUNDER
     vr vscale(vr v, vr rounded)
     vi vifirst(int lanes)
@@ -37,6 +41,7 @@ cdef extern from "simd.h" nogil:
     void vtranspose(vr* rows)
     void vstream(real* p, vr v)
     void vstream_end()
+    void vkeep_larger(vr* best, vi* best_place, vr value, vi place)
     vi viload_u8(const uint8_t* p, int lanes)
     vi viload_i32(const int32_t* p, int lanes)
     void vistore_u8(uint8_t* p, vi v, int lanes)

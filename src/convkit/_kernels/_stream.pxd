@@ -5,7 +5,7 @@ A result that fits is stored as usual: whoever reads it next finds it there.
 
 from libc.stdint cimport uintptr_t
 
-from convkit._kernels._simd cimport VBYTES, real, vr, vstore, vstream
+from convkit._kernels._simd cimport VBYTES, VLEN, real, vr, vstore, vstore_lanes, vstream
 
 cdef enum:
     STREAM_BYTES = 16*1024*1024
@@ -21,3 +21,11 @@ cdef inline void put(real* out, vr v, bint stream) noexcept nogil:
         vstream(out, v)
     else:
         vstore(out, v)
+
+
+cdef inline void put_lanes(real* out, vr v, int lanes, bint stream) noexcept nogil:
+    """Put a whole vector, or store the first lanes of one."""
+    if lanes == VLEN:
+        put(out, v, stream)
+    else:
+        vstore_lanes(out, v, lanes)

@@ -105,6 +105,22 @@ CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
 }
 #endif
 
+/* Doubles, whatever `real` is: sums over many rows are kept in them. */
+#define VDLEN ((int)(VBYTES / sizeof(double)))
+typedef double vd __attribute__((vector_size(VBYTES), aligned(sizeof(double)), may_alias));
+
+CONVKIT_INLINE vd vdload(const double *p) { return *(const vd *)p; }
+CONVKIT_INLINE void vdstore(double *p, vd v) { *(vd *)p = v; }
+#if defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vd vdload_real(const real *p) { return vdload(p); }
+#elif defined(__AVX512F__)
+CONVKIT_INLINE vd vdload_real(const real *p) { return (vd)_mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+#elif defined(__AVX__)
+CONVKIT_INLINE vd vdload_real(const real *p) { return (vd)_mm256_cvtps_pd(_mm_loadu_ps(p)); }
+#else
+CONVKIT_INLINE vd vdload_real(const real *p) { return (vd){p[0], p[1]}; }
+#endif
+
 /* Integers, one for each lane; comparisons give all bits where they hold. */
 #ifdef CONVKIT_DOUBLE
 typedef int64_t vi __attribute__((vector_size(VBYTES)));
@@ -122,8 +138,24 @@ CONVKIT_INLINE vi vatmost(vr a, vr b) { return a <= b; }
 CONVKIT_INLINE vr vmax(vr a, vr b) { return vselect(a > b, a, b); }
 CONVKIT_INLINE vr vmin(vr a, vr b) { return vselect(a < b, a, b); }
 CONVKIT_INLINE vr vcopysign(vr magnitude, vr sign) { return vselect((vi)-(vr){0}, sign, magnitude); }
-/* Whether `a` takes the place of `b` as the maximum: a NaN beats everything. */
-CONVKIT_INLINE vi vbeats(vr a, vr b) { return (a > b) | (a != a); }
+/* Where `value`, found at `place`, is larger than `best`, it takes its place as the maximum; a NaN always does. */
+CONVKIT_INLINE void vkeep_larger(vr *best, vi *best_place, vr value, vi place) {
+#if defined(__AVX512F__) && defined(CONVKIT_DOUBLE)
+  const __mmask8 larger = _mm512_cmp_pd_mask((__m512d)value, (__m512d)*best, _CMP_GT_OQ) |
+                          _mm512_cmp_pd_mask((__m512d)value, (__m512d)value, _CMP_UNORD_Q);
+  *best = (vr)_mm512_mask_mov_pd((__m512d)*best, larger, (__m512d)value);
+  *best_place = (vi)_mm512_mask_mov_epi64((__m512i)*best_place, larger, (__m512i)place);
+#elif defined(__AVX512F__)
+  const __mmask16 larger = _mm512_cmp_ps_mask((__m512)value, (__m512)*best, _CMP_GT_OQ) |
+                           _mm512_cmp_ps_mask((__m512)value, (__m512)value, _CMP_UNORD_Q);
+  *best = (vr)_mm512_mask_mov_ps((__m512)*best, larger, (__m512)value);
+  *best_place = (vi)_mm512_mask_mov_epi32((__m512i)*best_place, larger, (__m512i)place);
+#else
+  const vi larger = (value > *best) | (value != value);
+  *best = vselect(larger, value, *best);
+  *best_place = viselect(larger, place, *best_place);
+#endif
+}
 
 /* v * 2^n for an integer n, where the result is a normal number. n comes as n + ROUNDER, whose last bits it is: adding
    ROUNDER to a small number is what rounds it to an integer. */
@@ -211,17 +243,45 @@ CONVKIT_INLINE void vstream_end(void) {}
 #endif
 
 /* Integers of the lanes as bytes, or as 32 bits, in memory. */
+#if defined(__AVX512F__) && defined(CONVKIT_DOUBLE)
+#define CONVKIT_LOAD_LANES_u8(p, lanes) (vi)_mm512_cvtepu8_epi64(_mm_maskz_loadu_epi8((1u << lanes) - 1, p))
+#define CONVKIT_LOAD_LANES_i32(p, lanes) (vi)_mm512_cvtepi32_epi64(_mm256_maskz_loadu_epi32((1u << lanes) - 1, p))
+#define CONVKIT_STORE_LANES_u8(p, v, lanes) _mm_mask_storeu_epi8(p, (1u << lanes) - 1, _mm512_cvtepi64_epi8((__m512i)v))
+#define CONVKIT_STORE_LANES_i32(p, v, lanes) _mm256_mask_storeu_epi32(p, (1u << lanes) - 1, _mm512_cvtepi64_epi32((__m512i)v))
+#elif defined(__AVX512F__)
+#define CONVKIT_LOAD_LANES_u8(p, lanes) (vi)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8((1u << lanes) - 1, p))
+#define CONVKIT_LOAD_LANES_i32(p, lanes) (vi)_mm512_maskz_loadu_epi32((1u << lanes) - 1, p)
+#define CONVKIT_STORE_LANES_u8(p, v, lanes) _mm_mask_storeu_epi8(p, (1u << lanes) - 1, _mm512_cvtepi32_epi8((__m512i)v))
+#define CONVKIT_STORE_LANES_i32(p, v, lanes) _mm512_mask_storeu_epi32(p, (1u << lanes) - 1, (__m512i)v)
+#else
+#define CONVKIT_LOAD_LANES(p, lanes) ({ vi v = {0}; for (int i = 0; i < lanes; i++) v[i] = p[i]; v; })
+#define CONVKIT_STORE_LANES(p, v, lanes) for (int i = 0; i < lanes; i++) p[i] = v[i]
+#define CONVKIT_LOAD_LANES_u8 CONVKIT_LOAD_LANES
+#define CONVKIT_LOAD_LANES_i32 CONVKIT_LOAD_LANES
+#define CONVKIT_STORE_LANES_u8 CONVKIT_STORE_LANES
+#define CONVKIT_STORE_LANES_i32 CONVKIT_STORE_LANES
+#endif
+/* The compiler widens bytes one by one. */
+#if defined(__AVX512F__) && defined(CONVKIT_DOUBLE)
+#define CONVKIT_WIDEN_u8(p) (vi)_mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)p))
+#elif defined(__AVX512F__)
+#define CONVKIT_WIDEN_u8(p) (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p))
+#elif defined(__AVX2__) && !defined(CONVKIT_DOUBLE)
+#define CONVKIT_WIDEN_u8(p) (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))
+#else
+#define CONVKIT_WIDEN_u8(p) __builtin_convertvector(*(const vu8 *)p, vi)
+#endif
+#define CONVKIT_WIDEN_i32(p) __builtin_convertvector(*(const vi32 *)p, vi)
+
 #define CONVKIT_INTEGERS(type, name)                                                             \
   typedef type v##name __attribute__((vector_size(sizeof(type) * VLEN), aligned(sizeof(type)), may_alias)); \
   CONVKIT_INLINE vi viload_##name(const type *p, int lanes) {                                    \
-    vi v = {0};                                                                                  \
-    if (lanes == VLEN) return __builtin_convertvector(*(const v##name *)p, vi);                  \
-    for (int i = 0; i < lanes; i++) v[i] = p[i];                                                 \
-    return v;                                                                                    \
+    if (lanes == VLEN) return CONVKIT_WIDEN_##name(p);                                           \
+    return CONVKIT_LOAD_LANES_##name(p, lanes);                                                  \
   }                                                                                              \
   CONVKIT_INLINE void vistore_##name(type *p, vi v, int lanes) {                                 \
     if (lanes == VLEN) *(v##name *)p = __builtin_convertvector(v, v##name);                      \
-    else for (int i = 0; i < lanes; i++) p[i] = (type)v[i];                                      \
+    else CONVKIT_STORE_LANES_##name(p, v, lanes);                                                \
   }
 CONVKIT_INTEGERS(uint8_t, u8)
 CONVKIT_INTEGERS(int32_t, i32)

@@ -11,9 +11,11 @@ from .dropout import dropout
 from .flatten import flatten
 from .linear import linear
 from .loss import cross_entropy
-from .pooling import avg_pool2d, max_pool2d
+from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
 
 __all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
     "avg_pool2d",
     "batch_norm",
     "conv2d",

@@ -4,6 +4,8 @@ from .. import ops
 from .._shapes import Array, Pair
 from ..autograd import Tensor, arrays, record
 
+OutputSize = Pair | None | tuple[int | None, int | None]
+
 
 def max_pool2d(
     input: Tensor | Array,
@@ -111,3 +113,81 @@ def avg_pool2d(
     window = (kernel_size, stride, padding, ceil_mode, count_include_pad)
     output, shape = ops.avg_pool2d(x, *window), x.shape
     return record("avg_pool2d", output, (input, lambda grad: ops.avg_pool2d_backward(grad, shape, *window)))
+
+
+def adaptive_max_pool2d(input: Tensor | Array, output_size: OutputSize) -> Tensor:
+    """Take the maximum of each of a given number of windows.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images of at least one pixel.
+    output_size : int, pair of int, or None
+        Height P and width Q of the output; None, alone or in the pair, for the input's own.
+
+    Returns
+    -------
+    Tensor, shape (N, C, P, Q), dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype, shape or sizes do not fit.
+
+    See Also
+    --------
+    convkit.ops.adaptive_max_pool2d : the same on arrays, with the rule for the windows.
+    convkit.nn.AdaptiveMaxPool2d : the layer.
+
+    Notes
+    -----
+    Only where each maximum stood is kept for the gradient, not the input.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.adaptive_max_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 1)
+    tensor([[[[4.]]]])
+    """
+    (x,) = arrays(input)
+    (output, indices), shape = ops.adaptive_max_pool2d(x, output_size), x.shape
+    return record(
+        "adaptive_max_pool2d", output, (input, lambda grad: ops.adaptive_max_pool2d_backward(grad, indices, shape))
+    )
+
+
+def adaptive_avg_pool2d(input: Tensor | Array, output_size: OutputSize) -> Tensor:
+    """Average each of a given number of windows: the whole image, where `output_size` is 1.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images of at least one pixel.
+    output_size : int, pair of int, or None
+        Height P and width Q of the output; None, alone or in the pair, for the input's own.
+
+    Returns
+    -------
+    Tensor, shape (N, C, P, Q), dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype, shape or sizes do not fit.
+
+    See Also
+    --------
+    convkit.ops.adaptive_avg_pool2d : the same on arrays, with the rule for the windows.
+    convkit.nn.AdaptiveAvgPool2d : the layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.adaptive_avg_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 1)
+    tensor([[[[2.5]]]])
+    """
+    (x,) = arrays(input)
+    output, shape = ops.adaptive_avg_pool2d(x, output_size), x.shape
+    return record("adaptive_avg_pool2d", output, (input, lambda grad: ops.adaptive_avg_pool2d_backward(grad, shape)))

@@ -11,10 +11,12 @@ from .linear import Linear
 from .loss import CrossEntropyLoss
 from .module import Module
 from .parameter import Buffer, Parameter
-from .pooling import AvgPool2d, MaxPool2d
+from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
 
 __all__ = [
     "ELU",
+    "AdaptiveAvgPool2d",
+    "AdaptiveMaxPool2d",
     "AvgPool2d",
     "BatchNorm2d",
     "Buffer",

@@ -6,6 +6,8 @@ from ..autograd import Tensor
 from ._arguments import least_size
 from .module import Module
 
+OutputSize = Pair | None | tuple[int | None, int | None]
+
 
 def _window(layer: str, kernel_size: Pair, stride: Pair | None, padding: Pair) -> None:
     kernel = _shapes.pair(layer, "kernel_size", kernel_size, 1)
@@ -144,3 +146,89 @@ class AvgPool2d(Module):
     def extra_repr(self) -> str:
         """Return the arguments that PyTorch shows."""
         return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+
+
+class AdaptiveMaxPool2d(Module):
+    """Take the maximum of each of a given number of windows.
+
+    Parameters
+    ----------
+    output_size : int, pair of int, or None
+        Height and width of the output; None, alone or in the pair, for the input's own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the size is no size.
+
+    See Also
+    --------
+    convkit.functional.adaptive_max_pool2d : the operation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convkit import nn
+    >>> nn.AdaptiveMaxPool2d((1, None))(np.zeros((2, 3, 8, 8), np.float32)).shape
+    (2, 3, 1, 8)
+    """
+
+    def __init__(self, output_size: OutputSize) -> None:
+        super().__init__()
+        _shapes.output_size("AdaptiveMaxPool2d", output_size)
+        self.output_size = output_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pool `input`, of shape (N, C, H, W)."""
+        return functional.adaptive_max_pool2d(input, self.output_size)
+
+    def takes(self) -> str:
+        """Return which input would fit."""
+        return "(N, C, H, W) with H >= 1 and W >= 1"
+
+    def extra_repr(self) -> str:
+        """Return the argument."""
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveAvgPool2d(Module):
+    """Average each of a given number of windows: the whole image, where `output_size` is 1.
+
+    Parameters
+    ----------
+    output_size : int, pair of int, or None
+        Height and width of the output; None, alone or in the pair, for the input's own.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the size is no size.
+
+    See Also
+    --------
+    convkit.functional.adaptive_avg_pool2d : the operation.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from convkit import nn
+    >>> nn.AdaptiveAvgPool2d((1, None))(np.zeros((2, 3, 8, 8), np.float32)).shape
+    (2, 3, 1, 8)
+    """
+
+    def __init__(self, output_size: OutputSize) -> None:
+        super().__init__()
+        _shapes.output_size("AdaptiveAvgPool2d", output_size)
+        self.output_size = output_size
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pool `input`, of shape (N, C, H, W)."""
+        return functional.adaptive_avg_pool2d(input, self.output_size)
+
+    def takes(self) -> str:
+        """Return which input would fit."""
+        return "(N, C, H, W) with H >= 1 and W >= 1"
+
+    def extra_repr(self) -> str:
+        """Return the argument."""
+        return f"output_size={self.output_size}"

@@ -1,7 +1,5 @@
 """Batch normalisation: statistics, the normalisation itself, and its gradients."""
 
-import numpy as np
-
 from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array
@@ -64,10 +62,6 @@ def _check_channels(op: str, input: Array, eps: float, **vectors: Array | None) 
     _shapes.epsilon(op, eps)
 
 
-def _inverse_deviation(var: Array, eps: float) -> "np.ndarray[tuple[int, ...], np.dtype[np.float64]]":
-    return 1.0 / np.sqrt(var.astype(np.float64) + eps)
-
-
 def batch_norm(
     input: Array, mean: Array, var: Array, weight: Array | None = None, bias: Array | None = None, eps: float = 1e-5
 ) -> Array:
@@ -116,19 +110,11 @@ def batch_norm(
     _shapes.array(op, "mean", mean, 1, input)
     _shapes.array(op, "var", var, 1, input)
     _check_channels(op, input, eps, mean=mean, var=var, weight=weight, bias=bias)
-    scale = _inverse_deviation(var, eps)
-    if weight is not None:
-        scale *= weight
     rows = rows_of_channels(input)
     out = empty_like(rows)
-    kernel("batch_norm", input.dtype).normalize(
-        rows,
-        contiguous(mean),
-        scale.astype(input.dtype),
-        np.zeros_like(mean) if bias is None else contiguous(bias),
-        out,
-        get_num_threads(),
-    )
+    vectors = [None if v is None else contiguous(v) for v in (mean, var, weight, bias)]
+    normalize = kernel("batch_norm", input.dtype).normalize
+    need_memory(op, normalize(rows, *vectors, float(eps), out, get_num_threads()))
     return as_shape_of(out, input.shape)
 
 
@@ -193,24 +179,10 @@ def batch_norm_backward(
     _check_channels(op, input, eps, mean=mean, var=var, weight=weight)
     _shapes.array(op, "grad_output", grad_output, None, input)
     _shapes.same_shape(op, "grad_output", grad_output.shape, input.shape)
-    batch_norm, threads = kernel("batch_norm", input.dtype), get_num_threads()
-    grad, x, mean = rows_of_channels(grad_output), rows_of_channels(input), contiguous(mean)
-    grad_sum, grad_x_sum = np.empty(mean.shape, np.float64), np.empty(mean.shape, np.float64)
-    need_memory(op, batch_norm.gradient_sums(grad, x, mean, grad_sum, grad_x_sum, threads))
-    inverse = _inverse_deviation(var, eps)
-    scale = inverse if weight is None else inverse * weight
-    grad_input = empty_like(x)
-    if training:
-        count = max(len(x), 1)
-        slope, shift = -scale * inverse**2 * grad_x_sum / count, -scale * grad_sum / count
-        batch_norm.gradient_input(
-            grad, x, mean, *(v.astype(input.dtype) for v in (scale, slope, shift)), grad_input, threads
-        )  # fmt: skip
-    else:
-        zero = np.zeros_like(mean)
-        batch_norm.normalize(grad, zero, scale.astype(input.dtype), zero, grad_input, threads)
-    return (
-        as_shape_of(grad_input, input.shape),
-        (grad_x_sum * inverse).astype(input.dtype),
-        grad_sum.astype(input.dtype),
-    )
+    grad, x = rows_of_channels(grad_output), rows_of_channels(input)
+    grad_input, grad_weight, grad_bias = empty_like(x), empty_like(mean), empty_like(mean)
+    vectors = [None if v is None else contiguous(v) for v in (mean, var, weight)]
+    backward = kernel("batch_norm", input.dtype).backward
+    grads = grad_input, grad_weight, grad_bias
+    need_memory(op, backward(grad, x, *vectors, float(eps), bool(training), *grads, get_num_threads()))
+    return as_shape_of(grad_input, input.shape), grad_weight, grad_bias

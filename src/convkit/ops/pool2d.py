@@ -1,4 +1,4 @@
-"""Maximum and average pooling, and their gradients."""
+"""Maximum and average pooling, over fixed and adaptive windows, and their gradients."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,14 +7,10 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array, Pair, Shape
 from .._threads import get_num_threads
-from ._arrays import empty, empty_nhwc, nchw, nhwc
+from ._arrays import empty, empty_nhwc, nchw, need_memory, nhwc
 
 Indices = npt.NDArray[np.integer]
-
-
-def _index_dtype(kernel_size: tuple[int, int]) -> "np.dtype[np.integer]":
-    """One byte tells a position in any window of at most 256 elements."""
-    return np.dtype(np.uint8 if kernel_size[0] * kernel_size[1] <= 256 else np.int32)
+OutputSize = Pair | None | tuple[int | None, int | None]
 
 
 def max_pool2d(
@@ -71,12 +67,7 @@ def max_pool2d(
     """
     _shapes.array("max_pool2d", "input", input, 4)
     pool = _shapes.pool2d("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    out = empty_nhwc(pool.output_shape, input.dtype)
-    indices = empty(out.shape, _index_dtype(pool.kernel))
-    kernel("pool2d", input.dtype).max_forward(
-        nhwc(input), out, indices, *pool.kernel, *pool.stride, *pool.padding, *pool.dilation, get_num_threads()
-    )
-    return nchw(out), indices.transpose(0, 3, 1, 2)
+    return _max_forward("max_pool2d", input, pool)
 
 
 def max_pool2d_backward(
@@ -127,25 +118,7 @@ def max_pool2d_backward(
     if grad_output.shape != pool.output_shape:
         pool = _shapes.pool2d(op, input_shape, kernel_size, stride, padding, dilation, False)
     _shapes.same_shape(op, "grad_output", grad_output.shape, pool.output_shape)
-    expected = _index_dtype(pool.kernel)
-    if not isinstance(indices, np.ndarray) or indices.dtype != expected:
-        found = indices.dtype if isinstance(indices, np.ndarray) else type(indices).__name__
-        raise TypeError(
-            f"{op}: indices has dtype {found} but max_pool2d with kernel_size={pool.kernel} gives {expected}"
-        )
-    _shapes.same_shape(op, "indices", indices.shape, pool.output_shape)
-    grad_input = empty_nhwc(input_shape, grad_output.dtype)
-    kernel("pool2d", grad_output.dtype).max_backward(
-        nhwc(grad_output),
-        np.ascontiguousarray(indices.transpose(0, 2, 3, 1)),
-        grad_input,
-        *pool.kernel,
-        *pool.stride,
-        *pool.padding,
-        *pool.dilation,
-        get_num_threads(),
-    )
-    return nchw(grad_input)
+    return _max_backward(op, grad_output, indices, input_shape, pool)
 
 
 def avg_pool2d(
@@ -199,11 +172,7 @@ def avg_pool2d(
     """
     _shapes.array("avg_pool2d", "input", input, 4)
     pool = _shapes.pool2d("avg_pool2d", input.shape, kernel_size, stride, padding, 1, ceil_mode)
-    out = empty_nhwc(pool.output_shape, input.dtype)
-    kernel("pool2d", input.dtype).average_forward(
-        nhwc(input), out, *pool.kernel, *pool.stride, *pool.padding, bool(count_include_pad), get_num_threads()
-    )
-    return nchw(out)
+    return _avg_forward("avg_pool2d", input, pool, count_include_pad)
 
 
 def avg_pool2d_backward(
@@ -248,14 +217,212 @@ def avg_pool2d_backward(
     input_shape = _shapes.shape(op, "input_shape", input_shape, 4)
     pool = _shapes.pool2d(op, input_shape, kernel_size, stride, padding, 1, ceil_mode)
     _shapes.same_shape(op, "grad_output", grad_output.shape, pool.output_shape)
+    return _avg_backward(op, grad_output, input_shape, pool, count_include_pad)
+
+
+def adaptive_max_pool2d(input: Array, output_size: OutputSize) -> tuple[Array, Indices]:
+    """Take the maximum of each of a given number of windows.
+
+    Parameters
+    ----------
+    input : ndarray, shape (N, C, H, W), float32 or float64
+        Images of at least one pixel, of any strides.
+    output_size : int, pair of int, or None
+        Height P and width Q of the output; None, alone or in the pair, for the input's own.
+
+    Returns
+    -------
+    output : ndarray, shape (N, C, P, Q), dtype of `input`
+        Channels-last in memory.
+    indices : ndarray, shape (N, C, P, Q), uint8 or int32
+        Where in its window each maximum stands, row by row: ``r*S + s`` for row r and column s, with S the width of
+        the widest window. One byte where no more than 256 such places are needed.
+
+    Raises
+    ------
+    TypeError
+        If `input` is not a float32 or float64 array, or a size is not an integer.
+    ValueError
+        If sizes do not fit; the message names the argument, its value and the rule.
+
+    See Also
+    --------
+    max_pool2d : with windows of a given size, and the rules for ties and NaN.
+
+    Notes
+    -----
+    Window (p, q) holds rows ``floor(p*H/P)`` up to ``ceil((p + 1)*H/P)``, and columns alike. Windows overlap by one
+    pixel where P does not divide H.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> output, indices = adaptive_max_pool2d(np.float32([[[[2, 4, 3], [1, 5, 6], [8, 2, 9]]]]), (1, 2))
+    >>> output[0, 0], indices[0, 0]
+    (array([[8., 9.]], dtype=float32), array([[4, 5]], dtype=uint8))
+    """
+    _shapes.array("adaptive_max_pool2d", "input", input, 4)
+    pool = _shapes.adaptive_pool2d("adaptive_max_pool2d", input.shape, output_size)
+    return _max_forward("adaptive_max_pool2d", input, pool)
+
+
+def adaptive_max_pool2d_backward(grad_output: Array, indices: Indices, input_shape: Shape) -> Array:
+    """Gradient of `adaptive_max_pool2d`.
+
+    Parameters
+    ----------
+    grad_output : ndarray, shape (N, C, P, Q), float32 or float64
+        Gradient with respect to the output, whose size tells that of the windows.
+    indices : ndarray, shape (N, C, P, Q), uint8 or int32
+        The second result of `adaptive_max_pool2d`.
+    input_shape : tuple of int
+        (N, C, H, W) of the input.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W), dtype of `grad_output`
+        Each window's gradient, where its maximum was; sums where windows overlap. Channels-last in memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `adaptive_max_pool2d`, and if `grad_output` or `indices` do not have the output's shape, or `indices` not
+        its dtype.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.float32([[[[1, 2], [4, 3]]]])
+    >>> output, indices = adaptive_max_pool2d(x, 1)
+    >>> adaptive_max_pool2d_backward(np.ones_like(output), indices, x.shape)[0, 0]
+    array([[0., 0.],
+           [1., 0.]], dtype=float32)
+    """
+    op = "adaptive_max_pool2d_backward"
+    _shapes.array(op, "grad_output", grad_output, 4)
+    input_shape = _shapes.shape(op, "input_shape", input_shape, 4)
+    pool = _shapes.adaptive_pool2d_backward(op, input_shape, grad_output.shape)
+    return _max_backward(op, grad_output, indices, input_shape, pool)
+
+
+def adaptive_avg_pool2d(input: Array, output_size: OutputSize) -> Array:
+    """Take the mean of each of a given number of windows: of the whole image, where `output_size` is 1.
+
+    Parameters
+    ----------
+    input : ndarray, shape (N, C, H, W), float32 or float64
+        Images of at least one pixel, of any strides.
+    output_size : int, pair of int, or None
+        Height P and width Q of the output; None, alone or in the pair, for the input's own.
+
+    Returns
+    -------
+    ndarray, shape (N, C, P, Q), dtype of `input`
+        Channels-last in memory.
+
+    Raises
+    ------
+    TypeError
+        If `input` is not a float32 or float64 array, or a size is not an integer.
+    ValueError
+        If sizes do not fit; the message names the argument, its value and the rule.
+
+    See Also
+    --------
+    avg_pool2d : with windows of a given size.
+
+    Notes
+    -----
+    Window (p, q) holds rows ``floor(p*H/P)`` up to ``ceil((p + 1)*H/P)``, and columns alike. Windows overlap by one
+    pixel where P does not divide H.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adaptive_avg_pool2d(np.float32([[[[2, 4, 3], [1, 5, 6], [8, 2, 9]]]]), (1, 2))[0, 0]
+    array([[3.6666667, 4.8333335]], dtype=float32)
+    """
+    _shapes.array("adaptive_avg_pool2d", "input", input, 4)
+    pool = _shapes.adaptive_pool2d("adaptive_avg_pool2d", input.shape, output_size)
+    return _avg_forward("adaptive_avg_pool2d", input, pool, False)
+
+
+def adaptive_avg_pool2d_backward(grad_output: Array, input_shape: Shape) -> Array:
+    """Gradient of `adaptive_avg_pool2d`.
+
+    Parameters
+    ----------
+    grad_output : ndarray, shape (N, C, P, Q), float32 or float64
+        Gradient with respect to the output, whose size tells that of the windows.
+    input_shape : tuple of int
+        (N, C, H, W) of the input.
+
+    Returns
+    -------
+    ndarray, shape (N, C, H, W), dtype of `grad_output`
+        Each window's gradient, shared equally among its pixels. Channels-last in memory.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `adaptive_avg_pool2d`, and if `grad_output` has other images or channels than `input_shape`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> adaptive_avg_pool2d_backward(np.ones((1, 1, 1, 1), np.float32), (1, 1, 2, 2))[0, 0]
+    array([[0.25, 0.25],
+           [0.25, 0.25]], dtype=float32)
+    """
+    op = "adaptive_avg_pool2d_backward"
+    _shapes.array(op, "grad_output", grad_output, 4)
+    input_shape = _shapes.shape(op, "input_shape", input_shape, 4)
+    pool = _shapes.adaptive_pool2d_backward(op, input_shape, grad_output.shape)
+    return _avg_backward(op, grad_output, input_shape, pool, False)
+
+
+def _index_dtype(kernel_size: tuple[int, int]) -> "np.dtype[np.integer]":
+    """One byte tells a position in any window of at most 256 elements."""
+    return np.dtype(np.uint8 if kernel_size[0] * kernel_size[1] <= 256 else np.int32)
+
+
+def _max_forward(op: str, input: Array, pool: _shapes.Pool2d) -> tuple[Array, Indices]:
+    out = empty_nhwc(pool.output_shape, input.dtype)
+    indices = empty(out.shape, _index_dtype(pool.kernel))
+    forward = kernel("max_pool2d", input.dtype).forward
+    need_memory(op, forward(nhwc(input), out, indices, pool.rows, pool.cols, get_num_threads()))
+    return nchw(out), indices.transpose(0, 3, 1, 2)
+
+
+def _max_backward(op: str, grad_output: Array, indices: Indices, input_shape: Shape, pool: _shapes.Pool2d) -> Array:
+    expected = _index_dtype(pool.kernel)
+    if not isinstance(indices, np.ndarray) or indices.dtype != expected:
+        found = indices.dtype if isinstance(indices, np.ndarray) else type(indices).__name__
+        raise TypeError(
+            f"{op}: indices has dtype {found} but {op.removesuffix('_backward')} with windows of {pool.kernel} "
+            f"gives {expected}"
+        )
+    _shapes.same_shape(op, "indices", indices.shape, pool.output_shape)
     grad_input = empty_nhwc(input_shape, grad_output.dtype)
-    kernel("pool2d", grad_output.dtype).average_backward(
-        nhwc(grad_output),
-        grad_input,
-        *pool.kernel,
-        *pool.stride,
-        *pool.padding,
-        bool(count_include_pad),
-        get_num_threads(),
+    backward, places = (
+        kernel("max_pool2d", grad_output.dtype).backward,
+        np.ascontiguousarray(indices.transpose(0, 2, 3, 1)),
     )
+    need_memory(op, backward(nhwc(grad_output), places, grad_input, pool.rows, pool.cols, get_num_threads()))
+    return nchw(grad_input)
+
+
+def _avg_forward(op: str, input: Array, pool: _shapes.Pool2d, count_include_pad: bool) -> Array:
+    out = empty_nhwc(pool.output_shape, input.dtype)
+    forward = kernel("avg_pool2d", input.dtype).forward
+    need_memory(op, forward(nhwc(input), out, pool.rows, pool.cols, bool(count_include_pad), get_num_threads()))
+    return nchw(out)
+
+
+def _avg_backward(
+    op: str, grad_output: Array, input_shape: Shape, pool: _shapes.Pool2d, count_include_pad: bool
+) -> Array:
+    grad_input, include = empty_nhwc(input_shape, grad_output.dtype), bool(count_include_pad)
+    backward = kernel("avg_pool2d", grad_output.dtype).backward
+    need_memory(op, backward(nhwc(grad_output), grad_input, pool.rows, pool.cols, include, get_num_threads()))
     return nchw(grad_input)
