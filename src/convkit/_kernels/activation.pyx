@@ -88,7 +88,7 @@ cdef inline vr gradient(const int kind, vr grad, vr v, vr parameter) noexcept no
     if kind == HARDSIGMOID:
         return vselect(vless(vsplat(-3), v) & vless(v, vsplat(3)), grad / vsplat(6), vsplat(0))
     return vselect(vatmost(v, vsplat(-3)), vsplat(0),
-                   vselect(vless(v, vsplat(3)), (v / vsplat(3) + vsplat(0.5))*grad, grad))
+                   vselect(vatmost(vsplat(3), v), grad, (v / vsplat(3) + vsplat(0.5))*grad))
 
 
 cdef inline void value_loop(
