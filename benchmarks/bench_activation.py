@@ -9,6 +9,7 @@ import numpy as np
 
 import convkit
 from convkit import ops
+from convkit.ops import _arrays
 
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
 
@@ -85,8 +86,6 @@ class Layout(_Moved):
 
     def setup(self, shape: str, to: str, threads: int) -> None:
         """Prepare images, and warm up."""
-        from convkit.ops import _arrays
-
         convkit.set_num_threads(threads)
         last = _images(0, tuple(map(int, shape.strip("()").split(","))))
         first = np.ascontiguousarray(last)
