@@ -8,6 +8,7 @@ import convkit
 from benchmarks.moved import Moved as _Moved  # a name without underscore would be a benchmark of its own
 from benchmarks.moved import images as _images
 from convkit import ops
+from convkit.ops import _arrays
 
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
 
@@ -54,8 +55,6 @@ class Layout(_Moved):
 
     def setup(self, shape: str, to: str, threads: int) -> None:
         """Prepare images, and warm up."""
-        from convkit.ops import _arrays
-
         convkit.set_num_threads(threads)
         last = _images(0, tuple(map(int, shape.strip("()").split(","))))
         first = np.ascontiguousarray(last)

@@ -327,6 +327,8 @@ def test_layers_call_their_functions():
         (nn.SiLU()(x), F.silu(x)),
         (nn.Hardsigmoid()(x), F.hardsigmoid(x)),
         (nn.Hardswish()(x), F.hardswish(x)),
+        (nn.Softmax(1)(x), F.softmax(x, 1)),
+        (nn.LogSoftmax(-1)(x), F.log_softmax(x, -1)),
         (nn.Flatten(0, 2)(x), F.flatten(x, 0, 2)),
         (linear(z), F.linear(z, linear.weight, linear.bias)),
         (

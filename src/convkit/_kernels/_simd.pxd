@@ -17,6 +17,7 @@ cdef extern from "simd.h" nogil:
         NARROW_TILE_ROWS
     vr vload(const real* p)
     void vstore(real* p, vr v)
+    vr vloaded(vr v)
     vr vload_lanes(const real* p, int lanes)
     void vstore_lanes(real* p, vr v, int lanes)
     vr vsplat(real a)

@@ -9,8 +9,8 @@ from cython.parallel cimport prange
 
 from convkit._kernels._exp cimport vexp, vexpm1
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vatmost, vcopysign, vless, vload, vload_lanes, vmax, vmin, vr,
-    vselect, vsplat, vstore_lanes, vstream_end,
+    VLEN, flush_denormals, real, restore_denormals, vatmost, vcopysign, vless, vload, vload_lanes, vloaded, vmax,
+    vmin, vr, vselect, vsplat, vstore_lanes, vstream_end,
 )
 from convkit._kernels._stream cimport put, streams
 from convkit._kernels._threads cimport worth
@@ -82,13 +82,13 @@ cdef inline vr gradient(const int kind, vr grad, vr v, vr parameter) noexcept no
     if kind == SIGMOID:
         return (vsplat(1) - v)*v*grad
     if kind == TANH:
-        return (vsplat(1) - v*v)*grad
+        return (vsplat(1) - v)*(vsplat(1) + v)*grad         # 1 - v*v would lose what is left of it near 1
     if kind == SILU:
         return (vsplat(1) + v*(vsplat(1) - sigmoid(v)))*sigmoid(v)*grad
     if kind == HARDSIGMOID:
         return vselect(vless(vsplat(-3), v) & vless(v, vsplat(3)), grad / vsplat(6), vsplat(0))
     return vselect(vatmost(v, vsplat(-3)), vsplat(0),
-                   vselect(vless(v, vsplat(3)), (v / vsplat(3) + vsplat(0.5))*grad, grad))
+                   vselect(vatmost(vsplat(3), v), grad, (v / vsplat(3) + vsplat(0.5))*grad))
 
 
 cdef inline void value_loop(
@@ -110,7 +110,7 @@ cdef inline void gradient_loop(
     cdef Py_ssize_t i = 0
     cdef int rest
     while i + VLEN <= count:
-        put(grad_x + i, gradient(kind, vload(grad + i), vload(v + i), parameter), stream)
+        put(grad_x + i, gradient(kind, vloaded(vload(grad + i)), vload(v + i), parameter), stream)
         i += VLEN
     if i < count:
         rest = <int>(count - i)

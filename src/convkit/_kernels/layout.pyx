@@ -27,13 +27,21 @@ cdef inline void square(const real* x, Py_ssize_t cols, Py_ssize_t rows, real* o
 
 
 cdef inline void narrow(
-    const Py_ssize_t height, const real* x, Py_ssize_t cols, Py_ssize_t rows, Py_ssize_t width, real* out,
+    const real* x, Py_ssize_t cols, const Py_ssize_t rows, Py_ssize_t height, Py_ssize_t width, real* out,
 ) noexcept nogil:
-    """Transpose height x width elements one by one."""
+    """Transpose height x width elements one by one, or as the compiler does it where `rows` is a literal."""
     cdef Py_ssize_t i, j
     for j in range(width):
         for i in range(height):
             out[j*rows + i] = x[i*cols + j]
+
+
+cdef inline void three_columns(const real* x, Py_ssize_t rows, Py_ssize_t height, real* out) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(height):
+        out[i] = x[3*i]
+        out[rows + i] = x[3*i + 1]
+        out[2*rows + i] = x[3*i + 2]
 
 
 cdef void transpose_part(
@@ -42,10 +50,12 @@ cdef void transpose_part(
 ) noexcept nogil:
     """Transpose rows [top, bottom) and columns [left, right). The last squares overlap those before them."""
     cdef Py_ssize_t i, j, row, col, height = bottom - top, width = right - left
-    if height == 3:                 # colours
-        narrow(3, x + top*cols + left, cols, rows, width, out + left*rows + top)
+    if rows == 3:                   # colours
+        narrow(x + left, cols, 3, 3, width, out + 3*left)
+    elif cols == 3:
+        three_columns(x + 3*top, rows, height, out + top)
     elif height < VLEN or width < VLEN:
-        narrow(height, x + top*cols + left, cols, rows, width, out + left*rows + top)
+        narrow(x + top*cols + left, cols, rows, height, width, out + left*rows + top)
     else:
         for col in range((width + VLEN - 1) // VLEN):
             j = min(left + col*VLEN, right - VLEN)

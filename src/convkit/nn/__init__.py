@@ -1,7 +1,7 @@
 """Layers, which own their parameters, and the `Module` that networks are written as. Names as in ``torch.nn``."""
 
 from . import init
-from .activation import ELU, Hardsigmoid, Hardswish, LeakyReLU, ReLU, ReLU6, Sigmoid, SiLU, Tanh
+from .activation import ELU, Hardsigmoid, Hardswish, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
 from .batchnorm import BatchNorm2d
 from .container import Sequential
 from .conv import Conv2d
@@ -28,6 +28,7 @@ __all__ = [
     "Hardswish",
     "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MaxPool2d",
     "Module",
     "Parameter",
@@ -36,6 +37,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "Softmax",
     "Tanh",
     "init",
 ]
