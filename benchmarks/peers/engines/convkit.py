@@ -72,17 +72,15 @@ class Convkit(Engine):
         }
 
     def _elu(self, x: np.ndarray) -> Passes:
-        return self._activation(x, "elu", 1.0)
+        ops, grad = self.ops, x.copy(order="K")
+        if not hasattr(ops, "elu"):
+            return {}
+        return {"forward": lambda: ops.elu(x), "backward": lambda: ops.elu_backward(grad, x)}
 
     def _relu(self, x: np.ndarray) -> Passes:
-        return self._activation(x, "relu")
-
-    def _activation(self, x: np.ndarray, name: str, *arguments: float) -> Passes:
-        forward, backward = getattr(self.ops, name, None), getattr(self.ops, f"{name}_backward", None)
-        if forward is None or backward is None:
-            return {}
-        y, grad = forward(x, *arguments), x.copy(order="K")
-        return {"forward": lambda: forward(x, *arguments), "backward": lambda: backward(grad, y, *arguments)}
+        ops, grad = self.ops, x.copy(order="K")
+        y = ops.relu(x)
+        return {"forward": lambda: ops.relu(x), "backward": lambda: ops.relu_backward(grad, y)}
 
 
 def _as_nn_lays_it(w: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ class Torch(Engine):
     def _max_pool2(self, x, *how) -> Passes:
         aten, how = self.aten, how or ([2, 2], [2, 2], [0, 0])
         y, indices = aten.max_pool2d_with_indices(x, *how)
-        grad = self.torch.empty_like(y).fill_(0.5)
+        (grad,) = self._tensors(random(tuple(y.shape)))
         return {
             "forward": lambda: aten.max_pool2d_with_indices(x, *how)[0],
             "backward": lambda: aten.max_pool2d_with_indices_backward(grad, x, *how, [1, 1], False, indices),
@@ -53,7 +53,7 @@ class Torch(Engine):
 
     def _avg_pool2(self, x) -> Passes:
         aten = self.aten
-        grad = self.torch.empty_like(aten.avg_pool2d(x, [2, 2])).fill_(0.5)
+        (grad,) = self._tensors(random(tuple(aten.avg_pool2d(x, [2, 2]).shape)))
         return {
             "forward": lambda: aten.avg_pool2d(x, [2, 2]),
             "backward": lambda: aten.avg_pool2d_backward(grad, x, [2, 2], [2, 2], [0, 0], False, True, None),
@@ -75,8 +75,7 @@ class Torch(Engine):
 
     def _elu(self, x) -> Passes:
         aten, grad = self.aten, x.clone()
-        y = aten.elu(x)
-        return {"forward": lambda: aten.elu(x), "backward": lambda: aten.elu_backward(grad, 1, 1, 1, True, y)}
+        return {"forward": lambda: aten.elu(x), "backward": lambda: aten.elu_backward(grad, 1, 1, 1, False, x)}
 
     def _relu(self, x) -> Passes:
         aten, grad = self.aten, x.clone()
