@@ -15,7 +15,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, Range, forward_axis, inside, outputs_inside, span, stays_inside
+from convkit._kernels._axis cimport Axis, Range, forward_axis, inside, is_identity, outputs_inside, span, stays_inside
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vsplat,
@@ -37,6 +37,7 @@ cdef enum:
     SHARE_CHANNELS = 128            # channels that a unit of work stages: so many of so many pixels fit the cache
     STAGED_LANES = 512              # of the gradient, copied at a time
     MOST_FOLDED = 16                # rows of taps that are folded into the channels
+    FEW_PIXELS = 64                 # of a strip, so few that sums take longer to write than to compute
     AHEAD = 8                       # pixels that are fetched before they are copied
     PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
@@ -58,6 +59,8 @@ cdef struct WeightGradient:
     Py_ssize_t panel, image, line, pixel    # distance of panels, images, rows and pixels, staged or in place
     bint joined                     # a row of taps, with all channels of a panel, lies in one piece
     Py_ssize_t chunks, channel_shares, lane_shares
+    Weights result
+    bint direct                     # there is one sum of each weight, and it can be written where it belongs
     real* sums                      # [chunk][group][block][panel][tap row][tap column][channel][lane]
     Py_ssize_t sums_group, sums_chunk
 
@@ -71,7 +74,8 @@ cdef struct Sums:
     const real* a                   # where they are: there, or in place
     const real* b
     Py_ssize_t b_row
-    const real* next_a              # where the next strip's begin
+    Py_ssize_t block                # distance of blocks there
+    const real* next_a              # where the next strip's input begins
     Py_ssize_t* segment             # [tap row][run]: where runs of pixels begin in a panel,
     Py_ssize_t* pixel               # and in the block of the gradient
     Py_ssize_t* segments            # [tap row]: how many there are
@@ -148,6 +152,8 @@ cdef void sum_unit(
     u.first = lane_share*blocks // t.lane_shares*BLOCK
     u.behind = min(t.lanes, (lane_share + 1)*blocks // t.lane_shares*BLOCK)
     u.total = t.sums + chunk*t.sums_chunk + u.group*t.sums_group
+    if t.direct:
+        u.total = <real*>t.result.data + u.group*t.result.group
     cdef unsigned long mode = flush_denormals()
     cdef Py_ssize_t begin = chunk*t.count // t.chunks, end = (chunk + 1)*t.count // t.chunks
     for i in range(begin, end):
@@ -160,7 +166,7 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
     cdef Py_ssize_t col = index % t.strips.across*t.strips.cols, first = u.first
     cdef Py_ssize_t row = index // t.strips.across % t.strips.down*t.strips.rows
     cdef Py_ssize_t image = index // t.strips.across // t.strips.down*t.depth, images = min(t.depth, t.images - image)
-    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col), i, behind, block_distance
+    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col), i, behind, panel
     cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col + u.group*t.lanes
     if rows <= 0 or cols <= 0:
         rows = cols = images = 0
@@ -183,18 +189,19 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
                + (t.x.first + t.x.grain*t.x.in_step*(col + t.strips.cols*t.strips.rows*t.depth))*t.source.col)
     while first < u.behind:
         if t.grad_in_place:
-            behind = u.behind
+            behind, u.block = u.behind, BLOCK
             u.b, u.b_row = grad + first, t.target.col
-            block_distance = BLOCK
         else:
-            behind = min(u.behind, first + STAGED_LANES)
-            block_distance = t.depth*t.strips.rows*t.strips.cols*BLOCK
-            stage_gradient(grad + first, &t.target, images, rows, cols, behind - first, block_distance, u.grads)
+            behind, u.block = min(u.behind, first + STAGED_LANES), t.depth*t.strips.rows*t.strips.cols*BLOCK
+            stage_gradient(grad + first, &t.target, images, rows, cols, behind - first, u.block, u.grads)
             u.b, u.b_row = u.grads, BLOCK
-        while first < behind:
-            sum_block(t, u, first, cols, fresh)
-            u.b = u.b + block_distance
-            first += BLOCK
+        if images*rows*cols < FEW_PIXELS:
+            # Little is summed: write the sums in the order in which they lie.
+            for panel in range(u.first_panel, u.behind_panel):
+                sum_blocks(t, u, first, behind, panel, panel + 1, cols, fresh)
+        else:
+            sum_blocks(t, u, first, behind, u.first_panel, u.behind_panel, cols, fresh)
+        first = behind
 
 
 cdef void fold_rows(WeightGradient* t) noexcept nogil:
@@ -324,61 +331,86 @@ cdef void stage_gradient(
                 pixel = pixel + strides.col
 
 
-cdef inline void fetch_next(
-    const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t call, Py_ssize_t tiles, Product* p,
+cdef inline void fetch_ahead(
+    const WeightGradient* t, const Sums* u, const real* b, Py_ssize_t call, Py_ssize_t calls, Py_ssize_t tiles,
+    Product* p,
 ) noexcept nogil:
-    """While a tile passes over this strip's pixels, let one cache line of each of the next strip's pixels come."""
-    cdef Py_ssize_t line = 64 // <Py_ssize_t>sizeof(real), calls = (u.behind_panel - u.first_panel)*t.y.taps, n
+    """While a tile passes over this strip's pixels, let what is needed next come.
+
+    That is the block of the gradient behind this one, if it has been copied; else the next strip's input, one cache
+    line of each pixel with each call.
+    """
+    cdef Py_ssize_t line = 64 // <Py_ssize_t>sizeof(real)
     if not t.grad_in_place:
-        p.ahead = <const char*>(u.b + t.depth*t.strips.rows*t.strips.cols*BLOCK) + call*p.segments*p.length*BLOCK*<Py_ssize_t>sizeof(real) // calls
+        p.ahead = <const char*>(b + u.block) + call*u.block*<Py_ssize_t>sizeof(real) // calls
         p.ahead_step = BLOCK*<Py_ssize_t>sizeof(real) // (tiles*calls)
-        return
-    n = (first - u.first) // BLOCK*calls + call
-    if n*line < (u.behind_panel - u.first_panel)*t.wide:
-        p.ahead = <const char*>(u.next_a + n*line)
+    elif call*line < (u.behind_panel - u.first_panel)*t.wide:
+        p.ahead = <const char*>(u.next_a + call*line)
         p.ahead_step = t.x.in_step*t.x.grain*t.source.col*<Py_ssize_t>sizeof(real) // tiles
     else:
-        p.ahead, p.ahead_step = <const char*>u.grads, 0
+        p.ahead, p.ahead_step = <const char*>u.a, 0
 
 
-cdef void sum_block(const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t cols, bint fresh) noexcept nogil:
-    """All taps and channels against one block of lanes."""
-    cdef int vectors = tile_vectors(min(u.behind - first, <Py_ssize_t>BLOCK))
-    cdef Py_ssize_t runs, taps = t.y.taps*t.x.taps
-    cdef Py_ssize_t panel, wide, rows, r, s, n, width = vectors*VLEN
+cdef void sum_blocks(
+    const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t first_panel,
+    Py_ssize_t behind_panel, Py_ssize_t cols, bint fresh,
+) noexcept nogil:
+    cdef const real* b = u.b
+    cdef Py_ssize_t panel
+    while first < behind:
+        for panel in range(first_panel, behind_panel):
+            sum_block(t, u, first, panel, b, cols, fresh)
+        first += BLOCK
+        b = b + u.block
+
+
+cdef void sum_block(
+    const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t panel, const real* b, Py_ssize_t cols,
+    bint fresh,
+) noexcept nogil:
+    """All taps of a panel's channels against one block of lanes."""
+    cdef Py_ssize_t lanes = min(u.behind - first, <Py_ssize_t>BLOCK), taps = t.y.taps*t.x.taps
+    cdef int vectors = tile_vectors(lanes)
+    cdef Py_ssize_t wide = min(t.wide, t.channels - panel*t.wide), width = vectors*VLEN, r, s, n, place
+    # A last panel that is not full has gaps between its taps.
+    cdef Py_ssize_t runs = 1 if t.joined and wide == t.wide else t.x.taps, rows = wide*t.x.taps // runs
+    cdef Py_ssize_t calls = (u.behind_panel - u.first_panel)*t.y.taps*runs
     cdef real zeros[BLOCK]
     cdef Product p
     for n in range(BLOCK):
         zeros[n] = 0
     p.a_row, p.a_col, p.length = 1, t.x.in_step*t.pixel, cols
-    p.b, p.b_row, p.out_row = u.b, u.b_row, width
-    p.lanes = VLEN
-    p.ahead, p.ahead_step = <const char*>u.grads, 0
-    for panel in range(u.first_panel, u.behind_panel):
-        wide = min(t.wide, t.channels - panel*t.wide)
-        runs = 1 if t.joined and wide == t.wide else t.x.taps       # a last panel that is not full has gaps
-        rows = wide*t.x.taps // runs
-        p.out = u.total + first*taps*t.channels + panel*t.wide*taps*width
-        for r in range(t.y.taps):
-            n = r*t.depth*t.strips.rows
-            p.segment, p.b_segment, p.segments = u.segment + n, u.pixel + n, u.segments[r]
-            for s in range(runs):
-                p.a = u.a + (panel - u.first_panel)*t.panel + s*t.x.tap_step*t.pixel
-                if fresh:
-                    p.init, p.init_row = zeros, 0
-                else:
-                    p.init, p.init_row = p.out, width
-                fetch_next(t, u, first, (panel - u.first_panel)*t.y.taps*runs + r*runs + s, tile_count(rows, vectors), &p)
-                if p.segments:
-                    multiply(vectors, rows, &p)
-                elif fresh:
-                    memset(p.out, 0, rows*width*sizeof(real))
-                    p.out = p.out + rows*width
-                else:
-                    p.out = p.out + rows*width
+    p.b, p.b_row = b, u.b_row
+    p.out, p.out_row, p.lanes = u.total + (first*t.channels + panel*t.wide*width)*taps, width, VLEN
+    if t.direct:
+        p.out, p.out_row = u.total + panel*t.wide*t.result.channel + first, t.result.channel
+        p.lanes = <int>(lanes - (vectors - 1)*VLEN)
+    for r in range(t.y.taps):
+        n = r*t.depth*t.strips.rows
+        p.segment, p.b_segment, p.segments = u.segment + n, u.pixel + n, u.segments[r]
+        for s in range(runs):
+            p.a = u.a + (panel - u.first_panel)*t.panel + s*t.x.tap_step*t.pixel
+            if fresh:
+                p.init, p.init_row = zeros, 0
+            else:
+                p.init, p.init_row = p.out, p.out_row
+            place = ((panel - u.first_panel)*t.y.taps + r)*runs + s
+            fetch_ahead(t, u, b, place, calls, tile_count(rows, vectors), &p)
+            if p.segments:
+                multiply(vectors, rows, &p)
+            else:
+                skip_sums(rows, vectors, &p, fresh)
 
 
-cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit) noexcept nogil:
+cdef void skip_sums(Py_ssize_t rows, int vectors, Product* p, bint fresh) noexcept nogil:
+    """Nothing to add to so many rows of sums; fresh ones become zero."""
+    cdef Py_ssize_t i
+    for i in range(rows if fresh else 0):
+        memset(p.out + i*p.out_row, 0, ((vectors - 1)*VLEN + p.lanes)*sizeof(real))
+    p.out = p.out + rows*p.out_row
+
+
+cdef void finish_unit(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
     """Add up the chunks, in order, for one row of taps of one block, and write the weights' gradient."""
     cdef Py_ssize_t blocks = block_count(t.lanes), r = unit % t.y.taps, taps = t.y.taps*t.x.taps
     cdef Py_ssize_t first = unit // t.y.taps % blocks*BLOCK, group = unit // t.y.taps // blocks
@@ -387,7 +419,7 @@ cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit
     cdef real* block = t.sums + group*t.sums_group + first*taps*t.channels
     cdef real* total
     cdef const real* part
-    cdef real* target = <real*>w.data + group*w.group + first*w.lane + r*w.row
+    cdef real* target = <real*>t.result.data + group*t.result.group + first*t.result.lane + r*t.result.row
     cdef real* tap
     for panel in range(t.panels):
         wide = min(t.wide, t.channels - panel*t.wide)
@@ -400,34 +432,47 @@ cdef void finish_unit(const WeightGradient* t, const Weights* w, Py_ssize_t unit
         for s in range(t.x.taps):
             for c in range(wide):
                 n = panel*t.wide + c
-                tap = target + s*w.col + n // channels*w.row + n % channels*w.channel
-                if w.lane == 1:
+                tap = target + s*t.result.col + n // channels*t.result.row + n % channels*t.result.channel
+                if t.result.lane == 1:
                     memcpy(tap, total, lanes*sizeof(real))
                 else:
                     for k in range(lanes):
-                        tap[k*w.lane] = total[k]
+                        tap[k*t.result.lane] = total[k]
                 total = total + width
 
 
-cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
-    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks = block_count(t.lanes), unit
+cdef void exchange(WeightGradient* t) noexcept nogil:
+    """Let input and output change places, which they can where pixels meet only themselves: lanes of the result then
+    lie next to each other where its channels did."""
+    t.input, t.grad = t.grad, t.input
+    t.source, t.target = t.target, t.source
+    t.channels, t.lanes = t.lanes, t.channels
+    t.result.channels, t.result.lanes = t.channels, t.lanes
+    t.result.channel, t.result.lane = t.result.lane, t.result.channel
+
+
+cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
+    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks, unit
     if taps*t.channels*t.lanes*t.groups == 0:
         return True
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
+    if is_identity(&t.y) and is_identity(&t.x) and t.result.channel == 1:
+        exchange(t)
     merge_pixels(&t.images, &t.y, &t.x)
     if t.images*t.y.count*t.x.count == 0:
         # Nothing to sum: no image, of any size, leaves zeros.
         t.images = 0
         t.y.count = t.x.count = 1
     fold_rows(t)
-    taps = t.y.taps*t.x.taps
+    taps, blocks = t.y.taps*t.x.taps, block_count(t.lanes)
     t.in_place = stays_inside(&t.x) and taps == 1 and t.fold == 1
     t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= 128
     divide_sum(t, threads)
     t.sums_group = padded(t.lanes)*taps*t.channels
     t.sums_chunk = t.groups*t.sums_group
+    t.direct = t.chunks == 1 and taps == 1 and t.result.lane == 1 and t.images > 0
     # Behind the sums, for each thread: the panels, a block of the gradient, and three tables.
-    cdef Py_ssize_t sums = ceil_div(t.chunks*t.sums_chunk, 64)*64
+    cdef Py_ssize_t sums = 0 if t.direct else ceil_div(t.chunks*t.sums_chunk, 64)*64
     cdef Py_ssize_t staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
     cdef Py_ssize_t grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES), runs = t.y.taps*t.depth*t.strips.rows
     cdef Py_ssize_t share = ceil_div((staged + grads)*sizeof(real) + (2*runs + t.y.taps)*sizeof(Py_ssize_t), 64)*64
@@ -439,8 +484,8 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     with parallel(num_threads=threads):
         for unit in prange(t.chunks*t.groups*t.channel_shares*t.lane_shares, schedule='dynamic'):
             sum_unit(t, unit, <real*>(<char*>(t.sums + sums) + threadid()*share), staged, grads, runs)
-    for unit in prange(t.groups*blocks*t.y.taps, schedule='static', num_threads=threads):
-        finish_unit(t, w, unit)
+    for unit in prange(0 if t.direct else t.groups*blocks*t.y.taps, schedule='static', num_threads=threads):
+        finish_unit(t, unit)
     free(t.sums)
     return True
 
@@ -452,7 +497,7 @@ def backward_weight(
 ):
     """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
     cdef WeightGradient t
-    cdef Weights w
+    cdef Weights* w = &t.result
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
     t.images, t.groups = x_nhwc.shape[0], groups
@@ -466,5 +511,5 @@ def backward_weight(
     w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
     w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, t.lanes*w.lane
     with nogil:
-        done = sum_gradient(&t, &w, threads)
+        done = sum_gradient(&t, threads)
     return done
