@@ -12,6 +12,8 @@ cdef extern from "simd.h" nogil:
         TILE_ROWS
         TILE_VECTORS
         NARROW_TILE_ROWS
+        LANE_ROWS
+        NARROW_LANE_ROWS
     vr vload(const real* p)
     void vstore(real* p, vr v)
     vr vload_lanes(const real* p, int lanes)
@@ -22,10 +24,13 @@ cdef extern from "simd.h" nogil:
     vi viselect(vi where, vi a, vi b)
     vr vselect(vi where, vr a, vr b)
     vi vbeats(vr a, vr b)
+    vr vpermute(vr low, vr high, vi index)
     vi viload_u8(const uint8_t* p, int lanes)
     vi viload_i32(const int32_t* p, int lanes)
     void vistore_u8(uint8_t* p, vi v, int lanes)
     void vistore_i32(int32_t* p, vi v, int lanes)
+    vr pinned(vr v)
+    void prefetch(const real* p)
     const real* opaque(const real* p)
     Py_ssize_t opaque_stride(Py_ssize_t s)
     unsigned long flush_denormals()

@@ -35,6 +35,9 @@ typedef float real;
 #define TILE_VECTORS 2
 /* A tile one vector wide has half the accumulators, so it may be taller. */
 #define NARROW_TILE_ROWS (TILE_ROWS < 12 ? 12 : TILE_ROWS)
+/* Of the tile that works lane by lane, which also holds the weights of three taps for each vector. */
+#define LANE_ROWS (TILE_ROWS > 6 ? 10 : 4)
+#define NARROW_LANE_ROWS (TILE_ROWS > 6 ? 14 : 10)
 #define VLEN ((int)(VBYTES / sizeof(real)))
 
 #define CONVKIT_INLINE static inline __attribute__((always_inline))
@@ -66,6 +69,29 @@ CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
 CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) {
   _mm512_mask_storeu_ps(p, (__mmask16)((1u << lanes) - 1), (__m512)v);
 }
+#elif defined(__AVX2__)
+#ifdef CONVKIT_DOUBLE
+typedef long long lane_bits;
+#define CONVKIT_LANES(name) _mm256_##name##_pd
+#else
+typedef int lane_bits;
+#define CONVKIT_LANES(name) _mm256_##name##_ps
+#endif
+/* The masks of all lane counts overlap in one run of ones and zeros. */
+static const lane_bits first_lanes[2 * VLEN] = {
+#ifdef CONVKIT_DOUBLE
+    -1, -1, -1, -1
+#else
+    -1, -1, -1, -1, -1, -1, -1, -1
+#endif
+};
+CONVKIT_INLINE __m256i lane_mask(int lanes) {
+  return _mm256_loadu_si256((const __m256i *)(first_lanes + VLEN - lanes));
+}
+CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
+  return (vr)CONVKIT_LANES(maskload)(p, lane_mask(lanes));
+}
+CONVKIT_INLINE void vstore_lanes(real *p, vr v, int lanes) { CONVKIT_LANES(maskstore)(p, lane_mask(lanes), v); }
 #else
 CONVKIT_INLINE vr vload_lanes(const real *p, int lanes) {
   vr v = {0};
@@ -91,6 +117,29 @@ CONVKIT_INLINE vr vselect(vi where, vr a, vr b) { return (vr)viselect(where, (vi
 /* Whether `a` takes the place of `b` as the maximum: a NaN beats everything. */
 CONVKIT_INLINE vi vbeats(vr a, vr b) { return (a > b) | (a != a); }
 
+/* Lane i is lane index[i] of the two vectors, counted through both. */
+#if defined(__AVX512F__) && defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vr vpermute(vr low, vr high, vi index) {
+  return (vr)_mm512_permutex2var_pd((__m512d)low, (__m512i)index, (__m512d)high);
+}
+#elif defined(__AVX512F__)
+CONVKIT_INLINE vr vpermute(vr low, vr high, vi index) {
+  return (vr)_mm512_permutex2var_ps((__m512)low, (__m512i)index, (__m512)high);
+}
+#elif defined(__AVX2__) && !defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vr vpermute(vr low, vr high, vi index) {
+  vr a = (vr)_mm256_permutevar8x32_ps((__m256)low, (__m256i)index);
+  vr b = (vr)_mm256_permutevar8x32_ps((__m256)high, (__m256i)index);
+  return vselect(index < VLEN, a, b);
+}
+#else
+CONVKIT_INLINE vr vpermute(vr low, vr high, vi index) {
+  vr v;
+  for (int i = 0; i < VLEN; i++) v[i] = index[i] < VLEN ? low[index[i]] : high[index[i] - VLEN];
+  return v;
+}
+#endif
+
 /* Integers of the lanes as bytes, or as 32 bits, in memory. */
 #define CONVKIT_INTEGERS(type, name)                                                             \
   typedef type v##name __attribute__((vector_size(sizeof(type) * VLEN), aligned(sizeof(type)), may_alias)); \
@@ -111,6 +160,19 @@ CONVKIT_INTEGERS(int32_t, i32)
    runs out of general registers, and reloads them from the stack in the innermost loop. */
 CONVKIT_INLINE const real *opaque(const real *p) { __asm__("" : "+r"(p)); return p; }
 CONVKIT_INLINE Py_ssize_t opaque_stride(Py_ssize_t s) { __asm__("" : "+r"(s)); return s; }
+
+/* Keep a vector in a register: else the compiler reads it from memory again for every use. Volatile, to stay in order:
+   loads that it moves up need registers that there are not. */
+#if defined(__SSE2__)
+CONVKIT_INLINE vr pinned(vr v) { __asm__ volatile("" : "+v"(v)); return v; }
+#elif defined(__aarch64__)
+CONVKIT_INLINE vr pinned(vr v) { __asm__ volatile("" : "+w"(v)); return v; }
+#else
+CONVKIT_INLINE vr pinned(vr v) { return v; }
+#endif
+
+/* Call what lies at an address, which need not exist, into the cache. */
+CONVKIT_INLINE void prefetch(const real *p) { __builtin_prefetch(p); }
 
 /* Denormals cost a hundred cycles each in a multiply. Kernels that do arithmetic flush them to zero on every
    thread they run on, and hand the thread back in the mode in which they found it. */

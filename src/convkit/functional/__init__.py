@@ -6,7 +6,7 @@ ndarrays; an ndarray is a constant.
 
 from .activation import log_softmax, relu, softmax
 from .batch_norm import batch_norm
-from .conv import conv2d
+from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .flatten import flatten
 from .linear import linear
@@ -17,6 +17,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
     "flatten",

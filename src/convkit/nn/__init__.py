@@ -4,7 +4,7 @@ from . import init
 from .activation import ReLU
 from .batchnorm import BatchNorm2d
 from .container import Sequential
-from .conv import Conv2d
+from .conv import Conv2d, ConvTranspose2d
 from .dropout import Dropout
 from .flatten import Flatten
 from .linear import Linear
@@ -18,6 +18,7 @@ __all__ = [
     "BatchNorm2d",
     "Buffer",
     "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Flatten",

@@ -6,6 +6,7 @@ in other orders are reordered once, on the way in. Arguments are never written t
 
 from .batch_norm import batch_norm, batch_norm_backward, batch_norm_stats
 from .conv2d import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight, conv2d_output_shape
+from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward_input, conv_transpose2d_backward_weight
 from .linear import linear, linear_backward_bias, linear_backward_input, linear_backward_weight
 from .pool2d import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from .relu import relu, relu_backward
@@ -22,6 +23,9 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "conv2d_output_shape",
+    "conv_transpose2d",
+    "conv_transpose2d_backward_input",
+    "conv_transpose2d_backward_weight",
     "linear",
     "linear_backward_bias",
     "linear_backward_input",
