@@ -70,6 +70,10 @@ def convolutions(dtype):
     yield (2, 60, 31, 33), (lanes + 1, 60, 3, 3), {"padding": 1}
     yield (1, 1000, 3, 30), (lanes - 1, 1000, 1, 1), {}
     yield (1, 64, 31, 33), (64, 1, 3, 3), {"padding": 1, "groups": 64}
+    for each in (2, 3, lanes - 1):
+        yield (2, 7 * each, 5, 9), (7 * each, each, 3, 3), {"padding": 1, "stride": 2, "groups": 7}
+        yield (1, 7 * each, 5, 9), (7 * (each + 1), each, 3, 2), {"groups": 7}
+        yield (1, 7, 5, 9), (7 * each, 1, 3, 2), {"padding": 1, "groups": 7}
 
 
 def calls(dtype, rng):
@@ -87,6 +91,14 @@ def calls(dtype, rng):
             yield lambda x, g, s=weight, o=o: ops.conv2d_backward_weight(x, s, g, **o), (x, g)
             yield ops.conv2d_backward_bias, (g,)
     lanes = tile_shape(np.dtype(dtype))[1]
+    for groups, inner, outer in [(1, lanes + 1, 3), (2, lanes, 1), (lanes + 1, 1, 1), (lanes - 1, 1, 2), (5, 3, 3)]:
+        for kernel, o in [((3, 2), {"stride": 2, "output_padding": 1}), ((2, 3), {"padding": 1, "dilation": 2})]:
+            x, w = LAYOUTS["channels-last"](make(2, groups * inner, 4, 5)), make(groups * inner, outer, *kernel)
+            o = {**o, "groups": groups}
+            g = LAYOUTS["channels-last"](ops.conv_transpose2d(x, w, **o))
+            yield lambda x, w, b, o=o: ops.conv_transpose2d(x, w, b, **o), (x, w, make(groups * outer))
+            yield lambda w, g, s=x.shape, o=o: ops.conv_transpose2d_backward_input(s, w, g, **o), (w, g)
+            yield lambda x, g, s=w.shape, o=o: ops.conv_transpose2d_backward_weight(x, s, g, **o), (x, g)
     for channels, (kernel, stride, padding) in itertools.product(
         (1, 3, lanes, lanes + 1, 4 * lanes - 1), [(2, 2, 0), (3, 2, 1), (3, 1, 1), ((1, 5), 3, (0, 2))]
     ):

@@ -97,6 +97,73 @@ def conv2d_backward_bias(grad_output):
     return np.asarray(grad_output, np.float64).sum(axis=(0, 2, 3))
 
 
+def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    """Each pixel paints its filters, dilated, onto a canvas that is then cut to size."""
+    input, weight = np.asarray(input, np.float64), np.asarray(weight, np.float64)
+    canvas, size, (top, left) = _canvas(input.shape, weight.shape, stride, padding, output_padding, groups, dilation)
+    ins, outs = _group_slices(input.shape[1], groups), _group_slices(canvas.shape[1], groups)
+    for h, w, rows, cols in _stamps(input.shape, weight.shape, stride, dilation):
+        for c, k in zip(ins, outs, strict=True):
+            canvas[:, k, rows, cols] += np.tensordot(input[:, c, h, w], weight[c], 1)
+    output = canvas[:, :, top : top + size[0], left : left + size[1]]
+    return output if bias is None else output + np.asarray(bias, np.float64)[None, :, None, None]
+
+
+def conv_transpose2d_backward_input(
+    input_shape, weight, grad_output, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+):
+    weight = np.asarray(weight, np.float64)
+    canvas, size, (top, left) = _canvas(input_shape, weight.shape, stride, padding, output_padding, groups, dilation)
+    canvas[:, :, top : top + size[0], left : left + size[1]] = grad_output
+    grad_input = np.zeros(input_shape)
+    ins, outs = _group_slices(input_shape[1], groups), _group_slices(canvas.shape[1], groups)
+    for h, w, rows, cols in _stamps(input_shape, weight.shape, stride, dilation):
+        for c, k in zip(ins, outs, strict=True):
+            grad_input[:, c, h, w] = np.tensordot(canvas[:, k, rows, cols], weight[c], ((1, 2, 3), (1, 2, 3)))
+    return grad_input
+
+
+def conv_transpose2d_backward_weight(
+    input, weight_shape, grad_output, stride=1, padding=0, output_padding=0, groups=1, dilation=1
+):
+    input = np.asarray(input, np.float64)
+    canvas, size, (top, left) = _canvas(input.shape, weight_shape, stride, padding, output_padding, groups, dilation)
+    canvas[:, :, top : top + size[0], left : left + size[1]] = grad_output
+    grad_weight = np.zeros(weight_shape)
+    ins, outs = _group_slices(input.shape[1], groups), _group_slices(canvas.shape[1], groups)
+    for h, w, rows, cols in _stamps(input.shape, weight_shape, stride, dilation):
+        for c, k in zip(ins, outs, strict=True):
+            grad_weight[c] += np.tensordot(input[:, c, h, w].T, canvas[:, k, rows, cols], 1)
+    return grad_weight
+
+
+def _canvas(input_shape, weight_shape, stride, padding, output_padding, groups, dilation):
+    """A canvas that all stamps and all of the output fit on, the output's size, and where in the canvas it begins."""
+    padding = pair(padding)
+    reach = [
+        (size - 1) * s + d * (k - 1) + 1
+        for size, k, s, d in zip(input_shape[2:], weight_shape[2:], pair(stride), pair(dilation), strict=True)
+    ]
+    size = [n - 2 * p + extra for n, p, extra in zip(reach, padding, pair(output_padding), strict=True)]
+    height, width = (max(n, p + m) for n, p, m in zip(reach, padding, size, strict=True))
+    canvas = np.zeros((input_shape[0], weight_shape[1] * groups, height, width))
+    return canvas, size, padding
+
+
+def _stamps(input_shape, weight_shape, stride, dilation):
+    stride, dilation = pair(stride), pair(dilation)
+    for h in range(input_shape[2]):
+        for w in range(input_shape[3]):
+            yield (
+                h,
+                w,
+                *(
+                    slice(i * s, i * s + d * (k - 1) + 1, d)
+                    for i, k, s, d in zip((h, w), weight_shape[2:], stride, dilation, strict=True)
+                ),
+            )
+
+
 def pool_size(size, kernel, stride, padding, dilation=1, ceil_mode=False):
     """Windows along one axis; one that ceil_mode adds must start in the image or the padding before it."""
     span = size + 2 * padding - dilation * (kernel - 1) - 1

@@ -42,6 +42,25 @@ def test_conv2d(name):
     assert_gradients(lambda x, w: F.conv2d(x, w, **options), x, w)
 
 
+TRANSPOSED = {
+    "plain": ((2, 3, 4, 5), (3, 4, 3, 2), {}),
+    "stride and padding": ((2, 3, 4, 3), (3, 4, 3, 3), {"stride": (2, 1), "padding": 1, "output_padding": (1, 0)}),
+    "dilation": ((1, 2, 4, 5), (2, 3, 3, 2), {"dilation": (2, 3)}),
+    "groups": ((2, 4, 3, 3), (4, 3, 3, 3), {"groups": 2, "stride": 2}),
+}
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_conv_transpose2d(name):
+    input_shape, weight_shape, options = TRANSPOSED[name]
+    x, w = normal(*input_shape), normal(*weight_shape, seed=1)
+    b = normal(weight_shape[1] * options.get("groups", 1), seed=2)
+    found = F.conv_transpose2d(x, w, b, **options).data
+    np.testing.assert_allclose(found, reference.conv_transpose2d(x, w, b, **options), atol=1e-12)
+    assert_gradients(lambda x, w, b: F.conv_transpose2d(x, w, b, **options), x, w, b)
+    assert_gradients(lambda x, w: F.conv_transpose2d(x, w, **options), x, w)
+
+
 @pytest.mark.parametrize(
     ("kernel_size", "options"),
     [

@@ -230,8 +230,12 @@ def test_sequential_refuses_what_is_no_module():
 
 @pytest.mark.parametrize(
     ("layer", "fan_in"),
-    [(lambda: nn.Conv2d(12, 64, (3, 5), groups=2), 90), (lambda: nn.Linear(90, 300), 90)],
-    ids=["Conv2d", "Linear"],
+    [
+        (lambda: nn.Conv2d(12, 64, (3, 5), groups=2), 90),
+        (lambda: nn.ConvTranspose2d(64, 12, (3, 5), groups=2), 90),
+        (lambda: nn.Linear(90, 300), 90),
+    ],
+    ids=["Conv2d", "ConvTranspose2d", "Linear"],
 )
 def test_weights_and_biases_start_uniform_within_one_over_the_root_of_the_fan(layer, fan_in):
     manual_seed(0)
@@ -394,6 +398,14 @@ def test_batch_norm_counts_no_batch_that_it_refuses():
         (lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d: groups=2 must divide in_channels=3"),
         (lambda: nn.Conv2d(4, 3, 3, groups=2), ValueError, "Conv2d: groups=2 must divide out_channels=3"),
         (lambda: nn.Conv2d(3, 4, 3, dtype=np.int32), TypeError, "Conv2d: dtype=int32"),
+        (lambda: nn.ConvTranspose2d(3, 0, 3), ValueError, "ConvTranspose2d: out_channels=0"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, output_padding=-1), ValueError, "ConvTranspose2d: output_padding=-1"),
+        (lambda: nn.ConvTranspose2d(3, 4, 3, padding="same"), TypeError, "ConvTranspose2d: padding='same'"),
+        (
+            lambda: nn.ConvTranspose2d(3, 4, 3, groups=2),
+            ValueError,
+            "ConvTranspose2d: groups=2 must divide in_channels",
+        ),
         (lambda: nn.Linear(3, -1), ValueError, "Linear: out_features=-1"),
         (lambda: nn.BatchNorm2d(0), ValueError, "BatchNorm2d: num_features=0"),
         (lambda: nn.BatchNorm2d(3, eps=-1), ValueError, "BatchNorm2d: eps=-1"),
@@ -529,3 +541,28 @@ def test_the_same_network_as_in_pytorch():
     for name, value in ours.state_dict().items():
         np.testing.assert_allclose(value, state[name].numpy(), atol=1e-6, err_msg=name)
     theirs.load_state_dict({name: torch.from_numpy(value) for name, value in ours.state_dict().items()})
+
+
+def test_the_same_transposed_convolution_as_in_pytorch():
+    torch = pytest.importorskip("torch")
+    arguments = (4, 6, (3, 2)), {"stride": (2, 3), "padding": 1, "output_padding": (1, 0), "groups": 2, "bias": True}
+    ours, theirs = (api.ConvTranspose2d(*arguments[0], **arguments[1]) for api in (nn, torch.nn))
+    assert repr(ours) == repr(theirs)
+    ours.load_state_dict(theirs.state_dict())
+    x = images(2, 4, 5, 7)
+    for size in (None, (9, 18), (10, 20)):
+        found, expected = ours(x, size), theirs(torch.tensor(x), size)
+        np.testing.assert_allclose(found.data, expected.detach().numpy(), atol=1e-5)
+    with pytest.raises(
+        ValueError, match=r"ConvTranspose2d: output_size=\(11, 18\) must be from \(9, 18\) to \(10, 20\)"
+    ):
+        ours(x, (11, 18))
+
+
+def test_a_transposed_convolution_in_float64_without_bias():
+    layer = nn.ConvTranspose2d(3, 4, 2, stride=2, dilation=3, bias=False, dtype=np.float64)
+    assert layer.extra_repr() == "3, 4, kernel_size=(2, 2), stride=(2, 2), dilation=(3, 3), bias=False"
+    assert list(layer.state_dict()) == ["weight"]
+    assert layer(images(1, 3, 4, 4, dtype=np.float64)).dtype == np.float64
+    with pytest.raises(ValueError, match=r"has 2 channels.*this is layer|has 2 channels"):
+        layer(images(1, 2, 4, 4, dtype=np.float64))

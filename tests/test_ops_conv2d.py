@@ -157,6 +157,34 @@ def test_depthwise(channels, multiplier):
     check_exact(Conv((1, channels, 7, 6), (channels * multiplier, 1, 2, 3), stride=2, dilation=2, groups=channels))
 
 
+@pytest.mark.parametrize("kernel", [2, 4, 5, 7, 9, (1, 8), (8, 1)], ids=str)
+@pytest.mark.parametrize("how", [{}, {"stride": 2}, {"dilation": 2}, {"stride": (3, 2), "dilation": (2, 3)}], ids=str)
+def test_depthwise_kernels(kernel, how):
+    """Runs of taps of every length, in one plane of the stride or in several."""
+    rows, cols = (kernel, kernel) if isinstance(kernel, int) else kernel
+    padding = (rows // 2, cols // 2)
+    check_exact(Conv((2, 19, 11 + 2 * rows, 10 + 2 * cols), (19, 1, rows, cols), padding=padding, groups=19, **how))
+
+
+@pytest.mark.parametrize("each", [(1, 2), (2, 1), (2, 2), (3, 3), (3, 5), (5, 3), (7, 7), (1, 7), (7, 1)], ids=str)
+@pytest.mark.parametrize("groups", [2, 5, 16, 17])
+def test_narrow_groups(groups, each):
+    """Whole groups on a vector, with lanes to spare or not; sources in one vector or in two."""
+    outer, inner = each
+    shape = (groups * outer, inner, 3, 3)
+    check_exact(Conv((2, groups * inner, 5, 6), shape, padding=1, groups=groups))
+    check_exact(Conv((1, groups * inner, 7, 6), shape, padding=1, stride=2, groups=groups))
+
+
+@pytest.mark.parametrize("width", ROWS)
+def test_depthwise_width_from_the_tile(width):
+    check_exact(Conv((1, 33, 3, width), (33, 1, 3, 3), padding=1, groups=33))
+
+
+def test_a_depthwise_kernel_longer_than_a_chain():
+    check_exact(Conv((1, 3, 35, 36), (3, 1, 29, 31), padding=(14, 15), groups=3))
+
+
 @pytest.mark.parametrize("lanes", LANES)
 def test_groups_as_wide_as_the_tile(lanes):
     check_exact(Conv((1, 2 * lanes, 4, 5), (2 * lanes, lanes, 3, 3), padding=1, groups=2))
@@ -215,6 +243,10 @@ def test_long_sums(case):
         Conv((2, 128, 7, 7), (130, 128, 3, 3), padding=1),
         Conv((1, 256, 5, 5), (512, 256, 3, 3), padding=1),
         Conv((128, 1, 14, 14), (16, 1, 5, 5), padding=2),
+        Conv((2, 96, 56, 57), (96, 1, 7, 7), padding=3, groups=96),
+        Conv((1, 5, 9, 900), (5, 1, 3, 3), padding=1, groups=5),
+        Conv((1, 512, 6, 260), (512, 1, 3, 3), padding=1, stride=2, groups=512),
+        Conv((1, 45, 30, 41), (45, 3, 5, 5), padding=2, groups=15),
     ],
     ids=str,
 )
@@ -276,6 +308,8 @@ def test_any_convolution(case):
         Conv((4, 256, 7, 7), (64, 256, 1, 1)),
         Conv((1, 512, 7, 7), (512, 512, 3, 3), padding=1),
         Conv((4, 32, 14, 14), (32, 1, 3, 3), padding=1, groups=32),
+        Conv((16, 24, 28, 28), (24, 3, 3, 3), padding=1, groups=8),
+        Conv((1, 4, 40, 40), (4, 1, 31, 31), padding=15, groups=4),
         Conv((4, 8, 14, 14), (12, 4, 3, 3), padding=2, dilation=2, groups=2),
     ],
     ids=str,
@@ -334,6 +368,8 @@ def test_broadcast_arrays():
         Conv((1, 3, 65, 64), (16, 3, 5, 5), stride=2, padding=2),
         Conv((9, 64, 7, 7), (33, 64, 1, 1)),
         Conv((3, 24, 15, 15), (24, 1, 3, 3), padding=1, groups=24),
+        Conv((2, 70, 33, 15), (70, 1, 5, 5), padding=2, stride=2, groups=70),
+        Conv((3, 24, 15, 15), (24, 3, 3, 3), padding=1, groups=8),
         Conv((3, 24, 15, 15), (48, 8, 3, 3), padding=2, dilation=2, groups=3),
     ],
     ids=str,

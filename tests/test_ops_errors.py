@@ -12,6 +12,7 @@ X = np.ones((2, 4, 6, 7), np.float32)
 W = np.ones((8, 4, 3, 3), np.float32)
 B = np.ones(8, np.float32)
 G = np.ones((2, 8, 4, 5), np.float32)  # of conv2d(X, W)
+T = np.ones((2, 4, 8, 9), np.float32)  # of conv_transpose2d(X, W[:4])
 POOLED = np.ones((2, 4, 3, 3), np.float32)  # of a pooling of X over 2x2
 V = np.ones(4, np.float32)
 L = np.ones((3, 5), np.float32)
@@ -27,6 +28,9 @@ CALLS = {
     "conv2d_backward_input": {"input_shape": X.shape, "weight": W, "grad_output": G},
     "conv2d_backward_weight": {"input": X, "weight_shape": W.shape, "grad_output": G},
     "conv2d_backward_bias": {"grad_output": G},
+    "conv_transpose2d": {"input": X, "weight": W[:4], "bias": B[:4]},
+    "conv_transpose2d_backward_input": {"input_shape": X.shape, "weight": W[:4], "grad_output": T},
+    "conv_transpose2d_backward_weight": {"input": X, "weight_shape": (4, 4, 3, 3), "grad_output": T},
     "max_pool2d": {"input": X, "kernel_size": 2},
     "max_pool2d_backward": {
         "grad_output": POOLED,

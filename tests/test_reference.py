@@ -20,6 +20,13 @@ CONVS = [
     {"shape": (2, 3, 6, 7), "weight": (4, 3, 1, 1), "padding": "valid", "stride": 3},
     {"shape": (0, 3, 6, 7), "weight": (4, 3, 3, 3)},
 ]
+TRANSPOSED = [
+    {"shape": (2, 4, 5, 6), "weight": (4, 3, 3, 3)},
+    {"shape": (2, 4, 5, 6), "weight": (4, 3, 4, 3), "stride": (2, 3), "padding": (1, 0), "output_padding": (1, 2)},
+    {"shape": (1, 4, 3, 4), "weight": (4, 3, 2, 3), "dilation": (3, 2), "output_padding": (2, 1), "padding": 1},
+    {"shape": (2, 6, 3, 4), "weight": (6, 2, 3, 3), "stride": 2, "groups": 3},
+    {"shape": (0, 3, 6, 7), "weight": (3, 4, 3, 3)},
+]
 POOLS = [
     {"kernel_size": 2},
     {"kernel_size": 3, "stride": 2, "padding": 1},
@@ -59,6 +66,20 @@ def test_conv2d(rng, case):
     agree(reference.conv2d_backward_input(x.shape, w, g, **options), tx.grad)
     agree(reference.conv2d_backward_weight(x, w.shape, g, **options), tw.grad)
     agree(reference.conv2d_backward_bias(g), tb.grad)
+
+
+@pytest.mark.parametrize("case", TRANSPOSED, ids=str)
+def test_conv_transpose2d(rng, case):
+    options = {name: value for name, value in case.items() if name not in ("shape", "weight")}
+    x, w = rng.standard_normal(case["shape"]), rng.standard_normal(case["weight"])
+    b = rng.standard_normal(w.shape[1] * options.get("groups", 1))
+    tx, tw, tb = leaf(x), leaf(w), leaf(b)
+    output = F.conv_transpose2d(tx, tw, tb, **options)
+    agree(reference.conv_transpose2d(x, w, b, **options), output)
+    g = rng.standard_normal(output.shape)
+    output.backward(torch.tensor(g))
+    agree(reference.conv_transpose2d_backward_input(x.shape, w, g, **options), tx.grad)
+    agree(reference.conv_transpose2d_backward_weight(x, w.shape, g, **options), tw.grad)
 
 
 @pytest.mark.parametrize("dilation", [1, 2, (1, 2)])

@@ -15,6 +15,8 @@ cdef extern from "simd.h" nogil:
         TILE_ROWS
         TILE_VECTORS
         NARROW_TILE_ROWS
+        LANE_ROWS
+        NARROW_LANE_ROWS
     vr vload(const real* p)
     void vstore(real* p, vr v)
     vr vloaded(vr v)
@@ -43,10 +45,12 @@ cdef extern from "simd.h" nogil:
     void vstream(real* p, vr v)
     void vstream_end()
     void vkeep_larger(vr* best, vi* best_place, vr value, vi place)
+    vr vpermute(vr low, vr high, vi index)
     vi viload_u8(const uint8_t* p, int lanes)
     vi viload_i32(const int32_t* p, int lanes)
     void vistore_u8(uint8_t* p, vi v, int lanes)
     void vistore_i32(int32_t* p, vi v, int lanes)
+    vr pinned(vr v)
     void prefetch(const void* p)
     const real* opaque(const real* p)
     const void* opaque_pointer(const void* p)

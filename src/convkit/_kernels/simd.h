@@ -35,6 +35,9 @@ typedef float real;
 #define TILE_VECTORS 2
 /* A tile one vector wide has half the accumulators, so it is twice as high. */
 #define NARROW_TILE_ROWS (2 * TILE_ROWS)
+/* Of the tile that works lane by lane, which also holds the weights of three taps for each vector. */
+#define LANE_ROWS (TILE_ROWS > 6 ? 10 : 4)
+#define NARROW_LANE_ROWS (TILE_ROWS > 6 ? 14 : 10)
 #define VLEN ((int)(VBYTES / sizeof(real)))
 
 #define CONVKIT_INLINE static inline __attribute__((always_inline))
@@ -301,6 +304,16 @@ CONVKIT_INLINE void prefetch(const void *p) { __builtin_prefetch(p); }
 CONVKIT_INLINE const real *opaque(const real *p) { __asm__("" : "+r"(p)); return p; }
 CONVKIT_INLINE const void *opaque_pointer(const void *p) { __asm__("" : "+r"(p)); return p; }
 CONVKIT_INLINE Py_ssize_t opaque_stride(Py_ssize_t s) { __asm__("" : "+r"(s)); return s; }
+
+/* Keep a vector in a register: else the compiler reads it from memory again for every use. Volatile, to stay in order:
+   loads that it moves up need registers that there are not. */
+#if defined(__SSE2__)
+CONVKIT_INLINE vr pinned(vr v) { __asm__ volatile("" : "+v"(v)); return v; }
+#elif defined(__aarch64__)
+CONVKIT_INLINE vr pinned(vr v) { __asm__ volatile("" : "+w"(v)); return v; }
+#else
+CONVKIT_INLINE vr pinned(vr v) { return v; }
+#endif
 
 /* Denormals cost a hundred cycles each in a multiply. Kernels that do arithmetic flush them to zero on every
    thread they run on, and hand the thread back in the mode in which they found it. */

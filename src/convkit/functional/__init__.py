@@ -6,7 +6,7 @@ ndarrays; an ndarray is a constant.
 
 from .activation import elu, hardsigmoid, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh
 from .batch_norm import batch_norm
-from .conv import conv2d
+from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
 from .flatten import flatten
 from .linear import linear
@@ -19,6 +19,7 @@ __all__ = [
     "avg_pool2d",
     "batch_norm",
     "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "dropout",
     "elu",

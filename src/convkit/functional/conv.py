@@ -71,3 +71,74 @@ def conv2d(
         (weight, lambda grad: ops.conv2d_backward_weight(x, weight_shape, grad, *geometry)),
         (bias, ops.conv2d_backward_bias),
     )
+
+
+def conv_transpose2d(
+    input: Tensor | Array,
+    weight: Tensor | Array,
+    bias: Tensor | Array | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    output_padding: Pair = 0,
+    groups: int = 1,
+    dilation: Pair = 1,
+) -> Tensor:
+    """Convolve with a bank of filters the other way round: every pixel paints its filter onto the output.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images.
+    weight : Tensor, shape (C, K/groups, R, S), dtype of `input`
+        Filters.
+    bias : Tensor, shape (K,), dtype of `input`, optional
+        Added to each output channel.
+    stride : int or pair of int, default 1
+        Distance of neighbouring pixels' filters in the output, in pixels; pairs are (height, width).
+    padding : int or pair of int, default 0
+        Pixels cut off at each edge of the output.
+    output_padding : int or pair of int, default 0
+        Pixels added at the bottom and the right of the output; smaller than `stride` or `dilation`.
+    groups : int, default 1
+        Input and output channels are divided into so many groups; each output sees its own group.
+    dilation : int or pair of int, default 1
+        Distance of neighbouring taps, in pixels.
+
+    Returns
+    -------
+    Tensor, shape (N, K, P, Q), dtype of `input`
+        With ``P = (H - 1)*stride - 2*padding + dilation*(R - 1) + output_padding + 1``, and so for Q, W and S.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes, shapes or sizes do not fit.
+
+    See Also
+    --------
+    convkit.ops.conv_transpose2d : the same on arrays, with the equation.
+    convkit.nn.ConvTranspose2d : the layer that holds the weights.
+
+    Notes
+    -----
+    `input` is kept for the gradient of `weight`, `weight` for that of `input`; neither if nobody asks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> images = np.ones((2, 3, 8, 8), np.float32)
+    >>> F.conv_transpose2d(images, np.ones((3, 4, 2, 2), np.float32), stride=2).shape
+    (2, 4, 16, 16)
+    """
+    x, w, b = arrays(input, weight, bias)
+    geometry = (stride, padding, output_padding, groups, dilation)
+    output = ops.conv_transpose2d(x, w, b, *geometry)
+    input_shape, weight_shape = x.shape, w.shape
+    return record(
+        "conv_transpose2d",
+        output,
+        (input, lambda grad: ops.conv_transpose2d_backward_input(input_shape, w, grad, *geometry)),
+        (weight, lambda grad: ops.conv_transpose2d_backward_weight(x, weight_shape, grad, *geometry)),
+        (bias, ops.conv2d_backward_bias),
+    )

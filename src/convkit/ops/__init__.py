@@ -26,6 +26,7 @@ from .activation import (
 )
 from .batch_norm import batch_norm, batch_norm_backward, batch_norm_stats
 from .conv2d import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight, conv2d_output_shape
+from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward_input, conv_transpose2d_backward_weight
 from .linear import linear, linear_backward_bias, linear_backward_input, linear_backward_weight
 from .pool2d import (
     adaptive_avg_pool2d,
@@ -54,6 +55,9 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "conv2d_output_shape",
+    "conv_transpose2d",
+    "conv_transpose2d_backward_input",
+    "conv_transpose2d_backward_weight",
     "elu",
     "elu_backward",
     "hardsigmoid",

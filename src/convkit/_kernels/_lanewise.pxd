@@ -1,0 +1,348 @@
+"""Narrow groups on full vectors: the layout, and the two tiles that work lane by lane.
+
+Where a group is narrower than a vector, several groups share one, and each lane carries one output channel k of some
+group. A product is then one of whole vectors,
+
+    out[i, k]  =  init[k] + sum over taps t and channels c of  x[i + t, c, k] * w[t, c, k]
+
+where x[., c, k] is channel c of the group that k belongs to. Strips are staged in that form: for a depthwise layer
+that is the image itself, for others each channel is repeated in the lanes that read it, by one permutation that
+all taps share. A weight's gradient is the same product summed over i instead.
+"""
+
+from libc.stdint cimport int32_t
+
+from convkit._kernels._simd cimport (
+    LANE_ROWS, NARROW_LANE_ROWS, TILE_ROWS, VLEN, opaque, pinned, real, vi, viload_i32, visplat, vload, vload_lanes,
+    vpermute, vr, vsplat, vstore, vstore_lanes,
+)
+
+
+cdef enum:
+    MOST_LANES = 64                 # at least VLEN
+    GRADIENT_TAPS = 9               # taps that one tile of a weight's gradient sums
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Channels on lanes
+
+
+cdef struct Lanes:
+    Py_ssize_t groups, lanes, channels  # of one group: its lanes, and the channels that each of them sums over
+    Py_ssize_t together                 # groups that share a vector
+    Py_ssize_t width                    # lanes that they fill
+    Py_ssize_t vectors                  # for all groups
+    int32_t source[MOST_LANES]          # where in a vector's first input channels lane k finds its channel 0
+
+
+cdef inline Lanes lay_lanes(Py_ssize_t groups, Py_ssize_t lanes, Py_ssize_t channels) noexcept nogil:
+    """Put as many whole groups on a vector as there is room for, and as two vectors of input can serve."""
+    cdef Lanes lay
+    cdef Py_ssize_t k
+    lay.groups, lay.lanes, lay.channels = groups, lanes, channels
+    lay.together = max(<Py_ssize_t>1, min(VLEN // lanes, 2*VLEN // channels))
+    lay.width = lay.together*lanes
+    lay.vectors = (groups + lay.together - 1) // lay.together
+    for k in range(VLEN):
+        lay.source[k] = <int32_t>(k // lanes*channels) if k < lay.width else 0
+    return lay
+
+
+cdef inline Py_ssize_t groups_of(const Lanes* lay, Py_ssize_t vector) noexcept nogil:
+    return min(lay.together, lay.groups - vector*lay.together)
+
+
+cdef inline int lanes_of(const Lanes* lay, Py_ssize_t vector) noexcept nogil:
+    return <int>(groups_of(lay, vector)*lay.lanes)
+
+
+cdef inline void spread(
+    const Lanes* lay, Py_ssize_t vector, Py_ssize_t vectors, const real* source, Py_ssize_t step, Py_ssize_t pixels,
+    Py_ssize_t plane, Py_ssize_t apart, real* strip,
+) noexcept nogil:
+    """Stage pixels `step` apart for so many vectors, whose strips are `apart`: memory is read as it lies.
+
+    Channel c goes to the lanes that read it, `plane` behind channel c - 1.
+    """
+    cdef Py_ssize_t _, v, c, between = lay.together*lay.channels, whole = vectors
+    cdef int rest = <int>(groups_of(lay, vector + vectors - 1)*lay.channels)
+    cdef int first = <int>min(between, <Py_ssize_t>VLEN)
+    cdef vi where = viload_i32(lay.source, VLEN)
+    cdef vr low, high
+    if between > rest or between != VLEN:
+        whole -= 1          # the last vector of an image must not be read beyond its channels
+    for _ in range(pixels):
+        if lay.channels == 1 and lay.lanes == 1:
+            for v in range(whole):
+                vstore(strip + v*apart, vload(source + v*VLEN))
+            if whole < vectors:
+                vstore(strip + whole*apart, vload_lanes(source + whole*VLEN, rest))
+        else:
+            for v in range(vectors):
+                if v < whole or rest >= between:
+                    low = vload_lanes(source + v*between, first)
+                    high = vload_lanes(source + v*between + VLEN, <int>between - VLEN) if between > VLEN else vsplat(0)
+                else:
+                    low = vload_lanes(source + v*between, min(rest, VLEN))
+                    high = vload_lanes(source + v*between + VLEN, rest - VLEN) if rest > VLEN else vsplat(0)
+                for c in range(lay.channels):
+                    vstore(strip + v*apart + c*plane, vpermute(low, high, where + visplat(<int>c)))
+        source, strip = source + step, strip + VLEN
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forward and backward-input: lanes are outputs, pixels are the rows of a tile
+
+
+cdef enum:
+    RUN = 3                         # neighbouring taps that share what they read
+
+
+cdef struct Run:
+    # Neighbouring taps of one channel: where their input and their weights begin.
+    Py_ssize_t x, w
+    int taps
+
+
+cdef struct LaneProduct:
+    const real* x                   # staged pixels, one behind the other
+    Py_ssize_t x_vector             # from one vector to the next
+    const real* w
+    Py_ssize_t w_vector, w_tap      # from one vector, or one tap of a run, to the next
+    const Run* run
+    Py_ssize_t runs
+    const real* init                # added at the end
+    Py_ssize_t init_pixel, init_vector
+    real* out
+    Py_ssize_t out_pixel, out_vector
+    bint whole                      # every vector is: else
+    int lanes[2]                    # so many lanes of each are there
+
+
+cdef inline Py_ssize_t lane_tile_height(Py_ssize_t pixels, int vectors) noexcept nogil:
+    """Height of the first of the tiles that cover so many pixels evenly."""
+    cdef Py_ssize_t most = LANE_ROWS if vectors == 2 else NARROW_LANE_ROWS
+    cdef Py_ssize_t tiles = (pixels + most - 1) // most
+    return (pixels + tiles - 1) // tiles
+
+
+cdef inline void step(
+    const int u, const int pixels, const int taps, const real* x, const vr* w, vr* acc,
+) noexcept nogil:
+    """Read pixel u once, for every output that it meets within a run."""
+    cdef vr value
+    if u >= pixels + taps - 1:
+        return
+    value = pinned(vload(x + u*VLEN))
+    if u < pixels:
+        acc[u] = acc[u] + value*w[0]
+    if taps > 1 and u > 0 and u - 1 < pixels:
+        acc[u - 1] = acc[u - 1] + value*w[1]
+    if taps > 2 and u > 1 and u - 2 < pixels:
+        acc[u - 2] = acc[u - 2] + value*w[2]
+
+
+cdef inline void multiply_run(
+    const int pixels, const int taps, const real* x, const real* p, Py_ssize_t w_tap, vr* acc,
+) noexcept nogil:
+    """One vector's products of a run. Spelled out, or the compiler keeps the accumulators in memory to index them."""
+    cdef vr w[RUN]
+    w[0] = vload(p)
+    if taps > 1:
+        w[1] = vload(p + w_tap)
+    if taps > 2:
+        w[2] = vload(p + 2*w_tap)
+    step(0, pixels, taps, x, w, acc)
+    step(1, pixels, taps, x, w, acc)
+    step(2, pixels, taps, x, w, acc)
+    step(3, pixels, taps, x, w, acc)
+    step(4, pixels, taps, x, w, acc)
+    step(5, pixels, taps, x, w, acc)
+    step(6, pixels, taps, x, w, acc)
+    step(7, pixels, taps, x, w, acc)
+    step(8, pixels, taps, x, w, acc)
+    step(9, pixels, taps, x, w, acc)
+    step(10, pixels, taps, x, w, acc)
+    step(11, pixels, taps, x, w, acc)
+    step(12, pixels, taps, x, w, acc)
+    step(13, pixels, taps, x, w, acc)
+    step(14, pixels, taps, x, w, acc)
+    step(15, pixels, taps, x, w, acc)
+
+
+cdef inline void store_pixel(
+    const int i, const int pixels, const bint whole, const real* init, Py_ssize_t init_pixel, real* out,
+    Py_ssize_t out_pixel, int lanes, const vr* acc,
+) noexcept nogil:
+    if i >= pixels:
+        return
+    if whole:
+        vstore(out + i*out_pixel, vload(init + i*init_pixel) + acc[i])
+    else:
+        vstore_lanes(out + i*out_pixel, vload_lanes(init + i*init_pixel, lanes) + acc[i], lanes)
+
+
+cdef inline void store_pixels(
+    const int pixels, const bint whole, const LaneProduct* t, const int v, const vr* acc,
+) noexcept nogil:
+    cdef const real* init = t.init + v*t.init_vector
+    cdef real* out = t.out + v*t.out_vector
+    cdef Py_ssize_t init_pixel = t.init_pixel, out_pixel = t.out_pixel
+    cdef int lanes = t.lanes[v]
+    store_pixel(0, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(1, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(2, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(3, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(4, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(5, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(6, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(7, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(8, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(9, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(10, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(11, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(12, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(13, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+
+
+cdef inline void lane_tile(const int pixels, const int vectors, const LaneProduct* t) noexcept nogil:
+    """A tile whose shape is known to the compiler: `pixels` and `vectors` must be literals."""
+    cdef vr acc[14]
+    cdef vr acc1[14]
+    cdef const real* x
+    cdef const real* p
+    cdef Py_ssize_t r, x_vector = t.x_vector, w_vector = t.w_vector, w_tap = t.w_tap
+    cdef int i
+    for i in range(pixels):
+        acc[i] = vsplat(0)
+        acc1[i] = vsplat(0)
+    for r in range(t.runs):
+        x, p = opaque(t.x + t.run[r].x), t.w + t.run[r].w
+        if t.run[r].taps == 3:
+            multiply_run(pixels, 3, x, p, w_tap, acc)
+            if vectors > 1:
+                multiply_run(pixels, 3, x + x_vector, p + w_vector, w_tap, acc1)
+        elif t.run[r].taps == 2:
+            multiply_run(pixels, 2, x, p, w_tap, acc)
+            if vectors > 1:
+                multiply_run(pixels, 2, x + x_vector, p + w_vector, w_tap, acc1)
+        else:
+            multiply_run(pixels, 1, x, p, w_tap, acc)
+            if vectors > 1:
+                multiply_run(pixels, 1, x + x_vector, p + w_vector, w_tap, acc1)
+    if t.whole:
+        store_pixels(pixels, True, t, 0, acc)
+        if vectors > 1:
+            store_pixels(pixels, True, t, 1, acc1)
+    else:
+        store_pixels(pixels, False, t, 0, acc)
+        if vectors > 1:
+            store_pixels(pixels, False, t, 1, acc1)
+
+
+cdef inline void lane_tile_of(Py_ssize_t pixels, const int vectors, const LaneProduct* t) noexcept nogil:
+    """Every height has a tile of its own; those that the instruction set has no registers for compile to nothing."""
+    if pixels == 1:
+        lane_tile(1, vectors, t)
+    elif pixels == 2:
+        lane_tile(2, vectors, t)
+    elif pixels == 3:
+        lane_tile(3, vectors, t)
+    elif pixels == 4:
+        lane_tile(4, vectors, t)
+    elif vectors == 1 or LANE_ROWS > 4:
+        if pixels == 5:
+            lane_tile(5, vectors, t)
+        elif pixels == 6:
+            lane_tile(6, vectors, t)
+        elif pixels == 7:
+            lane_tile(7, vectors, t)
+        elif pixels == 8:
+            lane_tile(8, vectors, t)
+        elif pixels == 9:
+            lane_tile(9, vectors, t)
+        elif pixels == 10:
+            lane_tile(10, vectors, t)
+        elif vectors == 1 and NARROW_LANE_ROWS > 10:
+            if pixels == 11:
+                lane_tile(11, vectors, t)
+            elif pixels == 12:
+                lane_tile(12, vectors, t)
+            elif pixels == 13:
+                lane_tile(13, vectors, t)
+            elif pixels == 14:
+                lane_tile(14, vectors, t)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward-weight: lanes are outputs, taps are the rows of a tile
+
+
+cdef struct LaneSum:
+    const real* x
+    Py_ssize_t x_line, x_vector     # from one line of outputs, or one vector, to the next
+    const Py_ssize_t* taps          # where in `x` each begins
+    const real* grad
+    Py_ssize_t grad_line, grad_pixel, grad_vector
+    Py_ssize_t lines, pixels
+    real* sums                      # the products are added to these
+    Py_ssize_t sums_tap, sums_vector
+
+
+cdef inline int sum_tile_taps(Py_ssize_t taps, int vectors) noexcept nogil:
+    """Taps of the first of the tiles that cover so many evenly."""
+    cdef Py_ssize_t most = min(<Py_ssize_t>TILE_ROWS, <Py_ssize_t>GRADIENT_TAPS) if vectors == 2 else GRADIENT_TAPS
+    cdef Py_ssize_t tiles = (taps + most - 1) // most
+    return <int>((taps + tiles - 1) // tiles)
+
+
+cdef inline void sum_tile(const int taps, const int vectors, const LaneSum* t) noexcept nogil:
+    """The products of all pixels for `taps` taps of one channel; both arguments must be literals."""
+    cdef vr acc[GRADIENT_TAPS][2]
+    cdef vr g[2]
+    cdef Py_ssize_t begins[GRADIENT_TAPS]
+    cdef const real* x
+    cdef const real* x1
+    cdef const real* grad
+    cdef Py_ssize_t line, _, pixels = t.pixels, pixel = t.grad_pixel, vector = t.grad_vector
+    cdef int i, v
+    for i in range(taps):
+        begins[i] = t.taps[i]
+        for v in range(vectors):
+            acc[i][v] = vsplat(0)
+    for line in range(t.lines):
+        x, grad = t.x + line*t.x_line, t.grad + line*t.grad_line
+        x1 = x + t.x_vector
+        for _ in range(pixels):
+            for v in range(vectors):
+                g[v] = vload(grad + v*vector)
+            for i in range(taps):
+                acc[i][0] = acc[i][0] + vload(x + begins[i])*g[0]
+                if vectors > 1:
+                    acc[i][1] = acc[i][1] + vload(x1 + begins[i])*g[1]
+            x, x1, grad = x + VLEN, x1 + VLEN, grad + pixel
+    for i in range(taps):
+        for v in range(vectors):
+            vstore(t.sums + i*t.sums_tap + v*t.sums_vector, vload(t.sums + i*t.sums_tap + v*t.sums_vector) + acc[i][v])
+
+
+cdef inline void sum_tile_of(int taps, const int vectors, const LaneSum* t) noexcept nogil:
+    if taps == 1:
+        sum_tile(1, vectors, t)
+    elif taps == 2:
+        sum_tile(2, vectors, t)
+    elif taps == 3:
+        sum_tile(3, vectors, t)
+    elif taps == 4:
+        sum_tile(4, vectors, t)
+    elif taps == 5:
+        sum_tile(5, vectors, t)
+    elif taps == 6:
+        sum_tile(6, vectors, t)
+    elif vectors == 1 or TILE_ROWS > 6:
+        if taps == 7:
+            sum_tile(7, vectors, t)
+        elif taps == 8:
+            sum_tile(8, vectors, t)
+        elif taps == 9:
+            sum_tile(9, vectors, t)
