@@ -58,6 +58,8 @@ def channel_sum(const real[:, ::1] x_mc, real[::1] out_c, int threads):
     cdef Py_ssize_t rows = x_mc.shape[0], channels = x_mc.shape[1], width = group_width(channels), first, behind, c
     cdef Py_ssize_t chunks = chunk_count(rows), chunk
     cdef const real* x = &x_mc[0, 0]
+    if channels == 0:
+        return True
     cdef double* partial = <double*>calloc(chunks*width + 1, sizeof(double))
     if partial is NULL:
         return False

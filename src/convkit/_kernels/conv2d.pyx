@@ -30,6 +30,7 @@ cdef enum:
     # Products summed in registers at a time: the error of a chain grows with its length, and the panel of so many
     # weights stays in first-level cache or near it.
     DEPTH = 768
+    SHALLOW = 64                    # the same of weights that are not packed: their rows lie on pages of their own
     FEW_PIXELS = 256                # outputs of a channel for which weights are not worth packing
 
 
@@ -66,6 +67,7 @@ cdef struct Correlation:
     const Py_ssize_t* segment       # runs of the sum: where their input begins, from the first tap's,
     const Py_ssize_t* weight        # and their weights, from the panel's first row
     Py_ssize_t runs, length         # so many for each row of taps, and products in each
+    Py_ssize_t depth_products       # so many products are summed before the result is added to the output
     Py_ssize_t depth                # so many images share a strip
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
     bint* spoiled                   # set where a NaN comes out; NULL if nobody asks
@@ -156,9 +158,17 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noe
         part.lines, part.outputs = part.cols, part.rows
         part.target_line, p.out_row = p.out_row, part.target_line
         part.a_line, p.a_row = p.a_row, part.a_line
-    cdef Py_ssize_t blocks = block_count(t.lanes), block
-    for block in range(share*blocks // t.shares, (share + 1)*blocks // t.shares):
-        correlate_block(t, &part, p, block*BLOCK)
+    cdef Py_ssize_t blocks = block_count(t.lanes), block, piece, pieces = piece_count(t)
+    cdef Py_ssize_t first = share*blocks // t.shares, behind = (share + 1)*blocks // t.shares
+    if t.panel_row:
+        # Weights as they lie: all lanes of a few rows are neighbours.
+        for piece in range(pieces):
+            for block in range(first, behind):
+                correlate_piece(t, &part, p, block*BLOCK, piece)
+    else:
+        for block in range(first, behind):
+            for piece in range(pieces):
+                correlate_piece(t, &part, p, block*BLOCK, piece)
     if t.spoiled is not NULL and has_nan(t, &part):
         t.spoiled[0] = True
     restore_denormals(mode)
@@ -177,43 +187,58 @@ cdef bint has_nan(const Correlation* t, const Part* part) noexcept nogil:
     return found
 
 
-cdef void correlate_block(const Correlation* t, const Part* part, Product p, Py_ssize_t first) noexcept nogil:
-    """All of a unit's outputs for one block of lanes, DEPTH products of their sums at a time."""
-    cdef Py_ssize_t remaining = min(t.lanes - first, <Py_ssize_t>BLOCK)
-    cdef Py_ssize_t pieces = max(<Py_ssize_t>1, ceil_div(t.length, DEPTH)), piece, start, i
-    cdef Py_ssize_t together = max(<Py_ssize_t>1, DEPTH // max(t.length, <Py_ssize_t>1))
+cdef struct Piece:
+    # Of every sum, the products that are taken together: whole segments, or a part of a single one.
+    Range segments
+    Py_ssize_t start, length
+
+
+cdef inline Py_ssize_t piece_count(const Correlation* t) noexcept nogil:
+    cdef Py_ssize_t together = max(<Py_ssize_t>1, t.depth_products // max(t.length, <Py_ssize_t>1))
+    return max(<Py_ssize_t>1, ceil_div(t.y.taps*t.runs, together)*max(<Py_ssize_t>1, ceil_div(t.length, t.depth_products)))
+
+
+cdef inline Piece piece_of(const Correlation* t, Py_ssize_t index) noexcept nogil:
+    cdef Py_ssize_t together = max(<Py_ssize_t>1, t.depth_products // max(t.length, <Py_ssize_t>1))
+    cdef Py_ssize_t parts = max(<Py_ssize_t>1, ceil_div(t.length, t.depth_products)), part = index % parts
+    cdef Piece piece
+    piece.segments.first = index // parts*together
+    piece.segments.behind = min(piece.segments.first + together, t.y.taps*t.runs)
+    piece.start = part*t.length // parts
+    piece.length = (part + 1)*t.length // parts - piece.start
+    return piece
+
+
+cdef void correlate_piece(
+    const Correlation* t, const Part* part, Product p, Py_ssize_t first, Py_ssize_t index,
+) noexcept nogil:
+    """One piece of all of a unit's sums for one block of lanes."""
+    cdef Py_ssize_t remaining = min(t.lanes - first, <Py_ssize_t>BLOCK), i
     cdef int vectors = tile_vectors(remaining)
-    cdef const real* panel = t.panels + part.group*t.panel_group + first*t.panel_lane
-    cdef Range segments
+    cdef Piece piece = piece_of(t, index)
+    cdef real* target = part.target + first
     p.init, p.init_row = t.bias + part.group*padded(t.lanes) + first, 0
+    if index:
+        p.init, p.init_row = target, p.out_row
     p.lanes = <int>(remaining - (vectors - 1)*VLEN)
     p.b_row = t.panel_row if t.panel_row else vectors*VLEN
-    cdef real* target = part.target + first
-    segments.first = 0
-    while True:
-        # Either many whole segments, or one segment piece by piece.
-        segments.behind = min(segments.first + together, t.y.taps*t.runs)
-        for piece in range(pieces):
-            start = piece*t.length // pieces
-            p.length = (piece + 1)*t.length // pieces - start
-            p.b = panel + start*p.b_row
-            fetch_ahead(t, part, first == 0, segments, &p)
-            for i in range(part.images):
-                correlate_lines(t, part, &p, vectors, segments, part.a + i*part.a_image + start,
-                               target + i*t.target.image)
-            p.init, p.init_row = target, p.out_row
-        segments.first = segments.behind
-        if segments.first >= t.y.taps*t.runs:
-            break
+    p.b = t.panels + part.group*t.panel_group + first*t.panel_lane + piece.start*p.b_row
+    p.length = piece.length
+    fetch_ahead(t, part, piece.segments, &p)
+    for i in range(part.images):
+        correlate_lines(t, part, &p, vectors, piece.segments, part.a + i*part.a_image + piece.start,
+                        target + i*t.target.image)
 
 
 cdef inline void fetch_ahead(
-    const Correlation* t, const Part* part, bint fresh, Range segments, Product* p,
+    const Correlation* t, const Part* part, Range segments, Product* p,
 ) noexcept nogil:
     """While this piece of a panel is multiplied, let the next one come; of fresh input read in place, the next tiles."""
     cdef Py_ssize_t products = max(<Py_ssize_t>1, (segments.behind - segments.first)*p.length)
     cdef Py_ssize_t tiles = tile_count(part.outputs, 2)*part.lines*part.images
-    if t.in_place:
+    if t.panel_row:
+        p.ahead, p.ahead_step = <const char*>(p.b + BLOCK), p.b_row*<Py_ssize_t>sizeof(real) // tiles
+    elif t.in_place:
         p.ahead = <const char*>(part.a + TILE_ROWS*p.a_row)
         p.ahead_step = TILE_ROWS*p.a_row*<Py_ssize_t>sizeof(real) // products
     else:
@@ -266,6 +291,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     cdef real* padded_bias = memory + weights
     cdef real* strip_memory = padded_bias + biases
     lay_segments(t, <Py_ssize_t*>(strip_memory + threads*strip))
+    t.depth_products = DEPTH if pack else SHALLOW
     if pack:
         t.panels, t.panel_group, t.panel_lane, t.panel_row = memory, wide*taps*t.channels, taps*t.channels, 0
         for unit in prange(t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
