@@ -168,15 +168,17 @@ CONVKIT_INLINE void vkeep_larger(vr *best, vi *best_place, vr value, vi place) {
 }
 
 /* v * 2^n for an integer n, where the result is a normal number. n comes as n + ROUNDER, whose last bits it is: adding
-   ROUNDER to a small number is what rounds it to an integer. */
+   ROUNDER to a small number is what rounds it to an integer. Unsigned, because sums of those may overflow. */
 #ifdef CONVKIT_DOUBLE
+typedef uint64_t vu __attribute__((vector_size(VBYTES)));
 #define ROUNDER 0x1.8p52
 #define FRACTION_BITS 52
 #else
+typedef uint32_t vu __attribute__((vector_size(VBYTES)));
 #define ROUNDER 0x1.8p23f
 #define FRACTION_BITS 23
 #endif
-CONVKIT_INLINE vr vscale(vr v, vr rounded) { return (vr)((vi)v + ((vi)rounded << FRACTION_BITS)); }
+CONVKIT_INLINE vr vscale(vr v, vr rounded) { return (vr)((vu)v + ((vu)rounded << FRACTION_BITS)); }
 
 /* Lanes from other lanes: lane i of the result is lane from[i] of a, followed by b. */
 CONVKIT_INLINE vr vpermute(vr a, vr b, vi from) {
