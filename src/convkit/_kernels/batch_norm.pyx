@@ -133,6 +133,8 @@ def statistics(const real[:, ::1] x_mc, real[::1] mean_c, real[::1] var_c, int t
     cdef const real* x = &x_mc[0, 0]
     cdef double* sums
     cdef double d
+    if channels == 0:
+        return True
     with nogil:
         sums = sums_of(NULL, x, x, rows, channels, threads)
         if sums is not NULL:
@@ -265,6 +267,8 @@ def normalize(
     cdef Py_ssize_t rows = x_mc.shape[0], channels = x_mc.shape[1], c
     cdef Tables t
     cdef bint weighted = weight_c is not None, biased = bias_c is not None, had
+    if channels == 0:
+        return True
     with nogil:
         had = tile(&t, channels)
         if had:
@@ -289,6 +293,8 @@ def backward(
     cdef bint weighted = weight_c is not None, had
     cdef double inverse, scale
     cdef double* sums = NULL
+    if channels == 0:
+        return True
     with nogil:
         had = tile(&t, channels)
         if had:
