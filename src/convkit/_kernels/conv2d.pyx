@@ -16,7 +16,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from convkit._kernels._axis cimport (
-    Axis, Range, Spatial, leave_out, phase_axis, phase_count, stays_inside, taps_inside,
+    Axis, Range, Spatial, forward_axis, is_identity, leave_out, phase_axis, phase_count, stays_inside, taps_inside,
 )
 from convkit._kernels._columns cimport best_width, group_axis, spread
 from convkit._kernels._scratch cimport scratch
@@ -328,7 +328,10 @@ cdef bint convolve(
     """Correlate every phase of the rows with groups of columns, and with every phase of the columns that remain."""
     cdef Py_ssize_t images = t.images, width = best_width(across, w.lanes) if w.groups == 1 else 0, y, x, left = 0
     cdef bint done = True, spoiled = False
-    cdef Axis rows, cols
+    cdef Axis rows = phase_axis(down, 0), cols = phase_axis(across, 0)
+    if (w.groups == 1 and w.channel == 1 and w.lane != 1 and images*rows.count*cols.count <= BLOCK
+            and is_identity(&rows) and is_identity(&cols)):
+        return convolve_few(t, w, bias, images*rows.count*cols.count, threads)
     if width:
         done = convolve_groups(t, w, bias, down, across, width, &spoiled, threads)
         left = 0 if spoiled else group_axis(across, width).count*width // phase_count(across)
@@ -338,6 +341,34 @@ cdef bint convolve(
             leave_out(&cols, left)
             prepare(t, w, &rows, &cols, images, NULL)
             done = done and correlate(t, w, bias, threads)
+    return done
+
+
+cdef bint convolve_few(
+    const Correlation* t, const Weights* w, const real* bias, Py_ssize_t pixels, int threads,
+) noexcept nogil:
+    """A matrix times a few vectors: the weights, read once and in order, are the input, and the pixels the weights.
+
+    Each output is still summed over the channels, in pieces of DEPTH.
+    """
+    cdef Correlation turned = t[0]
+    cdef Weights vectors
+    cdef Axis one = forward_axis(1, 1, 1, 1, 0, 1), rows = forward_axis(w.lanes, w.lanes, 1, 1, 0, 1)
+    cdef real* result = <real*>scratch(w.lanes*pixels*sizeof(real))
+    cdef Py_ssize_t i, k
+    cdef bint done
+    if result is NULL:
+        return False
+    vectors.data, vectors.groups, vectors.channels, vectors.lanes = t.input, 1, w.channels, pixels
+    vectors.group, vectors.channel, vectors.lane, vectors.row, vectors.col = 0, 1, t.source.col, 0, 0
+    turned.input, turned.source = w.data, nhwc(1, w.lanes, w.lane)
+    turned.output, turned.target = result, nhwc(1, w.lanes, pixels)
+    prepare(&turned, &vectors, &one, &rows, 1, NULL)
+    done = correlate(&turned, &vectors, NULL, threads)
+    for i in range(pixels):
+        for k in range(w.lanes):
+            t.output[i*t.target.col + k] = result[k*pixels + i] + (bias[k] if bias is not NULL else 0)
+    free(result)
     return done
 
 
