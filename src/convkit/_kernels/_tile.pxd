@@ -12,7 +12,8 @@ registers from the first product to the last. What i, k and the lanes stand for 
 """
 
 from convkit._kernels._simd cimport (
-    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_pointer, opaque_stride, prefetch, real, vload, vload_lanes, vr,
+    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_pointer, opaque_stride, prefetch, real, vload,
+    vload_lanes, vr,
     vsplat, vstore, vstore_lanes,
 )
 
@@ -123,34 +124,6 @@ cdef inline void finish_rows(const int rows, const int vectors, const Product* t
         finish_row(vectors, t.lanes, t.init + 12*t.init_row, t.out + 12*t.out_row, acc + 12*vectors)
     if rows > 13:
         finish_row(vectors, t.lanes, t.init + 13*t.init_row, t.out + 13*t.out_row, acc + 13*vectors)
-    if rows > 14:
-        finish_row(vectors, t.lanes, t.init + 14*t.init_row, t.out + 14*t.out_row, acc + 14*vectors)
-    if rows > 15:
-        finish_row(vectors, t.lanes, t.init + 15*t.init_row, t.out + 15*t.out_row, acc + 15*vectors)
-    if rows > 16:
-        finish_row(vectors, t.lanes, t.init + 16*t.init_row, t.out + 16*t.out_row, acc + 16*vectors)
-    if rows > 17:
-        finish_row(vectors, t.lanes, t.init + 17*t.init_row, t.out + 17*t.out_row, acc + 17*vectors)
-    if rows > 18:
-        finish_row(vectors, t.lanes, t.init + 18*t.init_row, t.out + 18*t.out_row, acc + 18*vectors)
-    if rows > 19:
-        finish_row(vectors, t.lanes, t.init + 19*t.init_row, t.out + 19*t.out_row, acc + 19*vectors)
-    if rows > 20:
-        finish_row(vectors, t.lanes, t.init + 20*t.init_row, t.out + 20*t.out_row, acc + 20*vectors)
-    if rows > 21:
-        finish_row(vectors, t.lanes, t.init + 21*t.init_row, t.out + 21*t.out_row, acc + 21*vectors)
-    if rows > 22:
-        finish_row(vectors, t.lanes, t.init + 22*t.init_row, t.out + 22*t.out_row, acc + 22*vectors)
-    if rows > 23:
-        finish_row(vectors, t.lanes, t.init + 23*t.init_row, t.out + 23*t.out_row, acc + 23*vectors)
-    if rows > 24:
-        finish_row(vectors, t.lanes, t.init + 24*t.init_row, t.out + 24*t.out_row, acc + 24*vectors)
-    if rows > 25:
-        finish_row(vectors, t.lanes, t.init + 25*t.init_row, t.out + 25*t.out_row, acc + 25*vectors)
-    if rows > 26:
-        finish_row(vectors, t.lanes, t.init + 26*t.init_row, t.out + 26*t.out_row, acc + 26*vectors)
-    if rows > 27:
-        finish_row(vectors, t.lanes, t.init + 27*t.init_row, t.out + 27*t.out_row, acc + 27*vectors)
 
 
 cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t tiles) noexcept nogil:
@@ -160,35 +133,31 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
     """
     cdef vr acc[28]
     cdef vr b[2]
-    cdef Py_ssize_t s, i, _
+    cdef Py_ssize_t s, _, __
     cdef Py_ssize_t remaining
-    # Bases seven rows apart and six index registers reach all rows. The steps are read from memory for each
-    # product: in registers they would drive the pointers onto the stack, and stores to the stack wait in line behind
-    # those of the tile before, which may have to wait for memory.
+    # Two bases seven rows apart and six index registers reach all fourteen rows. The steps are read from memory for
+    # each product: in registers they would drive the pointers onto the stack, and stores to the stack wait in line
+    # behind those of the tile before, which may have to wait for memory.
     cdef Rows row
     cdef const Product* steps = t
     row.one, row.two, row.three = opaque_stride(t.a_row), opaque_stride(2*t.a_row), opaque_stride(3*t.a_row)
     row.four, row.five, row.six = opaque_stride(4*t.a_row), opaque_stride(5*t.a_row), opaque_stride(6*t.a_row)
     cdef const real* a0
     cdef const real* a7
-    cdef const real* a14
-    cdef const real* a21
     cdef const real* p
     cdef const char* ahead = t.ahead
     cdef int v
     for _ in range(tiles):
         a0, p = opaque(t.a + t.segment[0]), t.b + t.b_segment[0]*t.b_row
-        a7, a14, a21 = opaque(a0 + 7*t.a_row), opaque(a0 + 14*t.a_row), opaque(a0 + 21*t.a_row)
+        a7 = opaque(a0 + 7*t.a_row)
         for v in range(vectors):
             b[v] = vload(p + v*VLEN)
         seven_rows(rows, vectors, True, a0, &row, b, acc)
         seven_rows(rows - 7, vectors, True, a7, &row, b, acc + 7*vectors)
-        seven_rows(rows - 14, vectors, True, a14, &row, b, acc + 14*vectors)
-        seven_rows(rows - 21, vectors, True, a21, &row, b, acc + 21*vectors)
-        a0, a7, a14, a21, p = a0 + t.a_col, a7 + t.a_col, a14 + t.a_col, a21 + t.a_col, p + t.b_row
+        a0, a7, p = a0 + t.a_col, a7 + t.a_col, p + t.b_row
         remaining = t.length - 1
         for s in range(1, t.segments + 1):
-            for i in range(remaining):
+            for __ in range(remaining):
                 for v in range(vectors):
                     b[v] = vload(p + v*VLEN)
                 prefetch(ahead)
@@ -200,15 +169,9 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
                 if rows > 7:
                     seven_rows(rows - 7, vectors, False, a7, &row, b, acc + 7*vectors)
                     a7 = a7 + steps.a_col
-                if rows > 14:
-                    seven_rows(rows - 14, vectors, False, a14, &row, b, acc + 14*vectors)
-                    a14 = a14 + steps.a_col
-                if rows > 21:
-                    seven_rows(rows - 21, vectors, False, a21, &row, b, acc + 21*vectors)
-                    a21 = a21 + steps.a_col
             if s < t.segments:
                 a0, p = opaque(t.a + t.segment[s]), t.b + t.b_segment[s]*t.b_row
-                a7, a14, a21 = opaque(a0 + 7*t.a_row), opaque(a0 + 14*t.a_row), opaque(a0 + 21*t.a_row)
+                a7 = opaque(a0 + 7*t.a_row)
                 remaining = t.length
         finish_rows(rows, vectors, t, acc)
         t.a = t.a + rows*t.a_row
@@ -281,34 +244,6 @@ cdef inline void narrow_tile(Py_ssize_t rows, Product* t, Py_ssize_t tiles) noex
             tile(13, 1, t, tiles)
         elif rows == 14:
             tile(14, 1, t, tiles)
-        elif rows == 15:
-            tile(15, 1, t, tiles)
-        elif rows == 16:
-            tile(16, 1, t, tiles)
-        elif rows == 17:
-            tile(17, 1, t, tiles)
-        elif rows == 18:
-            tile(18, 1, t, tiles)
-        elif rows == 19:
-            tile(19, 1, t, tiles)
-        elif rows == 20:
-            tile(20, 1, t, tiles)
-        elif rows == 21:
-            tile(21, 1, t, tiles)
-        elif rows == 22:
-            tile(22, 1, t, tiles)
-        elif rows == 23:
-            tile(23, 1, t, tiles)
-        elif rows == 24:
-            tile(24, 1, t, tiles)
-        elif rows == 25:
-            tile(25, 1, t, tiles)
-        elif rows == 26:
-            tile(26, 1, t, tiles)
-        elif rows == 27:
-            tile(27, 1, t, tiles)
-        elif rows == 28:
-            tile(28, 1, t, tiles)
 
 
 cdef inline void equal_tiles(int vectors, Py_ssize_t height, Product* t, Py_ssize_t tiles) noexcept nogil:
@@ -319,7 +254,7 @@ cdef inline void equal_tiles(int vectors, Py_ssize_t height, Product* t, Py_ssiz
 
 
 cdef inline void even_tiles(int vectors, Py_ssize_t rows, Product* t) noexcept nogil:
-    """A row of tiles, as even in height as can be: 15 rows are 8 and 7, which keep the multipliers busier than 14 and 1."""
+    """A row of tiles, as even in height as can be: 15 rows are 8 and 7, which are faster than 14 and 1."""
     cdef Py_ssize_t tiles = tile_count(rows, vectors), height = rows // tiles, taller = rows % tiles
     if taller:
         equal_tiles(vectors, height + 1, t, taller)

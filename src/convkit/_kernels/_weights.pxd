@@ -38,8 +38,8 @@ cdef inline void pack_lanes(
     const real* tap, Py_ssize_t channel, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width, real* panel,
 ) noexcept nogil:
     """The lanes of each channel lie next to each other."""
-    cdef Py_ssize_t c, k
-    for c in range(channels):
+    cdef Py_ssize_t _, k
+    for _ in range(channels):
         k = 0
         while k + VLEN <= lanes:
             vstore(panel + k, vload(tap + k))

@@ -59,7 +59,8 @@ cdef struct Correlation:
     real* output
     Image target
     const real* panels              # the weights, packed or as they lie
-    Py_ssize_t panel_group, panel_lane, panel_row   # distance of groups, lanes and rows: 0 for as many as there are lanes
+    Py_ssize_t panel_group, panel_lane      # distance of groups and of lanes there,
+    Py_ssize_t panel_row            # and of rows: 0 where those are packed, as wide as their block
     const real* bias                # padded(lanes) of each group
     bint in_place                   # read the image itself: it needs no stage
     bint tall                       # tiles run down columns
@@ -195,7 +196,8 @@ cdef struct Piece:
 
 cdef inline Py_ssize_t piece_count(const Correlation* t) noexcept nogil:
     cdef Py_ssize_t together = max(<Py_ssize_t>1, t.depth_products // max(t.length, <Py_ssize_t>1))
-    return max(<Py_ssize_t>1, ceil_div(t.y.taps*t.runs, together)*max(<Py_ssize_t>1, ceil_div(t.length, t.depth_products)))
+    cdef Py_ssize_t parts = max(<Py_ssize_t>1, ceil_div(t.length, t.depth_products))
+    return max(<Py_ssize_t>1, ceil_div(t.y.taps*t.runs, together)*parts)
 
 
 cdef inline Piece piece_of(const Correlation* t, Py_ssize_t index) noexcept nogil:
@@ -233,7 +235,7 @@ cdef void correlate_piece(
 cdef inline void fetch_ahead(
     const Correlation* t, const Part* part, Range segments, Product* p,
 ) noexcept nogil:
-    """While this piece of a panel is multiplied, let the next one come; of fresh input read in place, the next tiles."""
+    """While this piece of a panel is multiplied, let the next one come; of input read in place, the next tile's."""
     cdef Py_ssize_t products = max(<Py_ssize_t>1, (segments.behind - segments.first)*p.length)
     cdef Py_ssize_t tiles = tile_count(part.outputs, 2)*part.lines*part.images
     if t.panel_row:
@@ -288,6 +290,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
                                        + 2*(taps + 1)*sizeof(Py_ssize_t))
     if memory is NULL:
         return False
+    cdef Py_ssize_t units = ceil_div(t.images, t.depth)*t.groups*t.strips.down*t.strips.across*t.shares
     cdef real* padded_bias = memory + weights
     cdef real* strip_memory = padded_bias + biases
     lay_segments(t, <Py_ssize_t*>(strip_memory + threads*strip))
@@ -304,7 +307,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
             memcpy(padded_bias + g*wide, bias + g*t.lanes, t.lanes*sizeof(real))
     t.bias = padded_bias
     with parallel(num_threads=threads):
-        for unit in prange(ceil_div(t.images, t.depth)*t.groups*t.strips.down*t.strips.across*t.shares, schedule='dynamic'):
+        for unit in prange(units, schedule='dynamic'):
             correlate_unit(t, unit, strip_memory + threadid()*strip)
     free(memory)
     return True

@@ -166,7 +166,8 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
     cdef Py_ssize_t col = index % t.strips.across*t.strips.cols, first = u.first
     cdef Py_ssize_t row = index // t.strips.across % t.strips.down*t.strips.rows
     cdef Py_ssize_t image = index // t.strips.across // t.strips.down*t.depth, images = min(t.depth, t.images - image)
-    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col), i, behind, panel
+    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col)
+    cdef Py_ssize_t i, behind, panel
     cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col + u.group*t.lanes
     if rows <= 0 or cols <= 0:
         rows = cols = images = 0
@@ -182,11 +183,10 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
             else:
                 stage_panels(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
     lay_pixels(t, u, images, row, rows, cols)
-    u.next_a = u.grads
+    # Only input that is read in place is fetched ahead: a 1x1 layer's, where pixels follow each other.
+    u.next_a = u.a
     if not last:
-        u.next_a = (t.input + image*t.source.image + u.group*t.channels + u.first_panel*t.wide
-               + (t.y.first + t.y.grain*t.y.in_step*(row))*t.source.row
-               + (t.x.first + t.x.grain*t.x.in_step*(col + t.strips.cols*t.strips.rows*t.depth))*t.source.col)
+        u.next_a = u.a + t.depth*t.strips.rows*t.strips.cols*t.x.grain*t.x.in_step*t.source.col
     while first < u.behind:
         if t.grad_in_place:
             behind, u.block = u.behind, BLOCK
@@ -320,12 +320,12 @@ cdef void stage_gradient(
     Py_ssize_t block, real* staged,
 ) noexcept nogil:
     """Copy a few blocks of lanes of a strip's pixels, with zeros behind those that do not fill their vector."""
-    cdef Py_ssize_t image, j, i
+    cdef Py_ssize_t image, j, _
     cdef const real* pixel
     for image in range(images):
         for j in range(rows):
             pixel = grad + image*strides.image + j*strides.row
-            for i in range(cols):
+            for _ in range(cols):
                 deal(pixel, lanes, BLOCK, block, staged, AHEAD*strides.col)
                 staged = staged + BLOCK
                 pixel = pixel + strides.col
@@ -474,7 +474,8 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     # Behind the sums, for each thread: the panels, a block of the gradient, and three tables.
     cdef Py_ssize_t sums = 0 if t.direct else ceil_div(t.chunks*t.sums_chunk, 64)*64
     cdef Py_ssize_t staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
-    cdef Py_ssize_t grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES), runs = t.y.taps*t.depth*t.strips.rows
+    cdef Py_ssize_t grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES)
+    cdef Py_ssize_t runs = t.y.taps*t.depth*t.strips.rows
     cdef Py_ssize_t share = ceil_div((staged + grads)*sizeof(real) + (2*runs + t.y.taps)*sizeof(Py_ssize_t), 64)*64
     t.sums = <real*>scratch(sums*sizeof(real) + threads*share)
     if t.sums is NULL:

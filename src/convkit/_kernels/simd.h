@@ -33,8 +33,8 @@ typedef float real;
 #define TILE_ROWS 6
 #endif
 #define TILE_VECTORS 2
-/* A tile one vector wide has half the accumulators, so it is twice as high. */
-#define NARROW_TILE_ROWS (2 * TILE_ROWS)
+/* A tile one vector wide has half the accumulators, so it may be higher. */
+#define NARROW_TILE_ROWS (TILE_ROWS < 12 ? 12 : TILE_ROWS)
 /* Of the tile that works lane by lane, which also holds the weights of three taps for each vector. */
 #define LANE_ROWS (TILE_ROWS > 6 ? 10 : 4)
 #define NARROW_LANE_ROWS (TILE_ROWS > 6 ? 14 : 10)
