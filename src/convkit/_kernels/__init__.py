@@ -10,9 +10,11 @@
     _kernels/x86_v3_f64/conv2d.so          ... and with -march=x86-64-v3 -DCONVKIT_DOUBLE, and so on
         |
     conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
+    conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
     grouped_conv2d.pyx, _lanewise.pxd      the same for groups narrower than a vector: several share one
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
+    _columns.pxd   columns side by side in a vector, where channels are few
     _strip.pxd     a strip of input, staged in cache with its padding
     _tile.pxd      the register tile: where the time is spent
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels

@@ -1,14 +1,13 @@
-"""Two-dimensional convolution: forward, backward-input and backward-weight, on one register tile.
+"""Two-dimensional convolution: forward and backward-input, on one register tile.
 
 Images lie as NHWC, weights as the caller has them under the logical shape (K, C/groups, R, S). Forward, and each
 phase of backward-input, is a correlation: the weights are packed once into panels that the tile reads from front
-to back, then threads take units of work (an image's group, a strip of its outputs, a share of the output channels),
-stage the strip and run tiles over it. Every output is summed whole by one tile in one order, so neither the number of
-threads nor the cut into strips can be seen in the result.
+to back, then threads take units of work (a group of an image or a few, a strip of its outputs, a share of the output
+channels), stage the strip and run tiles over it. Every output is summed in one order, which the shape decides, so
+neither the number of threads nor the cut into strips can be seen in the result.
 
-Scratch: the packed weights, or for backward-weight the partial sums (PARTIAL_BYTES, or one copy of the gradient where
-that is larger); and a strip for each thread (STRIP_BYTES, or the input of one tile where that is larger). A function
-returns False where there is no memory for them, True otherwise.
+Scratch: the packed weights, and a strip for each thread (STRIP_BYTES, or the input of one tile where that is larger).
+A function returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
