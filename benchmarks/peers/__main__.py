@@ -78,6 +78,8 @@ class Workers(dict[str, Worker]):
         self.threads = threads
 
     def __enter__(self) -> Self:
+        for worker in self.values():
+            worker.ask("ready")  # an engine that still loads its library would disturb the first measurements
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

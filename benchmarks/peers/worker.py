@@ -59,8 +59,10 @@ def main() -> None:
     prepared, passes = "", {}
     for line in sys.stdin:
         request = json.loads(line)
-        if request["pass"] == "peak":
-            answer: float | None = peak()
+        if request["pass"] == "ready":
+            answer: float | None = None
+        elif request["pass"] == "peak":
+            answer = peak()
         else:
             if request["work"] != prepared:
                 passes.clear()  # gives the memory back before more is asked for
