@@ -70,13 +70,15 @@ cdef struct Correlation:
     Py_ssize_t depth_products       # so many products are summed before the result is added to the output
     Py_ssize_t depth                # so many images share a strip
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
+    bint apart                      # each thread has a share of its own
     bint* spoiled                   # set where a NaN comes out; NULL if nobody asks
 
 
 cdef void divide(Correlation* t, int threads) noexcept nogil:
     """Cut into strips that fit the cache, then smaller until every thread has a few.
 
-    Small images go several to a strip: a panel of weights that has come from memory is used for all of them.
+    Small images go several to a strip: a panel of weights that has come from memory is used for all of them. Where
+    there are few strips, each thread takes all of them for lanes of its own, whose weights then stay with it.
     """
     cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = block_count(t.lanes), outer
     t.strips = cache_sized(&t.y, &t.x, t.channels)
@@ -86,6 +88,11 @@ cdef void divide(Correlation* t, int threads) noexcept nogil:
         t.depth = max(<Py_ssize_t>1, min(t.depth, t.images*t.groups // enough))
         t.depth = ceil_div(t.images, ceil_div(t.images, t.depth))
     outer = ceil_div(t.images, t.depth)*t.groups
+    t.apart = (outer*t.strips.down*t.strips.across < enough
+               and (blocks % threads == 0 or blocks >= 4*threads))
+    if t.apart:
+        t.shares = threads
+        return
     while outer*t.strips.down*t.strips.across < enough and t.strips.rows > 1:
         cut(&t.strips, &t.y, &t.x, ceil_div(t.strips.rows, 2), t.strips.cols)
     while outer*t.strips.down*t.strips.across < enough and t.strips.cols > TILE_ROWS:
@@ -269,6 +276,19 @@ cdef void correlate_lines(
             blank(part.outputs, vectors, p)
 
 
+cdef void correlate_share(
+    const Correlation* t, const Weights* w, Py_ssize_t share, Py_ssize_t units, real* packed, real* strip,
+) noexcept nogil:
+    """All units of one share of the lanes; its weights are packed by the thread that uses them, if there are any."""
+    cdef Py_ssize_t blocks = block_count(t.lanes), group, block, unit
+    if w is not NULL:
+        for group in range(t.groups):
+            for block in range(share*blocks // t.shares, (share + 1)*blocks // t.shares):
+                pack_block(w, &t.y, &t.x, group*blocks + block, packed)
+    for unit in range(units):
+        correlate_unit(t, unit*t.shares + share, strip)
+
+
 cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
     """One phase: pack, divide the work and run it. `bias` may be NULL."""
     if t.images*t.y.count*t.x.count*t.groups*t.lanes == 0:
@@ -296,7 +316,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     t.depth_products = DEPTH if pack else SHALLOW
     if pack:
         t.panels, t.panel_group, t.panel_lane, t.panel_row = memory, wide*taps*t.channels, taps*t.channels, 0
-        for unit in prange(t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
+        for unit in prange(0 if t.apart else t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
             pack_block(w, &t.y, &t.x, unit, memory)
     else:
         t.panels, t.panel_group, t.panel_lane, t.panel_row = w.data, w.group, 1, w.channel
@@ -305,9 +325,13 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
         for g in range(t.groups):
             memcpy(padded_bias + g*wide, bias + g*t.lanes, t.lanes*sizeof(real))
     t.bias = padded_bias
-    with parallel(num_threads=threads):
-        for unit in prange(units, schedule='dynamic'):
-            correlate_unit(t, unit, strip_memory + threadid()*strip)
+    if t.apart:
+        for unit in prange(t.shares, schedule='static', num_threads=threads):
+            correlate_share(t, w if pack else NULL, unit, units // t.shares, memory, strip_memory + unit*strip)
+    else:
+        with parallel(num_threads=threads):
+            for unit in prange(units, schedule='dynamic'):
+                correlate_unit(t, unit, strip_memory + threadid()*strip)
     free(memory)
     return True
 
