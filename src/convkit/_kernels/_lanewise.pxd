@@ -105,8 +105,8 @@ cdef struct Run:
 
 
 cdef struct LaneProduct:
-    const real* x                   # staged pixels, one behind the other
-    Py_ssize_t x_vector             # from one vector to the next
+    const real* x
+    Py_ssize_t x_pixel, x_vector    # from the input of one pixel, or one vector, to the next
     const real* w
     Py_ssize_t w_vector, w_tap      # from one vector, or one tap of a run, to the next
     const Run* run
@@ -127,13 +127,14 @@ cdef inline Py_ssize_t lane_tile_height(Py_ssize_t pixels, int vectors) noexcept
 
 
 cdef inline void step(
-    const int u, const int pixels, const int taps, const real* x, const vr* w, vr* acc,
+    const int u, const int pixels, const int taps, const real** x, Py_ssize_t x_pixel, const vr* w, vr* acc,
 ) noexcept nogil:
     """Read pixel u once, for every output that it meets within a run."""
     cdef vr value
     if u >= pixels + taps - 1:
         return
-    value = pinned(vload(x + u*VLEN))
+    value = pinned(vload(x[0]))
+    x[0] = opaque(x[0] + x_pixel)
     if u < pixels:
         acc[u] = acc[u] + value*w[0]
     if taps > 1 and u > 0 and u - 1 < pixels:
@@ -143,7 +144,7 @@ cdef inline void step(
 
 
 cdef inline void multiply_run(
-    const int pixels, const int taps, const real* x, const real* p, Py_ssize_t w_tap, vr* acc,
+    const int pixels, const int taps, const real* x, Py_ssize_t x_pixel, const real* p, Py_ssize_t w_tap, vr* acc,
 ) noexcept nogil:
     """One vector's products of a run. Spelled out, or the compiler keeps the accumulators in memory to index them."""
     cdef vr w[RUN]
@@ -152,22 +153,22 @@ cdef inline void multiply_run(
         w[1] = vload(p + w_tap)
     if taps > 2:
         w[2] = vload(p + 2*w_tap)
-    step(0, pixels, taps, x, w, acc)
-    step(1, pixels, taps, x, w, acc)
-    step(2, pixels, taps, x, w, acc)
-    step(3, pixels, taps, x, w, acc)
-    step(4, pixels, taps, x, w, acc)
-    step(5, pixels, taps, x, w, acc)
-    step(6, pixels, taps, x, w, acc)
-    step(7, pixels, taps, x, w, acc)
-    step(8, pixels, taps, x, w, acc)
-    step(9, pixels, taps, x, w, acc)
-    step(10, pixels, taps, x, w, acc)
-    step(11, pixels, taps, x, w, acc)
-    step(12, pixels, taps, x, w, acc)
-    step(13, pixels, taps, x, w, acc)
-    step(14, pixels, taps, x, w, acc)
-    step(15, pixels, taps, x, w, acc)
+    step(0, pixels, taps, &x, x_pixel, w, acc)
+    step(1, pixels, taps, &x, x_pixel, w, acc)
+    step(2, pixels, taps, &x, x_pixel, w, acc)
+    step(3, pixels, taps, &x, x_pixel, w, acc)
+    step(4, pixels, taps, &x, x_pixel, w, acc)
+    step(5, pixels, taps, &x, x_pixel, w, acc)
+    step(6, pixels, taps, &x, x_pixel, w, acc)
+    step(7, pixels, taps, &x, x_pixel, w, acc)
+    step(8, pixels, taps, &x, x_pixel, w, acc)
+    step(9, pixels, taps, &x, x_pixel, w, acc)
+    step(10, pixels, taps, &x, x_pixel, w, acc)
+    step(11, pixels, taps, &x, x_pixel, w, acc)
+    step(12, pixels, taps, &x, x_pixel, w, acc)
+    step(13, pixels, taps, &x, x_pixel, w, acc)
+    step(14, pixels, taps, &x, x_pixel, w, acc)
+    step(15, pixels, taps, &x, x_pixel, w, acc)
 
 
 cdef inline void store_pixel(
@@ -211,7 +212,7 @@ cdef inline void lane_tile(const int pixels, const int vectors, const LaneProduc
     cdef vr acc1[14]
     cdef const real* x
     cdef const real* p
-    cdef Py_ssize_t r, x_vector = t.x_vector, w_vector = t.w_vector, w_tap = t.w_tap
+    cdef Py_ssize_t r, x_pixel = t.x_pixel, x_vector = t.x_vector, w_vector = t.w_vector, w_tap = t.w_tap
     cdef int i
     for i in range(pixels):
         acc[i] = vsplat(0)
@@ -219,17 +220,17 @@ cdef inline void lane_tile(const int pixels, const int vectors, const LaneProduc
     for r in range(t.runs):
         x, p = opaque(t.x + t.run[r].x), t.w + t.run[r].w
         if t.run[r].taps == 3:
-            multiply_run(pixels, 3, x, p, w_tap, acc)
+            multiply_run(pixels, 3, x, x_pixel, p, w_tap, acc)
             if vectors > 1:
-                multiply_run(pixels, 3, x + x_vector, p + w_vector, w_tap, acc1)
+                multiply_run(pixels, 3, x + x_vector, x_pixel, p + w_vector, w_tap, acc1)
         elif t.run[r].taps == 2:
-            multiply_run(pixels, 2, x, p, w_tap, acc)
+            multiply_run(pixels, 2, x, x_pixel, p, w_tap, acc)
             if vectors > 1:
-                multiply_run(pixels, 2, x + x_vector, p + w_vector, w_tap, acc1)
+                multiply_run(pixels, 2, x + x_vector, x_pixel, p + w_vector, w_tap, acc1)
         else:
-            multiply_run(pixels, 1, x, p, w_tap, acc)
+            multiply_run(pixels, 1, x, x_pixel, p, w_tap, acc)
             if vectors > 1:
-                multiply_run(pixels, 1, x + x_vector, p + w_vector, w_tap, acc1)
+                multiply_run(pixels, 1, x + x_vector, x_pixel, p + w_vector, w_tap, acc1)
     if t.whole:
         store_pixels(pixels, True, t, 0, acc)
         if vectors > 1:
@@ -346,3 +347,95 @@ cdef inline void sum_tile_of(int taps, const int vectors, const LaneSum* t) noex
             sum_tile(8, vectors, t)
         elif taps == 9:
             sum_tile(9, vectors, t)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward-weight of images that are not staged: a window of taps slides along the lines
+
+
+cdef enum:
+    SIDE = 3                        # rows, and columns, of taps at most
+    SLIDE = 4                       # pixels of the output's gradient that are held in registers
+
+
+cdef struct WindowSum:
+    const real* x                   # the input of the first pixel's first tap
+    Py_ssize_t x_line, x_pixel      # from one line of outputs, or one output, to the next
+    Py_ssize_t x_row, x_tap         # from one row of taps, or one tap of a row, to the next
+    const real* grad
+    Py_ssize_t grad_line, grad_pixel
+    Py_ssize_t lines, pixels
+    real* sums                      # the products are added to these
+    Py_ssize_t sums_row
+
+
+cdef inline void slide(
+    const int u, const int rows, const int taps, const real** x, Py_ssize_t x_row, Py_ssize_t x_pixel, const vr* g, vr* acc,
+) noexcept nogil:
+    """Read column u of the window once, for every pixel that it meets."""
+    cdef vr value
+    cdef int r
+    if u >= SLIDE + taps - 1:
+        return
+    for r in range(rows):
+        value = pinned(vload(x[0] + r*x_row))
+        if u < SLIDE:
+            acc[SIDE*r] = acc[SIDE*r] + value*g[u]
+        if taps > 1 and u > 0 and u - 1 < SLIDE:
+            acc[SIDE*r + 1] = acc[SIDE*r + 1] + value*g[u - 1]
+        if taps > 2 and u > 1 and u - 2 < SLIDE:
+            acc[SIDE*r + 2] = acc[SIDE*r + 2] + value*g[u - 2]
+    x[0] = opaque(x[0] + x_pixel)
+
+
+cdef inline void sum_window(const int rows, const int taps, const WindowSum* t) noexcept nogil:
+    """The products of all pixels for rows x taps taps, which must be literals."""
+    cdef vr acc[SIDE*SIDE]
+    cdef vr g[SLIDE]
+    cdef const real* x
+    cdef const real* grad
+    cdef Py_ssize_t line, i, x_row = t.x_row, x_tap = t.x_tap, x_pixel = t.x_pixel, grad_pixel = t.grad_pixel
+    cdef Py_ssize_t slides = t.pixels // SLIDE if x_tap == x_pixel else 0, rest = t.pixels - slides*SLIDE
+    cdef int r, s
+    for r in range(rows):
+        for s in range(taps):
+            acc[SIDE*r + s] = vsplat(0)
+    for line in range(t.lines):
+        x, grad = t.x + line*t.x_line, t.grad + line*t.grad_line
+        for i in range(slides):
+            g[0], g[1] = vload(grad), vload(grad + grad_pixel)
+            g[2], g[3] = vload(grad + 2*grad_pixel), vload(grad + 3*grad_pixel)
+            slide(0, rows, taps, &x, x_row, x_pixel, g, acc)
+            slide(1, rows, taps, &x, x_row, x_pixel, g, acc)
+            slide(2, rows, taps, &x, x_row, x_pixel, g, acc)
+            slide(3, rows, taps, &x, x_row, x_pixel, g, acc)
+            slide(4, rows, taps, &x, x_row, x_pixel, g, acc)
+            slide(5, rows, taps, &x, x_row, x_pixel, g, acc)
+            x, grad = x - (taps - 1)*x_pixel, grad + SLIDE*grad_pixel
+        for i in range(rest):
+            g[0] = vload(grad)
+            for r in range(rows):
+                for s in range(taps):
+                    acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*x_row + s*x_tap)*g[0]
+            x, grad = x + x_pixel, grad + grad_pixel
+    for r in range(rows):
+        for s in range(taps):
+            vstore(t.sums + r*t.sums_row + s*VLEN, vload(t.sums + r*t.sums_row + s*VLEN) + acc[SIDE*r + s])
+
+
+cdef inline void sum_window_of(int rows, int taps, const WindowSum* t) noexcept nogil:
+    if rows == 1:
+        sum_window_row(1, taps, t)
+    elif rows == 2:
+        sum_window_row(2, taps, t)
+    else:
+        sum_window_row(3, taps, t)
+
+
+cdef inline void sum_window_row(const int rows, int taps, const WindowSum* t) noexcept nogil:
+    if taps == 1:
+        sum_window(rows, 1, t)
+    elif taps == 2:
+        sum_window(rows, 2, t)
+    else:
+        sum_window(rows, 3, t)
