@@ -22,7 +22,7 @@ from convkit._kernels._axis cimport (
 from convkit._kernels._lanewise cimport (
     RUN, LaneProduct, Run, WindowSum, lane_tile_height, lane_tile_of, sum_window_of,
 )
-from convkit._kernels._simd cimport VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vr, vsplat, vstore
+from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._threads cimport worth
 
 cdef extern from "<stdlib.h>" nogil:
@@ -157,6 +157,7 @@ cdef struct Correlation:
     const Weights* w
     const Run* run                  # of all phases
     Py_ssize_t units
+    Py_ssize_t tiles                # in a line of outputs
 
 
 cdef Py_ssize_t list_runs(const Correlation* t, Run* run) noexcept nogil:
@@ -183,15 +184,50 @@ cdef Py_ssize_t list_runs(const Correlation* t, Run* run) noexcept nogil:
     return listed
 
 
+cdef struct Fetch:
+    # Memory that the next line will need, called into the cache a little with every tile: it never rests.
+    const real* next
+    Py_ssize_t left, quota          # cache lines: in all, and with a tile
+
+
+cdef Fetch fetch_of(const real* first, const real* behind, Py_ssize_t tiles) noexcept nogil:
+    cdef Fetch f
+    f.next, f.left = first, ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE)
+    f.quota = ceil_div(f.left, tiles)
+    return f
+
+
+cdef inline void fetch(Fetch* f) noexcept nogil:
+    cdef Py_ssize_t i, line = CACHE_LINE // sizeof(real)
+    for i in range(min(f.quota, f.left)):
+        prefetch(f.next + i*line)
+    f.next = f.next + f.quota*line
+    f.left -= f.quota
+
+
+cdef const real* read_until(const Correlation* t, Py_ssize_t line) noexcept nogil:
+    """Where the input that the lines up to this one read ends."""
+    cdef Py_ssize_t image = line // t.target.rows, row
+    cdef const Axis* y = t.y + line % t.target.rows % t.y_phases
+    row = y.first + y.grain*(y.in_step*(line % t.target.rows // t.y_phases) + (y.taps - 1)*y.tap_step) + 1
+    return t.input + image*t.source.image + max(<Py_ssize_t>0, min(row, t.source.rows))*t.source.row
+
+
 cdef void correlate_unit(const Correlation* t, Py_ssize_t unit) noexcept nogil:
     cdef Py_ssize_t lines = t.images*t.target.rows, line
     cdef unsigned long mode = flush_denormals()
+    cdef Fetch reads = fetch_of(NULL, NULL, 1), writes = reads
     for line in range(unit*lines // t.units, (unit + 1)*lines // t.units):
-        correlate_line(t, line // t.target.rows, line % t.target.rows)
+        if line + 1 < lines:
+            reads = fetch_of(read_until(t, line), read_until(t, line + 1), t.tiles)
+            writes = fetch_of(t.output + (line + 1)*t.target.row, t.output + (line + 2)*t.target.row, t.tiles)
+        correlate_line(t, line // t.target.rows, line % t.target.rows, &reads, &writes)
     restore_denormals(mode)
 
 
-cdef void correlate_line(const Correlation* t, Py_ssize_t image, Py_ssize_t line) noexcept nogil:
+cdef void correlate_line(
+    const Correlation* t, Py_ssize_t image, Py_ssize_t line, Fetch* reads, Fetch* writes,
+) noexcept nogil:
     """One line of outputs, of one phase after the other."""
     cdef const Axis* y = t.y + line % t.y_phases
     cdef const Phase* x
@@ -207,14 +243,15 @@ cdef void correlate_line(const Correlation* t, Py_ssize_t image, Py_ssize_t line
         x = &t.x[i]
         for before in range(x.inner.first):
             correlate_edge(t, y, x, rows, before, source, target)
-        correlate_inner(t, x, run, rows, source, target)
+        correlate_inner(t, x, run, rows, source, target, reads, writes)
         for before in range(x.inner.behind, x.axis.count):
             correlate_edge(t, y, x, rows, before, source, target)
         run = run + y.taps*x.runs
 
 
 cdef void correlate_inner(
-    const Correlation* t, const Phase* x, const Run* run, Range rows, const real* source, real* target,
+    const Correlation* t, const Phase* x, const Run* run, Range rows, const real* source, real* target, Fetch* reads,
+    Fetch* writes,
 ) noexcept nogil:
     """The outputs whose windows lie inside, as far as columns go: tiles, and for each tile all vectors."""
     cdef Py_ssize_t i = x.inner.first, v, height, channel, vectors = vectors_of(t.target.col)
@@ -234,6 +271,8 @@ cdef void correlate_inner(
             p.w, p.init = t.packed + v*panel(t.w), t.bias + v*VLEN
             if v + 1 < vectors:
                 p.x_vector = p.out_vector = first_channel(t.target.col, v + 1) - channel
+            fetch(reads)
+            fetch(writes)
             correlate_tile(&p, run, rows, x.runs, 2 if v + 1 < vectors else 1, height)
             v += 2
         i += height
@@ -326,6 +365,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     for i in range(vectors):
         pack_vector(w, i, memory + i*panel(w))
         vstore(memory + weights + i*VLEN, vsplat(0) if bias is NULL else vload(bias + first_channel(w.channels, i)))
+    t.tiles = t.x_phases*ceil_div(t.target.cols, t.x_phases*LANE_ROWS)*ceil_div(vectors, 2)
     t.packed, t.bias, t.run = memory, memory + weights, run
     for i in prange(t.units, schedule='dynamic', num_threads=threads):
         correlate_unit(t, i)
