@@ -13,13 +13,14 @@ all taps share. A weight's gradient is the same product summed over i instead.
 from libc.stdint cimport int32_t
 
 from convkit._kernels._simd cimport (
-    LANE_ROWS, NARROW_LANE_ROWS, TILE_ROWS, VLEN, opaque, pinned, real, vi, viload_i32, visplat, vload, vload_lanes,
+    LANE_ROWS, NARROW_LANE_ROWS, TILE_ROWS, VLEN, opaque, pinned, prefetch, real, vi, viload_i32, visplat, vload, vload_lanes,
     vpermute, vr, vsplat, vstore, vstore_lanes,
 )
 
 
 cdef enum:
     MOST_LANES = 64                 # at least VLEN
+    CACHE_LINE = 64                 # bytes
     GRADIENT_TAPS = 9               # taps that one tile of a weight's gradient sums
 
 
@@ -98,6 +99,20 @@ cdef enum:
     RUN = 3                         # neighbouring taps that share what they read
 
 
+cdef struct Fetch:
+    # Memory that is called into the cache, so many cache lines with every block: it never rests.
+    const real* next
+    Py_ssize_t quota
+
+
+cdef inline const real* fetch(const real* next, Py_ssize_t quota) noexcept nogil:
+    cdef Py_ssize_t _
+    for _ in range(quota):
+        prefetch(next)
+        next = next + CACHE_LINE // sizeof(real)
+    return next
+
+
 cdef struct Run:
     # Neighbouring taps of one channel: where their input and their weights begin.
     Py_ssize_t x, w
@@ -117,6 +132,8 @@ cdef struct LaneProduct:
     Py_ssize_t out_pixel, out_vector
     bint whole                      # every vector is: else
     int lanes[2]                    # so many lanes of each are there
+    Py_ssize_t blocks               # of whole vectors, one after the other: memory is read and written in order
+    Fetch reads, writes             # what lines to come will need
 
 
 cdef inline Py_ssize_t lane_tile_height(Py_ssize_t pixels, int vectors) noexcept nogil:
@@ -184,12 +201,9 @@ cdef inline void store_pixel(
 
 
 cdef inline void store_pixels(
-    const int pixels, const bint whole, const LaneProduct* t, const int v, const vr* acc,
+    const int pixels, const bint whole, const LaneProduct* t, const real* init, real* out, int lanes, const vr* acc,
 ) noexcept nogil:
-    cdef const real* init = t.init + v*t.init_vector
-    cdef real* out = t.out + v*t.out_vector
     cdef Py_ssize_t init_pixel = t.init_pixel, out_pixel = t.out_pixel
-    cdef int lanes = t.lanes[v]
     store_pixel(0, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
     store_pixel(1, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
     store_pixel(2, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
@@ -206,19 +220,14 @@ cdef inline void store_pixels(
     store_pixel(13, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
 
 
-cdef inline void lane_tile(const int pixels, const int vectors, const LaneProduct* t) noexcept nogil:
-    """A tile whose shape is known to the compiler: `pixels` and `vectors` must be literals."""
-    cdef vr acc[14]
-    cdef vr acc1[14]
+cdef inline void multiply_runs(
+    const int pixels, const int vectors, const LaneProduct* t, const real* input, const real* w, vr* acc, vr* acc1,
+) noexcept nogil:
     cdef const real* x
     cdef const real* p
     cdef Py_ssize_t r, x_pixel = t.x_pixel, x_vector = t.x_vector, w_vector = t.w_vector, w_tap = t.w_tap
-    cdef int i
-    for i in range(pixels):
-        acc[i] = vsplat(0)
-        acc1[i] = vsplat(0)
     for r in range(t.runs):
-        x, p = opaque(t.x + t.run[r].x), t.w + t.run[r].w
+        x, p = opaque(input + t.run[r].x), w + t.run[r].w
         if t.run[r].taps == 3:
             multiply_run(pixels, 3, x, x_pixel, p, w_tap, acc)
             if vectors > 1:
@@ -231,14 +240,36 @@ cdef inline void lane_tile(const int pixels, const int vectors, const LaneProduc
             multiply_run(pixels, 1, x, x_pixel, p, w_tap, acc)
             if vectors > 1:
                 multiply_run(pixels, 1, x + x_vector, x_pixel, p + w_vector, w_tap, acc1)
-    if t.whole:
-        store_pixels(pixels, True, t, 0, acc)
-        if vectors > 1:
-            store_pixels(pixels, True, t, 1, acc1)
-    else:
-        store_pixels(pixels, False, t, 0, acc)
-        if vectors > 1:
-            store_pixels(pixels, False, t, 1, acc1)
+
+
+cdef inline void lane_tile(const int pixels, const int vectors, const LaneProduct* t) noexcept nogil:
+    """A tile whose shape is known to the compiler: `pixels` and `vectors` must be literals."""
+    cdef vr acc[14]
+    cdef vr acc1[14]
+    cdef const real* x = t.x
+    cdef const real* w = t.w
+    cdef const real* init = t.init
+    cdef real* out = t.out
+    cdef const real* reads = t.reads.next
+    cdef const real* writes = t.writes.next
+    cdef Py_ssize_t _
+    cdef int i
+    for _ in range(t.blocks):
+        reads, writes = fetch(reads, t.reads.quota), fetch(writes, t.writes.quota)
+        for i in range(pixels):
+            acc[i] = vsplat(0)
+            acc1[i] = vsplat(0)
+        multiply_runs(pixels, vectors, t, x, w, acc, acc1)
+        if t.whole:
+            store_pixels(pixels, True, t, init, out, VLEN, acc)
+            if vectors > 1:
+                store_pixels(pixels, True, t, init + t.init_vector, out + t.out_vector, VLEN, acc1)
+        else:
+            store_pixels(pixels, False, t, init, out, t.lanes[0], acc)
+            if vectors > 1:
+                store_pixels(pixels, False, t, init + t.init_vector, out + t.out_vector, t.lanes[1], acc1)
+        x, w = x + vectors*t.x_vector, w + vectors*t.w_vector
+        init, out = init + vectors*t.init_vector, out + vectors*t.out_vector
 
 
 cdef inline void lane_tile_of(Py_ssize_t pixels, const int vectors, const LaneProduct* t) noexcept nogil:

@@ -20,9 +20,9 @@ from convkit._kernels._axis cimport (
     Axis, Range, adjoint_axis, forward_axis, outputs_inside, taps_inside,
 )
 from convkit._kernels._lanewise cimport (
-    RUN, LaneProduct, Run, WindowSum, lane_tile_height, lane_tile_of, sum_window_of,
+    CACHE_LINE, RUN, Fetch, LaneProduct, Run, WindowSum, lane_tile_height, lane_tile_of, sum_window_of,
 )
-from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vr, vsplat, vstore
+from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._threads cimport worth
 
 cdef extern from "<stdlib.h>" nogil:
@@ -33,7 +33,7 @@ cdef enum:
     DEPTH = 768
     EDGE_VECTORS = 4                # of a pixel at the edge that are summed at a time
     UNITS = 8                       # of work for each thread
-    CACHE_LINE = 64                 # bytes
+    FAR = 16*1024*1024
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -157,7 +157,7 @@ cdef struct Correlation:
     const Weights* w
     const Run* run                  # of all phases
     Py_ssize_t units
-    Py_ssize_t tiles                # in a line of outputs
+    Py_ssize_t blocks               # in a line of outputs
 
 
 cdef Py_ssize_t list_runs(const Correlation* t, Run* run) noexcept nogil:
@@ -184,25 +184,16 @@ cdef Py_ssize_t list_runs(const Correlation* t, Run* run) noexcept nogil:
     return listed
 
 
-cdef struct Fetch:
-    # Memory that the next line will need, called into the cache a little with every tile: it never rests.
-    const real* next
-    Py_ssize_t left, quota          # cache lines: in all, and with a tile
-
-
-cdef Fetch fetch_of(const real* first, const real* behind, Py_ssize_t tiles) noexcept nogil:
+cdef Fetch fetch_of(const real* first, const real* behind, Py_ssize_t blocks) noexcept nogil:
+    """Memory that so many blocks call in, all of them together."""
     cdef Fetch f
-    f.next, f.left = first, ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE)
-    f.quota = ceil_div(f.left, tiles)
+    f.next, f.quota = first, ceil_div(ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE), blocks)
     return f
 
 
-cdef inline void fetch(Fetch* f) noexcept nogil:
-    cdef Py_ssize_t i, line = CACHE_LINE // sizeof(real)
-    for i in range(min(f.quota, f.left)):
-        prefetch(f.next + i*line)
-    f.next = f.next + f.quota*line
-    f.left -= f.quota
+cdef inline bint is_far(Py_ssize_t elements) noexcept nogil:
+    """Whether operands are so large that they come from memory: to call in what is in a cache costs time."""
+    return elements*<Py_ssize_t>sizeof(real) >= FAR
 
 
 cdef const real* read_until(const Correlation* t, Py_ssize_t line) noexcept nogil:
@@ -216,46 +207,51 @@ cdef const real* read_until(const Correlation* t, Py_ssize_t line) noexcept nogi
 cdef void correlate_unit(const Correlation* t, Py_ssize_t unit) noexcept nogil:
     cdef Py_ssize_t lines = t.images*t.target.rows, line
     cdef unsigned long mode = flush_denormals()
-    cdef Fetch reads = fetch_of(NULL, NULL, 1), writes = reads
     for line in range(unit*lines // t.units, (unit + 1)*lines // t.units):
-        if line + 1 < lines:
-            reads = fetch_of(read_until(t, line), read_until(t, line + 1), t.tiles)
-            writes = fetch_of(t.output + (line + 1)*t.target.row, t.output + (line + 2)*t.target.row, t.tiles)
-        correlate_line(t, line // t.target.rows, line % t.target.rows, &reads, &writes)
+        correlate_line(t, line)
     restore_denormals(mode)
 
 
-cdef void correlate_line(
-    const Correlation* t, Py_ssize_t image, Py_ssize_t line, Fetch* reads, Fetch* writes,
-) noexcept nogil:
+cdef void correlate_line(const Correlation* t, Py_ssize_t line) noexcept nogil:
     """One line of outputs, of one phase after the other."""
-    cdef const Axis* y = t.y + line % t.y_phases
+    cdef Py_ssize_t image = line // t.target.rows, row = line % t.target.rows, i, col
+    cdef const Axis* y = t.y + row % t.y_phases
     cdef const Phase* x
     cdef const Run* run = t.run
-    cdef Py_ssize_t j = line // t.y_phases, i, before
-    cdef const real* source = t.input + image*t.source.image + (y.first + y.grain*y.in_step*j)*t.source.row
-    cdef real* target = t.output + image*t.target.image + line*t.target.row
-    cdef Range rows = taps_inside(y, j)
-    for i in range(line % t.y_phases):
-        for before in range(t.x_phases):
-            run = run + t.y[i].taps*t.x[before].runs
+    cdef const real* source
+    cdef real* target = t.output + line*t.target.row
+    cdef Range rows = taps_inside(y, row // t.y_phases)
+    cdef LaneProduct p
+    source = t.input + image*t.source.image + (y.first + y.grain*y.in_step*(row // t.y_phases))*t.source.row
+    call_in(t, line + 1, &p)
+    for i in range(row % t.y_phases):
+        for col in range(t.x_phases):
+            run = run + t.y[i].taps*t.x[col].runs
     for i in range(t.x_phases):
         x = &t.x[i]
-        for before in range(x.inner.first):
-            correlate_edge(t, y, x, rows, before, source, target)
-        correlate_inner(t, x, run, rows, source, target, reads, writes)
-        for before in range(x.inner.behind, x.axis.count):
-            correlate_edge(t, y, x, rows, before, source, target)
+        for col in range(x.inner.first):
+            correlate_edge(t, y, x, rows, col, source, target)
+        correlate_inner(t, x, run, rows, source, target, &p)
+        for col in range(x.inner.behind, x.axis.count):
+            correlate_edge(t, y, x, rows, col, source, target)
         run = run + y.taps*x.runs
 
 
+cdef inline void call_in(const Correlation* t, Py_ssize_t line, LaneProduct* p) noexcept nogil:
+    """What this line will be the first to read, and what it will write."""
+    p.reads.quota = p.writes.quota = 0
+    if is_far(t.images*(t.source.image + t.target.image)) and line < t.images*t.target.rows:
+        p.reads = fetch_of(read_until(t, line - 1), read_until(t, line), t.blocks)
+        p.writes = fetch_of(t.output + line*t.target.row, t.output + (line + 1)*t.target.row, t.blocks)
+
+
 cdef void correlate_inner(
-    const Correlation* t, const Phase* x, const Run* run, Range rows, const real* source, real* target, Fetch* reads,
-    Fetch* writes,
+    const Correlation* t, const Phase* x, const Run* run, Range rows, const real* source, real* target,
+    LaneProduct* p,
 ) noexcept nogil:
     """The outputs whose windows lie inside, as far as columns go: tiles, and for each tile all vectors."""
     cdef Py_ssize_t i = x.inner.first, v, height, channel, vectors = vectors_of(t.target.col)
-    cdef LaneProduct p
+    cdef Py_ssize_t block = CACHE_LINE // sizeof(real)*(t.target.col // (2*VLEN))
     p.x_pixel, p.out_pixel = x.in_step*t.source.col, x.axis.out_step*t.target.col
     p.w_vector, p.w_tap = panel(t.w), x.apart*x.axis.weight_step*VLEN
     p.init_pixel, p.init_vector = 0, VLEN
@@ -264,37 +260,33 @@ cdef void correlate_inner(
     target = target + x.axis.out_first*t.target.col
     while i < x.inner.behind:
         height = lane_tile_height(x.inner.behind - i, 2)
-        v = 0
-        while v < vectors:
+        p.x, p.out = source + i*p.x_pixel, target + i*p.out_pixel
+        p.w, p.init, p.blocks = t.packed, t.bias, t.target.col // (2*VLEN)
+        p.x_vector = p.out_vector = VLEN
+        correlate_tile(p, run, rows, x.runs, 2, height)
+        p.reads.next, p.writes.next = p.reads.next + block*p.reads.quota, p.writes.next + block*p.writes.quota
+        for v in range(2*p.blocks, vectors):
             channel = first_channel(t.target.col, v)
             p.x, p.out = source + i*p.x_pixel + channel, target + i*p.out_pixel + channel
-            p.w, p.init = t.packed + v*panel(t.w), t.bias + v*VLEN
-            if v + 1 < vectors:
-                p.x_vector = p.out_vector = first_channel(t.target.col, v + 1) - channel
-            fetch(reads)
-            fetch(writes)
-            correlate_tile(&p, run, rows, x.runs, 2 if v + 1 < vectors else 1, height)
-            v += 2
+            p.w, p.init, p.blocks = t.packed + v*panel(t.w), t.bias + v*VLEN, 1
+            correlate_tile(p, run, rows, x.runs, 1, height)
         i += height
 
 
-cdef void correlate_tile(
-    LaneProduct* p, const Run* run, Range rows, Py_ssize_t runs, Py_ssize_t vectors, Py_ssize_t pixels,
+cdef inline void correlate_tile(
+    const LaneProduct* tile, const Run* run, Range rows, Py_ssize_t runs, const int vectors, Py_ssize_t pixels,
 ) noexcept nogil:
     """About DEPTH products of the sums at a time, in whole rows of taps."""
     cdef Py_ssize_t row = rows.first, deep = max(<Py_ssize_t>1, DEPTH // max(runs*RUN, <Py_ssize_t>1)), count
+    cdef LaneProduct p = tile[0]
     while True:
-        count = min(deep, rows.behind - row)
+        count = max(<Py_ssize_t>0, min(deep, rows.behind - row))
         p.run, p.runs = run + row*runs, count*runs
-        if vectors == 2:
-            lane_tile_of(pixels, 2, p)
-        else:
-            lane_tile_of(pixels, 1, p)
+        lane_tile_of(pixels, vectors, &p)
         row += count
         if row >= rows.behind:
             break
         p.init, p.init_pixel, p.init_vector = p.out, p.out_pixel, p.out_vector
-    p.init_pixel, p.init_vector = 0, VLEN
 
 
 cdef struct Edge:
@@ -365,7 +357,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     for i in range(vectors):
         pack_vector(w, i, memory + i*panel(w))
         vstore(memory + weights + i*VLEN, vsplat(0) if bias is NULL else vload(bias + first_channel(w.channels, i)))
-    t.tiles = t.x_phases*ceil_div(t.target.cols, t.x_phases*LANE_ROWS)*ceil_div(vectors, 2)
+    t.blocks = t.x_phases*ceil_div(t.target.cols, t.x_phases*LANE_ROWS)*max(<Py_ssize_t>1, w.channels // (2*VLEN))
     t.packed, t.bias, t.run = memory, memory + weights, run
     for i in prange(t.units, schedule='dynamic', num_threads=threads):
         correlate_unit(t, i)
