@@ -396,6 +396,10 @@ cdef struct WindowSum:
     const real* grad
     Py_ssize_t grad_line, grad_pixel
     Py_ssize_t lines, pixels
+    Py_ssize_t first, behind        # pixels between these have all their taps inside of the image, as columns go
+    # Where in the image the first tap lies, and the steps from one line, pixel, row of taps and tap to the next.
+    Py_ssize_t row, line_rows, tap_rows, rows
+    Py_ssize_t col, pixel_cols, tap_cols, cols
     real* sums                      # the products are added to these
     Py_ssize_t sums_row
 
@@ -419,36 +423,66 @@ cdef inline void slide(
     x[0] = opaque(x[0] + x_pixel)
 
 
+cdef inline void slide_along(
+    const int rows, const int taps, const WindowSum* t, const real* x, const real* grad, vr* acc,
+) noexcept nogil:
+    """Pixels that have all their taps."""
+    cdef vr g[SLIDE]
+    cdef Py_ssize_t _, x_row = t.x_row, x_tap = t.x_tap, x_pixel = t.x_pixel, pixel = t.grad_pixel
+    cdef Py_ssize_t slides = (t.behind - t.first) // SLIDE if x_tap == x_pixel else 0
+    cdef int r, s
+    for _ in range(slides):
+        g[0], g[1], g[2], g[3] = vload(grad), vload(grad + pixel), vload(grad + 2*pixel), vload(grad + 3*pixel)
+        slide(0, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(1, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(2, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(3, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(4, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(5, rows, taps, &x, x_row, x_pixel, g, acc)
+        x, grad = x - (taps - 1)*x_pixel, grad + SLIDE*pixel
+    for _ in range(t.behind - t.first - slides*SLIDE):
+        g[0] = vload(grad)
+        for r in range(rows):
+            for s in range(taps):
+                acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*x_row + s*x_tap)*g[0]
+        x, grad = x + x_pixel, grad + pixel
+
+
+cdef inline void sum_pixel(
+    const int rows, const int taps, const WindowSum* t, Py_ssize_t row, Py_ssize_t col, const real* x, const real* grad,
+    vr* acc,
+) noexcept nogil:
+    """A pixel at the edge: taps that lie in the padding are left out."""
+    cdef vr g = vload(grad)
+    cdef int r, s
+    for r in range(rows):
+        if 0 <= row + r*t.tap_rows < t.rows:
+            for s in range(taps):
+                if 0 <= col + s*t.tap_cols < t.cols:
+                    acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*t.x_row + s*t.x_tap)*g
+
+
 cdef inline void sum_window(const int rows, const int taps, const WindowSum* t) noexcept nogil:
     """The products of all pixels for rows x taps taps, which must be literals."""
     cdef vr acc[SIDE*SIDE]
-    cdef vr g[SLIDE]
     cdef const real* x
     cdef const real* grad
-    cdef Py_ssize_t line, i, x_row = t.x_row, x_tap = t.x_tap, x_pixel = t.x_pixel, grad_pixel = t.grad_pixel
-    cdef Py_ssize_t slides = t.pixels // SLIDE if x_tap == x_pixel else 0, rest = t.pixels - slides*SLIDE
+    cdef Py_ssize_t line, i, row, first
     cdef int r, s
     for r in range(rows):
         for s in range(taps):
             acc[SIDE*r + s] = vsplat(0)
     for line in range(t.lines):
-        x, grad = t.x + line*t.x_line, t.grad + line*t.grad_line
-        for i in range(slides):
-            g[0], g[1] = vload(grad), vload(grad + grad_pixel)
-            g[2], g[3] = vload(grad + 2*grad_pixel), vload(grad + 3*grad_pixel)
-            slide(0, rows, taps, &x, x_row, x_pixel, g, acc)
-            slide(1, rows, taps, &x, x_row, x_pixel, g, acc)
-            slide(2, rows, taps, &x, x_row, x_pixel, g, acc)
-            slide(3, rows, taps, &x, x_row, x_pixel, g, acc)
-            slide(4, rows, taps, &x, x_row, x_pixel, g, acc)
-            slide(5, rows, taps, &x, x_row, x_pixel, g, acc)
-            x, grad = x - (taps - 1)*x_pixel, grad + SLIDE*grad_pixel
-        for i in range(rest):
-            g[0] = vload(grad)
-            for r in range(rows):
-                for s in range(taps):
-                    acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*x_row + s*x_tap)*g[0]
-            x, grad = x + x_pixel, grad + grad_pixel
+        x, grad, row = t.x + line*t.x_line, t.grad + line*t.grad_line, t.row + line*t.line_rows
+        first = t.first if row >= 0 and row + (rows - 1)*t.tap_rows < t.rows and t.first < t.behind else t.pixels
+        i = 0
+        while i < t.pixels:
+            if i == first:
+                slide_along(rows, taps, t, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
+                i = t.behind
+            else:
+                sum_pixel(rows, taps, t, row, t.col + i*t.pixel_cols, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
+                i += 1
     for r in range(rows):
         for s in range(taps):
             vstore(t.sums + r*t.sums_row + s*VLEN, vload(t.sums + r*t.sums_row + s*VLEN) + acc[SIDE*r + s])

@@ -20,7 +20,7 @@ from convkit._kernels._axis cimport (
     Axis, Range, adjoint_axis, forward_axis, outputs_inside, taps_inside,
 )
 from convkit._kernels._lanewise cimport (
-    CACHE_LINE, RUN, Fetch, LaneProduct, Run, WindowSum, lane_tile_height, lane_tile_of, sum_window_of,
+    CACHE_LINE, RUN, SIDE, Fetch, LaneProduct, Run, WindowSum, fetch, lane_tile_height, lane_tile_of, sum_window_of,
 )
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._threads cimport worth
@@ -436,7 +436,6 @@ def backward_input(
 
 
 cdef enum:
-    WINDOW = 3                      # rows and columns of taps that a tile sums
     PIXELS = 192                    # about so many, in whole lines, at a time
     PARTIAL_SHARE = 16              # of the input: the size of all partial sums
     ENOUGH_UNITS = 32               # parallelism offered, whatever the number of threads
@@ -465,72 +464,76 @@ cdef void divide_sum(WeightGradient* t) noexcept nogil:
 
 
 cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
-    """One chunk of the lines, for one share of the vectors: a few lines that have the same taps at a time."""
+    """One chunk of the lines, for one share of the vectors: a few lines of one image at a time."""
     cdef Py_ssize_t share = unit % t.shares, chunk = unit // t.shares, lines = t.images*t.target.rows, rows = t.target.rows
-    cdef Py_ssize_t vectors = vectors_of(t.w.channels), first = share*vectors // t.shares, v, behind, count
+    cdef Py_ssize_t vectors = vectors_of(t.w.channels), first = share*vectors // t.shares, v, count
     cdef Py_ssize_t last = (share + 1)*vectors // t.shares, line = chunk*lines // t.chunks
+    cdef Py_ssize_t behind = (chunk + 1)*lines // t.chunks
     cdef Py_ssize_t most = max(<Py_ssize_t>1, PIXELS // max(t.target.cols, <Py_ssize_t>1))
     cdef real* sums = t.sums + chunk*vectors*panel(t.w)
-    cdef Range taps
+    cdef Fetch x, grad
     cdef unsigned long mode = flush_denormals()
     memset(sums + first*panel(t.w), 0, (last - first)*panel(t.w)*sizeof(real))
-    behind = (chunk + 1)*lines // t.chunks
+    x.quota = grad.quota = 0
     while line < behind:
-        taps = taps_inside(&t.y, line % rows)
-        count = 1
-        while (count < most and line + count < behind and line % rows + count < rows
-               and same(taps, taps_inside(&t.y, line % rows + count))):
-            count += 1
+        count = min(min(most, behind - line), rows - line % rows)
+        if is_far(t.images*(t.source.image + t.target.image)) and t.shares == 1:
+            x = fetch_lines(t.input, &t.source, line + count, min(count, behind - line - count), t, vectors)
+            grad = fetch_of(t.grad + (line + count)*t.target.row,
+                            t.grad + min(line + 2*count, behind)*t.target.row, vectors)
         for v in range(first, last):
-            sum_lines(t, line // rows, line % rows, count, taps, v, sums + v*panel(t.w))
+            x.next, grad.next = fetch(x.next, x.quota), fetch(grad.next, grad.quota)
+            sum_lines(t, line // rows, line % rows, count, v, sums + v*panel(t.w))
         line += count
     restore_denormals(mode)
 
 
-cdef inline bint same(Range a, Range b) noexcept nogil:
-    return a.first == b.first and a.behind == b.behind
+cdef Fetch fetch_lines(
+    const real* input, const Image* source, Py_ssize_t line, Py_ssize_t lines, const WeightGradient* t,
+    Py_ssize_t vectors,
+) noexcept nogil:
+    """The input that these lines of outputs are the first to read, all of one image: about as much as they step over."""
+    cdef Py_ssize_t row = line % t.target.rows*t.y.grain*t.y.in_step + t.y.first + (t.w.rows - 1)*t.y.grain*t.y.tap_step
+    cdef Py_ssize_t first = max(<Py_ssize_t>0, min(row, source.rows))
+    cdef Py_ssize_t behind = max(first, min(row + lines*t.y.grain*t.y.in_step, source.rows))
+    input = input + line // t.target.rows*source.image
+    return fetch_of(input + first*source.row, input + behind*source.row, vectors)
 
 
 cdef void sum_lines(
-    const WeightGradient* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t lines, Range taps, Py_ssize_t vector,
-    real* sums,
+    const WeightGradient* t, Py_ssize_t image, Py_ssize_t line, Py_ssize_t lines, Py_ssize_t vector, real* sums,
 ) noexcept nogil:
-    """Add the products of a few lines: those of the inner columns, and then of every column at the edges."""
-    cdef Py_ssize_t channel = first_channel(t.w.channels, vector), i
-    cdef Py_ssize_t x_line = t.y.grain*t.y.in_step*t.source.row
+    """Add the products of a few lines."""
+    cdef Py_ssize_t channel = first_channel(t.w.channels, vector), i = 0
     cdef WindowSum p
-    cdef Range cols
-    p.x_line, p.x_pixel, p.x_row = x_line, t.in_step*t.source.col, t.y.grain*t.y.tap_step*t.source.row
-    p.x_tap, p.grad_line, p.grad_pixel = t.tap_step*t.source.col, t.target.row, t.target.col
+    p.line_rows, p.tap_rows, p.rows = t.y.grain*t.y.in_step, t.y.grain*t.y.tap_step, t.source.rows
+    p.pixel_cols, p.tap_cols, p.cols = t.in_step, t.tap_step, t.source.cols
+    p.x_line, p.x_row, p.grad_line = p.line_rows*t.source.row, p.tap_rows*t.source.row, t.target.row
+    p.x_pixel, p.x_tap, p.grad_pixel = p.pixel_cols*t.source.col, p.tap_cols*t.source.col, t.target.col
     p.lines, p.sums_row = lines, t.w.cols*VLEN
-    p.x = t.input + image*t.source.image + t.y.first*t.source.row + row*x_line + t.x.first*t.source.col + channel
-    p.grad = t.grad + image*t.target.image + row*t.target.row + channel
-    p.sums = sums
-    cols.first, cols.behind = 0, t.x.taps
-    i = t.inner.first
-    while i < t.inner.behind:
-        p.pixels = min(t.inner.behind - i, <Py_ssize_t>DEPTH)
-        sum_windows(p, i, taps, cols)
+    while i < t.x.count:
+        p.pixels = min(t.x.count - i, <Py_ssize_t>DEPTH)
+        p.first, p.behind = max(t.inner.first - i, <Py_ssize_t>0), min(t.inner.behind - i, p.pixels)
+        p.row, p.col = t.y.first + line*p.line_rows, t.x.first + i*p.pixel_cols
+        p.x = t.input + image*t.source.image + p.row*t.source.row + p.col*t.source.col + channel
+        p.grad = t.grad + image*t.target.image + line*t.target.row + i*t.target.col + channel
+        p.sums = sums
+        sum_taps(t.w, &p)
         i += p.pixels
-    p.pixels = 1
-    for i in range(t.x.count):
-        if i < t.inner.first or i >= t.inner.behind:
-            sum_windows(p, i, taps, taps_inside(&t.x, i))
 
 
-cdef void sum_windows(WindowSum p, Py_ssize_t pixel, Range rows, Range cols) noexcept nogil:
-    """All these taps, for pixels from `pixel` on: a few rows and columns of taps at a time."""
-    cdef Py_ssize_t r = rows.first, s
-    cdef WindowSum q = p
-    cdef int down, across
-    while r < rows.behind:
-        down = <int>min(<Py_ssize_t>WINDOW, rows.behind - r)
-        s = cols.first
-        while s < cols.behind:
-            across = <int>min(<Py_ssize_t>WINDOW, cols.behind - s)
-            q.x, q.grad = p.x + pixel*p.x_pixel + r*p.x_row + s*p.x_tap, p.grad + pixel*p.grad_pixel
-            q.sums = p.sums + r*p.sums_row + s*VLEN
-            sum_window_of(down, across, &q)
+cdef void sum_taps(const Weights* w, const WindowSum* lines) noexcept nogil:
+    """All taps: a few rows and columns of them at a time."""
+    cdef Py_ssize_t r = 0, s, down, across
+    cdef WindowSum p = lines[0]
+    while r < w.rows:
+        down = min(<Py_ssize_t>SIDE, w.rows - r)
+        s = 0
+        while s < w.cols:
+            across = min(<Py_ssize_t>SIDE, w.cols - s)
+            p.x, p.sums = lines.x + r*p.x_row + s*p.x_tap, lines.sums + r*p.sums_row + s*VLEN
+            p.row, p.col = lines.row + r*p.tap_rows, lines.col + s*p.tap_cols
+            sum_window_of(<int>down, <int>across, &p)
             s += across
         r += down
 
