@@ -13,8 +13,8 @@ all taps share. A weight's gradient is the same product summed over i instead.
 from libc.stdint cimport int32_t
 
 from convkit._kernels._simd cimport (
-    LANE_ROWS, NARROW_LANE_ROWS, TILE_ROWS, VLEN, opaque, pinned, prefetch, real, vi, viload_i32, visplat, vload, vload_lanes,
-    vpermute, vr, vsplat, vstore, vstore_lanes,
+    LANE_ROWS, NARROW_LANE_ROWS, TILE_ROWS, VLEN, opaque, pinned, prefetch, real, vi, viload_i32, visplat, vload,
+    vload_lanes, vpermute, vr, vsplat, vstore, vstore_lanes,
 )
 
 
@@ -405,7 +405,8 @@ cdef struct WindowSum:
 
 
 cdef inline void slide(
-    const int u, const int rows, const int taps, const real** x, Py_ssize_t x_row, Py_ssize_t x_pixel, const vr* g, vr* acc,
+    const int u, const int rows, const int taps, const real** x, Py_ssize_t x_row, Py_ssize_t x_pixel, const vr* g,
+    vr* acc,
 ) noexcept nogil:
     """Read column u of the window once, for every pixel that it meets."""
     cdef vr value

@@ -33,7 +33,7 @@ cdef enum:
     DEPTH = 768
     EDGE_VECTORS = 4                # of a pixel at the edge that are summed at a time
     UNITS = 8                       # of work for each thread
-    FAR = 16*1024*1024
+    FAR = 16*1024*1024              # bytes of operands: as many do not stay in the caches
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -239,7 +239,7 @@ cdef void correlate_line(const Correlation* t, Py_ssize_t line) noexcept nogil:
 
 cdef inline void call_in(const Correlation* t, Py_ssize_t line, LaneProduct* p) noexcept nogil:
     """What this line will be the first to read, and what it will write."""
-    p.reads.quota = p.writes.quota = 0
+    p.reads = p.writes = fetch_of(t.input, t.input, 1)
     if is_far(t.images*(t.source.image + t.target.image)) and line < t.images*t.target.rows:
         p.reads = fetch_of(read_until(t, line - 1), read_until(t, line), t.blocks)
         p.writes = fetch_of(t.output + line*t.target.row, t.output + (line + 1)*t.target.row, t.blocks)
@@ -300,13 +300,13 @@ cdef inline void edge_tile(const int vectors, const Edge* e, const real* init, r
     cdef vr acc[EDGE_VECTORS]
     cdef const real* x
     cdef const real* w
-    cdef Py_ssize_t r, s
+    cdef Py_ssize_t r, _
     cdef int v
     for v in range(vectors):
         acc[v] = vsplat(0)
     for r in range(e.rows):
         x, w = e.x + r*e.x_row, e.w + r*e.w_row
-        for s in range(e.cols):
+        for _ in range(e.cols):
             for v in range(vectors):
                 acc[v] = acc[v] + vload(x + v*VLEN)*vload(w + v*e.w_vector)
             x, w = x + e.x_col, w + e.w_col
@@ -465,7 +465,7 @@ cdef void divide_sum(WeightGradient* t) noexcept nogil:
 
 cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
     """One chunk of the lines, for one share of the vectors: a few lines of one image at a time."""
-    cdef Py_ssize_t share = unit % t.shares, chunk = unit // t.shares, lines = t.images*t.target.rows, rows = t.target.rows
+    cdef Py_ssize_t share = unit % t.shares, chunk = unit // t.shares, rows = t.target.rows, lines = t.images*rows
     cdef Py_ssize_t vectors = vectors_of(t.w.channels), first = share*vectors // t.shares, v, count
     cdef Py_ssize_t last = (share + 1)*vectors // t.shares, line = chunk*lines // t.chunks
     cdef Py_ssize_t behind = (chunk + 1)*lines // t.chunks
@@ -492,7 +492,7 @@ cdef Fetch fetch_lines(
     const real* input, const Image* source, Py_ssize_t line, Py_ssize_t lines, const WeightGradient* t,
     Py_ssize_t vectors,
 ) noexcept nogil:
-    """The input that these lines of outputs are the first to read, all of one image: about as much as they step over."""
+    """The input that these lines of outputs are the first to read, if they are of one image: they step over as much."""
     cdef Py_ssize_t row = line % t.target.rows*t.y.grain*t.y.in_step + t.y.first + (t.w.rows - 1)*t.y.grain*t.y.tap_step
     cdef Py_ssize_t first = max(<Py_ssize_t>0, min(row, source.rows))
     cdef Py_ssize_t behind = max(first, min(row + lines*t.y.grain*t.y.in_step, source.rows))
