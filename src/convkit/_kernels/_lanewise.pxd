@@ -13,13 +13,14 @@ all taps share. A weight's gradient is the same product summed over i instead.
 from libc.stdint cimport int32_t
 
 from convkit._kernels._simd cimport (
-    LANE_ROWS, NARROW_LANE_ROWS, TILE_ROWS, VLEN, opaque, pinned, real, vi, viload_i32, visplat, vload, vload_lanes,
-    vpermute, vr, vsplat, vstore, vstore_lanes,
+    LANE_ROWS, NARROW_LANE_ROWS, TILE_ROWS, VLEN, opaque, pinned, prefetch, real, vi, viload_i32, visplat, vload,
+    vload_lanes, vpermute, vr, vsplat, vstore, vstore_lanes,
 )
 
 
 cdef enum:
     MOST_LANES = 64                 # at least VLEN
+    CACHE_LINE = 64                 # bytes
     GRADIENT_TAPS = 9               # taps that one tile of a weight's gradient sums
 
 
@@ -98,6 +99,20 @@ cdef enum:
     RUN = 3                         # neighbouring taps that share what they read
 
 
+cdef struct Fetch:
+    # Memory that is called into the cache, so many cache lines with every block: it never rests.
+    const real* next
+    Py_ssize_t quota
+
+
+cdef inline const real* fetch(const real* next, Py_ssize_t quota) noexcept nogil:
+    cdef Py_ssize_t _
+    for _ in range(quota):
+        prefetch(next)
+        next = next + CACHE_LINE // sizeof(real)
+    return next
+
+
 cdef struct Run:
     # Neighbouring taps of one channel: where their input and their weights begin.
     Py_ssize_t x, w
@@ -105,8 +120,8 @@ cdef struct Run:
 
 
 cdef struct LaneProduct:
-    const real* x                   # staged pixels, one behind the other
-    Py_ssize_t x_vector             # from one vector to the next
+    const real* x
+    Py_ssize_t x_pixel, x_vector    # from the input of one pixel, or one vector, to the next
     const real* w
     Py_ssize_t w_vector, w_tap      # from one vector, or one tap of a run, to the next
     const Run* run
@@ -117,6 +132,8 @@ cdef struct LaneProduct:
     Py_ssize_t out_pixel, out_vector
     bint whole                      # every vector is: else
     int lanes[2]                    # so many lanes of each are there
+    Py_ssize_t blocks               # of whole vectors, one after the other: memory is read and written in order
+    Fetch reads, writes             # what lines to come will need
 
 
 cdef inline Py_ssize_t lane_tile_height(Py_ssize_t pixels, int vectors) noexcept nogil:
@@ -127,13 +144,14 @@ cdef inline Py_ssize_t lane_tile_height(Py_ssize_t pixels, int vectors) noexcept
 
 
 cdef inline void step(
-    const int u, const int pixels, const int taps, const real* x, const vr* w, vr* acc,
+    const int u, const int pixels, const int taps, const real** x, Py_ssize_t x_pixel, const vr* w, vr* acc,
 ) noexcept nogil:
     """Read pixel u once, for every output that it meets within a run."""
     cdef vr value
     if u >= pixels + taps - 1:
         return
-    value = pinned(vload(x + u*VLEN))
+    value = pinned(vload(x[0]))
+    x[0] = opaque(x[0] + x_pixel)
     if u < pixels:
         acc[u] = acc[u] + value*w[0]
     if taps > 1 and u > 0 and u - 1 < pixels:
@@ -143,7 +161,7 @@ cdef inline void step(
 
 
 cdef inline void multiply_run(
-    const int pixels, const int taps, const real* x, const real* p, Py_ssize_t w_tap, vr* acc,
+    const int pixels, const int taps, const real* x, Py_ssize_t x_pixel, const real* p, Py_ssize_t w_tap, vr* acc,
 ) noexcept nogil:
     """One vector's products of a run. Spelled out, or the compiler keeps the accumulators in memory to index them."""
     cdef vr w[RUN]
@@ -152,22 +170,22 @@ cdef inline void multiply_run(
         w[1] = vload(p + w_tap)
     if taps > 2:
         w[2] = vload(p + 2*w_tap)
-    step(0, pixels, taps, x, w, acc)
-    step(1, pixels, taps, x, w, acc)
-    step(2, pixels, taps, x, w, acc)
-    step(3, pixels, taps, x, w, acc)
-    step(4, pixels, taps, x, w, acc)
-    step(5, pixels, taps, x, w, acc)
-    step(6, pixels, taps, x, w, acc)
-    step(7, pixels, taps, x, w, acc)
-    step(8, pixels, taps, x, w, acc)
-    step(9, pixels, taps, x, w, acc)
-    step(10, pixels, taps, x, w, acc)
-    step(11, pixels, taps, x, w, acc)
-    step(12, pixels, taps, x, w, acc)
-    step(13, pixels, taps, x, w, acc)
-    step(14, pixels, taps, x, w, acc)
-    step(15, pixels, taps, x, w, acc)
+    step(0, pixels, taps, &x, x_pixel, w, acc)
+    step(1, pixels, taps, &x, x_pixel, w, acc)
+    step(2, pixels, taps, &x, x_pixel, w, acc)
+    step(3, pixels, taps, &x, x_pixel, w, acc)
+    step(4, pixels, taps, &x, x_pixel, w, acc)
+    step(5, pixels, taps, &x, x_pixel, w, acc)
+    step(6, pixels, taps, &x, x_pixel, w, acc)
+    step(7, pixels, taps, &x, x_pixel, w, acc)
+    step(8, pixels, taps, &x, x_pixel, w, acc)
+    step(9, pixels, taps, &x, x_pixel, w, acc)
+    step(10, pixels, taps, &x, x_pixel, w, acc)
+    step(11, pixels, taps, &x, x_pixel, w, acc)
+    step(12, pixels, taps, &x, x_pixel, w, acc)
+    step(13, pixels, taps, &x, x_pixel, w, acc)
+    step(14, pixels, taps, &x, x_pixel, w, acc)
+    step(15, pixels, taps, &x, x_pixel, w, acc)
 
 
 cdef inline void store_pixel(
@@ -183,12 +201,9 @@ cdef inline void store_pixel(
 
 
 cdef inline void store_pixels(
-    const int pixels, const bint whole, const LaneProduct* t, const int v, const vr* acc,
+    const int pixels, const bint whole, const LaneProduct* t, const real* init, real* out, int lanes, const vr* acc,
 ) noexcept nogil:
-    cdef const real* init = t.init + v*t.init_vector
-    cdef real* out = t.out + v*t.out_vector
     cdef Py_ssize_t init_pixel = t.init_pixel, out_pixel = t.out_pixel
-    cdef int lanes = t.lanes[v]
     store_pixel(0, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
     store_pixel(1, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
     store_pixel(2, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
@@ -205,39 +220,56 @@ cdef inline void store_pixels(
     store_pixel(13, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
 
 
+cdef inline void multiply_runs(
+    const int pixels, const int vectors, const LaneProduct* t, const real* input, const real* w, vr* acc, vr* acc1,
+) noexcept nogil:
+    cdef const real* x
+    cdef const real* p
+    cdef Py_ssize_t r, x_pixel = t.x_pixel, x_vector = t.x_vector, w_vector = t.w_vector, w_tap = t.w_tap
+    for r in range(t.runs):
+        x, p = opaque(input + t.run[r].x), w + t.run[r].w
+        if t.run[r].taps == 3:
+            multiply_run(pixels, 3, x, x_pixel, p, w_tap, acc)
+            if vectors > 1:
+                multiply_run(pixels, 3, x + x_vector, x_pixel, p + w_vector, w_tap, acc1)
+        elif t.run[r].taps == 2:
+            multiply_run(pixels, 2, x, x_pixel, p, w_tap, acc)
+            if vectors > 1:
+                multiply_run(pixels, 2, x + x_vector, x_pixel, p + w_vector, w_tap, acc1)
+        else:
+            multiply_run(pixels, 1, x, x_pixel, p, w_tap, acc)
+            if vectors > 1:
+                multiply_run(pixels, 1, x + x_vector, x_pixel, p + w_vector, w_tap, acc1)
+
+
 cdef inline void lane_tile(const int pixels, const int vectors, const LaneProduct* t) noexcept nogil:
     """A tile whose shape is known to the compiler: `pixels` and `vectors` must be literals."""
     cdef vr acc[14]
     cdef vr acc1[14]
-    cdef const real* x
-    cdef const real* p
-    cdef Py_ssize_t r, x_vector = t.x_vector, w_vector = t.w_vector, w_tap = t.w_tap
+    cdef const real* x = t.x
+    cdef const real* w = t.w
+    cdef const real* init = t.init
+    cdef real* out = t.out
+    cdef const real* reads = t.reads.next
+    cdef const real* writes = t.writes.next
+    cdef Py_ssize_t _
     cdef int i
-    for i in range(pixels):
-        acc[i] = vsplat(0)
-        acc1[i] = vsplat(0)
-    for r in range(t.runs):
-        x, p = opaque(t.x + t.run[r].x), t.w + t.run[r].w
-        if t.run[r].taps == 3:
-            multiply_run(pixels, 3, x, p, w_tap, acc)
+    for _ in range(t.blocks):
+        reads, writes = fetch(reads, t.reads.quota), fetch(writes, t.writes.quota)
+        for i in range(pixels):
+            acc[i] = vsplat(0)
+            acc1[i] = vsplat(0)
+        multiply_runs(pixels, vectors, t, x, w, acc, acc1)
+        if t.whole:
+            store_pixels(pixels, True, t, init, out, VLEN, acc)
             if vectors > 1:
-                multiply_run(pixels, 3, x + x_vector, p + w_vector, w_tap, acc1)
-        elif t.run[r].taps == 2:
-            multiply_run(pixels, 2, x, p, w_tap, acc)
-            if vectors > 1:
-                multiply_run(pixels, 2, x + x_vector, p + w_vector, w_tap, acc1)
+                store_pixels(pixels, True, t, init + t.init_vector, out + t.out_vector, VLEN, acc1)
         else:
-            multiply_run(pixels, 1, x, p, w_tap, acc)
+            store_pixels(pixels, False, t, init, out, t.lanes[0], acc)
             if vectors > 1:
-                multiply_run(pixels, 1, x + x_vector, p + w_vector, w_tap, acc1)
-    if t.whole:
-        store_pixels(pixels, True, t, 0, acc)
-        if vectors > 1:
-            store_pixels(pixels, True, t, 1, acc1)
-    else:
-        store_pixels(pixels, False, t, 0, acc)
-        if vectors > 1:
-            store_pixels(pixels, False, t, 1, acc1)
+                store_pixels(pixels, False, t, init + t.init_vector, out + t.out_vector, t.lanes[1], acc1)
+        x, w = x + vectors*t.x_vector, w + vectors*t.w_vector
+        init, out = init + vectors*t.init_vector, out + vectors*t.out_vector
 
 
 cdef inline void lane_tile_of(Py_ssize_t pixels, const int vectors, const LaneProduct* t) noexcept nogil:
@@ -346,3 +378,130 @@ cdef inline void sum_tile_of(int taps, const int vectors, const LaneSum* t) noex
             sum_tile(8, vectors, t)
         elif taps == 9:
             sum_tile(9, vectors, t)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward-weight of images that are not staged: a window of taps slides along the lines
+
+
+cdef enum:
+    SIDE = 3                        # rows, and columns, of taps at most
+    SLIDE = 4                       # pixels of the output's gradient that are held in registers
+
+
+cdef struct WindowSum:
+    const real* x                   # the input of the first pixel's first tap
+    Py_ssize_t x_line, x_pixel      # from one line of outputs, or one output, to the next
+    Py_ssize_t x_row, x_tap         # from one row of taps, or one tap of a row, to the next
+    const real* grad
+    Py_ssize_t grad_line, grad_pixel
+    Py_ssize_t lines, pixels
+    Py_ssize_t first, behind        # pixels between these have all their taps inside of the image, as columns go
+    # Where in the image the first tap lies, and the steps from one line, pixel, row of taps and tap to the next.
+    Py_ssize_t row, line_rows, tap_rows, rows
+    Py_ssize_t col, pixel_cols, tap_cols, cols
+    real* sums                      # the products are added to these
+    Py_ssize_t sums_row
+
+
+cdef inline void slide(
+    const int u, const int rows, const int taps, const real** x, Py_ssize_t x_row, Py_ssize_t x_pixel, const vr* g,
+    vr* acc,
+) noexcept nogil:
+    """Read column u of the window once, for every pixel that it meets."""
+    cdef vr value
+    cdef int r
+    if u >= SLIDE + taps - 1:
+        return
+    for r in range(rows):
+        value = pinned(vload(x[0] + r*x_row))
+        if u < SLIDE:
+            acc[SIDE*r] = acc[SIDE*r] + value*g[u]
+        if taps > 1 and u > 0 and u - 1 < SLIDE:
+            acc[SIDE*r + 1] = acc[SIDE*r + 1] + value*g[u - 1]
+        if taps > 2 and u > 1 and u - 2 < SLIDE:
+            acc[SIDE*r + 2] = acc[SIDE*r + 2] + value*g[u - 2]
+    x[0] = opaque(x[0] + x_pixel)
+
+
+cdef inline void slide_along(
+    const int rows, const int taps, const WindowSum* t, const real* x, const real* grad, vr* acc,
+) noexcept nogil:
+    """Pixels that have all their taps."""
+    cdef vr g[SLIDE]
+    cdef Py_ssize_t _, x_row = t.x_row, x_tap = t.x_tap, x_pixel = t.x_pixel, pixel = t.grad_pixel
+    cdef Py_ssize_t slides = (t.behind - t.first) // SLIDE if x_tap == x_pixel else 0
+    cdef int r, s
+    for _ in range(slides):
+        g[0], g[1], g[2], g[3] = vload(grad), vload(grad + pixel), vload(grad + 2*pixel), vload(grad + 3*pixel)
+        slide(0, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(1, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(2, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(3, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(4, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(5, rows, taps, &x, x_row, x_pixel, g, acc)
+        x, grad = x - (taps - 1)*x_pixel, grad + SLIDE*pixel
+    for _ in range(t.behind - t.first - slides*SLIDE):
+        g[0] = vload(grad)
+        for r in range(rows):
+            for s in range(taps):
+                acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*x_row + s*x_tap)*g[0]
+        x, grad = x + x_pixel, grad + pixel
+
+
+cdef inline void sum_pixel(
+    const int rows, const int taps, const WindowSum* t, Py_ssize_t row, Py_ssize_t col, const real* x, const real* grad,
+    vr* acc,
+) noexcept nogil:
+    """A pixel at the edge: taps that lie in the padding are left out."""
+    cdef vr g = vload(grad)
+    cdef int r, s
+    for r in range(rows):
+        if 0 <= row + r*t.tap_rows < t.rows:
+            for s in range(taps):
+                if 0 <= col + s*t.tap_cols < t.cols:
+                    acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*t.x_row + s*t.x_tap)*g
+
+
+cdef inline void sum_window(const int rows, const int taps, const WindowSum* t) noexcept nogil:
+    """The products of all pixels for rows x taps taps, which must be literals."""
+    cdef vr acc[SIDE*SIDE]
+    cdef const real* x
+    cdef const real* grad
+    cdef Py_ssize_t line, i, row, first
+    cdef int r, s
+    for r in range(rows):
+        for s in range(taps):
+            acc[SIDE*r + s] = vsplat(0)
+    for line in range(t.lines):
+        x, grad, row = t.x + line*t.x_line, t.grad + line*t.grad_line, t.row + line*t.line_rows
+        first = t.first if row >= 0 and row + (rows - 1)*t.tap_rows < t.rows and t.first < t.behind else t.pixels
+        i = 0
+        while i < t.pixels:
+            if i == first:
+                slide_along(rows, taps, t, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
+                i = t.behind
+            else:
+                sum_pixel(rows, taps, t, row, t.col + i*t.pixel_cols, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
+                i += 1
+    for r in range(rows):
+        for s in range(taps):
+            vstore(t.sums + r*t.sums_row + s*VLEN, vload(t.sums + r*t.sums_row + s*VLEN) + acc[SIDE*r + s])
+
+
+cdef inline void sum_window_of(int rows, int taps, const WindowSum* t) noexcept nogil:
+    if rows == 1:
+        sum_window_row(1, taps, t)
+    elif rows == 2:
+        sum_window_row(2, taps, t)
+    else:
+        sum_window_row(3, taps, t)
+
+
+cdef inline void sum_window_row(const int rows, int taps, const WindowSum* t) noexcept nogil:
+    if taps == 1:
+        sum_window(rows, 1, t)
+    elif taps == 2:
+        sum_window(rows, 2, t)
+    else:
+        sum_window(rows, 3, t)

@@ -422,9 +422,11 @@ cdef void correlate_lines(
     cdef const Layout* lay = &t.layout
     cdef Py_ssize_t i = 0, j, v, cols = min(lay.cols, t.x.count - col), height
     cdef LaneProduct p
-    p.x_vector = lay.strip
+    p.x_pixel, p.x_vector = VLEN, lay.strip
     p.w, p.w_vector = t.packed + vector*panel(lay), panel(lay)
     p.out_pixel, p.out_vector, p.whole = t.x.out_step*t.target.col, lay.lanes.width, True
+    p.blocks = 1
+    p.reads.quota = p.writes.quota = 0
     for v in range(vectors):
         p.lanes[v] = lanes_of(&lay.lanes, vector + v)
         p.whole = p.whole and p.lanes[v] == VLEN

@@ -10,19 +10,23 @@ from .._shapes import Shape
 
 def convolution_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> ModuleType:
     """Return the kernel of the forward and the backward-input pass for weights (K, C/groups, R, S)."""
-    return kernel("grouped_conv2d" if _shares_vectors(dtype, groups, weight_shape) else "conv2d", dtype)
+    return kernel(_narrow_kernel(dtype, groups, weight_shape) or "conv2d", dtype)
 
 
 def weight_gradient_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> ModuleType:
     """Return the kernel of the backward-weight pass for weights (K, C/groups, R, S)."""
-    return kernel("grouped_conv2d" if _shares_vectors(dtype, groups, weight_shape) else "conv2d_backward_weight", dtype)
+    return kernel(_narrow_kernel(dtype, groups, weight_shape) or "conv2d_backward_weight", dtype)
 
 
-def _shares_vectors(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> bool:
-    """Tell whether whole groups share vectors, or each group has its own.
+def _narrow_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> str | None:
+    """Return the name of the kernel for groups that share vectors, or None if each group has its own.
 
-    They do where a group's inputs and outputs are both fewer than half of a vector's lanes: with half of the lanes
-    the two are about as fast.
+    They share them where a group's inputs and outputs are both fewer than half of a vector's lanes: with half of the
+    lanes the two are about as fast. Groups of one channel that fill a vector need no staging.
     """
-    outputs, channels = weight_shape[0] // groups, weight_shape[1]
-    return groups > 1 and min(outputs, channels) > 0 and 2 * max(outputs, channels) < tile_shape(dtype)[1]
+    outputs, channels, lanes = weight_shape[0] // groups, weight_shape[1], tile_shape(dtype)[1]
+    if outputs == channels == 1 and groups >= lanes:
+        return "depthwise_conv2d"
+    if groups > 1 and min(outputs, channels) > 0 and 2 * max(outputs, channels) < lanes:
+        return "grouped_conv2d"
+    return None

@@ -1,0 +1,585 @@
+"""Depthwise convolution, one channel in and out of each group: forward and both backward passes.
+
+Nothing is staged: images lie as NHWC, so a vector of channels of any pixel is whole where it lies. Pixels whose window
+lies inside of the image run through tiles; at the edges, taps that would read the padding are left out. The last vector
+of channels ends where the channels end: it overlaps the one before, and what they share is computed twice. There must
+be channels for one vector.
+
+Threads take units of work: a few lines of outputs, whole, so that memory is read and written from front to back. Every
+output is summed whole by one thread in an order that the shape decides.
+
+Scratch: the packed weights, or for backward-weight the partial sums (a sixteenth of the input, or one copy of the
+weights where that is larger). A function returns False where there is no memory for them, True otherwise.
+"""
+
+from cython.parallel cimport prange
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from convkit._kernels._axis cimport (
+    Axis, Range, adjoint_axis, forward_axis, outputs_inside, taps_inside,
+)
+from convkit._kernels._lanewise cimport (
+    CACHE_LINE, RUN, SIDE, Fetch, LaneProduct, Run, WindowSum, fetch, lane_tile_height, lane_tile_of, sum_window_of,
+)
+from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
+from convkit._kernels._threads cimport worth
+
+cdef extern from "<stdlib.h>" nogil:
+    void* aligned_alloc(size_t alignment, size_t size)
+
+cdef enum:
+    # Products summed in registers at a time: the error of a chain grows with its length.
+    DEPTH = 768
+    EDGE_VECTORS = 4                # of a pixel at the edge that are summed at a time
+    UNITS = 8                       # of work for each thread
+    FAR = 16*1024*1024              # bytes of operands: as many do not stay in the caches
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef void* scratch(Py_ssize_t bytes) noexcept nogil:
+    return aligned_alloc(64, ceil_div(bytes + 1, 64)*64)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is common to the passes: images, vectors of channels, weights
+
+
+cdef struct Image:
+    # Where pixels lie: NHWC, strides in elements.
+    Py_ssize_t image, row, col, rows, cols
+
+
+cdef Image nhwc(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t channels) noexcept nogil:
+    cdef Image strides
+    strides.image, strides.row, strides.col = rows*cols*channels, cols*channels, channels
+    strides.rows, strides.cols = rows, cols
+    return strides
+
+
+cdef struct Weights:
+    # One logical weight (C, 1, rows, cols), by strides in elements.
+    real* data
+    Py_ssize_t channel, row, col, rows, cols, channels
+
+
+cdef inline Py_ssize_t vectors_of(Py_ssize_t channels) noexcept nogil:
+    return ceil_div(channels, VLEN)
+
+
+cdef inline Py_ssize_t first_channel(Py_ssize_t channels, Py_ssize_t vector) noexcept nogil:
+    return min(vector*VLEN, channels - VLEN)
+
+
+cdef inline Py_ssize_t panel(const Weights* w) noexcept nogil:
+    """Weights of one vector: [row][col][lane]."""
+    return w.rows*w.cols*VLEN
+
+
+cdef void pack_vector(const Weights* w, Py_ssize_t vector, real* p) noexcept nogil:
+    cdef Py_ssize_t r, s, k
+    cdef const real* source
+    for r in range(w.rows):
+        for s in range(w.cols):
+            source = w.data + first_channel(w.channels, vector)*w.channel + r*w.row + s*w.col
+            if w.channel == 1:
+                vstore(p, vload(source))
+            else:
+                for k in range(VLEN):
+                    p[k] = source[k*w.channel]
+            p = p + VLEN
+
+
+cdef void unpack_vector(const Weights* w, Py_ssize_t vector, const real* p) noexcept nogil:
+    cdef Py_ssize_t r, s, k
+    cdef real* target
+    for r in range(w.rows):
+        for s in range(w.cols):
+            target = w.data + first_channel(w.channels, vector)*w.channel + r*w.row + s*w.col
+            if w.channel == 1:
+                vstore(target, vload(p))
+            else:
+                for k in range(VLEN):
+                    target[k*w.channel] = p[k]
+            p = p + VLEN
+
+
+cdef Range inner_outputs(const Axis* axis) noexcept nogil:
+    """Outputs none of whose taps reads the padding."""
+    cdef Range inner, last
+    inner.first, inner.behind = 0, axis.count
+    if axis.taps:
+        inner, last = outputs_inside(axis, 0), outputs_inside(axis, axis.taps - 1)
+        inner.first, inner.behind = max(inner.first, last.first), min(inner.behind, last.behind)
+    inner.first = min(inner.first, axis.count)
+    inner.behind = max(inner.first, inner.behind)
+    return inner
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Forward and backward-input
+
+
+cdef struct Phase:
+    # Outputs of one phase of the stride in a line.
+    Axis axis
+    Range inner
+    Py_ssize_t in_step, tap_step            # in pixels
+    Py_ssize_t apart                        # taps that read neighbouring inputs, if any, are so many apart
+    Py_ssize_t runs                         # of such taps, in each row of the kernel
+
+
+cdef Phase phase_of(const Axis* axis) noexcept nogil:
+    cdef Phase p
+    cdef Py_ssize_t first, step = max(axis.in_step, <Py_ssize_t>1)
+    p.axis, p.inner, p.runs = axis[0], inner_outputs(axis), 0
+    p.in_step, p.tap_step = axis.grain*step, axis.grain*axis.tap_step
+    p.apart = step // axis.tap_step if axis.tap_step > 0 and step % axis.tap_step == 0 else max(axis.taps, 1)
+    for first in range(min(p.apart, axis.taps)):
+        p.runs += ceil_div(ceil_div(axis.taps - first, p.apart), RUN)
+    return p
+
+
+cdef struct Correlation:
+    const Axis* y
+    const Phase* x
+    Py_ssize_t y_phases, x_phases
+    Py_ssize_t images
+    const real* input
+    Image source
+    real* output
+    Image target
+    const real* packed
+    const real* bias                # as lanes of vectors
+    const Weights* w
+    const Run* run                  # of all phases
+    Py_ssize_t units
+    Py_ssize_t blocks               # in a line of outputs
+
+
+cdef Py_ssize_t list_runs(const Correlation* t, Run* run) noexcept nogil:
+    """Where the runs of each phase begin, in the image and in the weights; how many there are, if `run` is NULL."""
+    cdef const Axis* y
+    cdef const Phase* x
+    cdef Py_ssize_t i, j, r, first, s, row, listed = 0
+    for i in range(t.y_phases):
+        for j in range(t.x_phases):
+            y, x = &t.y[i], &t.x[j]
+            if run is NULL:
+                listed += y.taps*x.runs
+                continue
+            for r in range(y.taps):
+                row = (y.weight_first + r*y.weight_step)*t.w.cols
+                for first in range(min(x.apart, x.axis.taps)):
+                    s = first
+                    while s < x.axis.taps:
+                        run.x = r*y.tap_step*y.grain*t.source.row + s*x.tap_step*t.source.col
+                        run.w = (row + x.axis.weight_first + s*x.axis.weight_step)*VLEN
+                        run.taps = <int>min(<Py_ssize_t>RUN, ceil_div(x.axis.taps - s, x.apart))
+                        run += 1
+                        s += RUN*x.apart
+    return listed
+
+
+cdef Fetch fetch_of(const real* first, const real* behind, Py_ssize_t blocks) noexcept nogil:
+    """Memory that so many blocks call in, all of them together."""
+    cdef Fetch f
+    f.next, f.quota = first, ceil_div(ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE), blocks)
+    return f
+
+
+cdef inline bint is_far(Py_ssize_t elements) noexcept nogil:
+    """Whether operands are so large that they come from memory: to call in what is in a cache costs time."""
+    return elements*<Py_ssize_t>sizeof(real) >= FAR
+
+
+cdef const real* read_until(const Correlation* t, Py_ssize_t line) noexcept nogil:
+    """Where the input that the lines up to this one read ends."""
+    cdef Py_ssize_t image = line // t.target.rows, row
+    cdef const Axis* y = t.y + line % t.target.rows % t.y_phases
+    row = y.first + y.grain*(y.in_step*(line % t.target.rows // t.y_phases) + (y.taps - 1)*y.tap_step) + 1
+    return t.input + image*t.source.image + max(<Py_ssize_t>0, min(row, t.source.rows))*t.source.row
+
+
+cdef void correlate_unit(const Correlation* t, Py_ssize_t unit) noexcept nogil:
+    cdef Py_ssize_t lines = t.images*t.target.rows, line
+    cdef unsigned long mode = flush_denormals()
+    for line in range(unit*lines // t.units, (unit + 1)*lines // t.units):
+        correlate_line(t, line)
+    restore_denormals(mode)
+
+
+cdef void correlate_line(const Correlation* t, Py_ssize_t line) noexcept nogil:
+    """One line of outputs, of one phase after the other."""
+    cdef Py_ssize_t image = line // t.target.rows, row = line % t.target.rows, i, col
+    cdef const Axis* y = t.y + row % t.y_phases
+    cdef const Phase* x
+    cdef const Run* run = t.run
+    cdef const real* source
+    cdef real* target = t.output + line*t.target.row
+    cdef Range rows = taps_inside(y, row // t.y_phases)
+    cdef LaneProduct p
+    source = t.input + image*t.source.image + (y.first + y.grain*y.in_step*(row // t.y_phases))*t.source.row
+    call_in(t, line + 1, &p)
+    for i in range(row % t.y_phases):
+        for col in range(t.x_phases):
+            run = run + t.y[i].taps*t.x[col].runs
+    for i in range(t.x_phases):
+        x = &t.x[i]
+        for col in range(x.inner.first):
+            correlate_edge(t, y, x, rows, col, source, target)
+        correlate_inner(t, x, run, rows, source, target, &p)
+        for col in range(x.inner.behind, x.axis.count):
+            correlate_edge(t, y, x, rows, col, source, target)
+        run = run + y.taps*x.runs
+
+
+cdef inline void call_in(const Correlation* t, Py_ssize_t line, LaneProduct* p) noexcept nogil:
+    """What this line will be the first to read, and what it will write."""
+    p.reads = p.writes = fetch_of(t.input, t.input, 1)
+    if is_far(t.images*(t.source.image + t.target.image)) and line < t.images*t.target.rows:
+        p.reads = fetch_of(read_until(t, line - 1), read_until(t, line), t.blocks)
+        p.writes = fetch_of(t.output + line*t.target.row, t.output + (line + 1)*t.target.row, t.blocks)
+
+
+cdef void correlate_inner(
+    const Correlation* t, const Phase* x, const Run* run, Range rows, const real* source, real* target,
+    LaneProduct* p,
+) noexcept nogil:
+    """The outputs whose windows lie inside, as far as columns go: tiles, and for each tile all vectors."""
+    cdef Py_ssize_t i = x.inner.first, v, height, channel, vectors = vectors_of(t.target.col)
+    cdef Py_ssize_t block = CACHE_LINE // sizeof(real)*(t.target.col // (2*VLEN))
+    p.x_pixel, p.out_pixel = x.in_step*t.source.col, x.axis.out_step*t.target.col
+    p.w_vector, p.w_tap = panel(t.w), x.apart*x.axis.weight_step*VLEN
+    p.init_pixel, p.init_vector = 0, VLEN
+    p.whole = True
+    source = source + x.axis.first*t.source.col
+    target = target + x.axis.out_first*t.target.col
+    while i < x.inner.behind:
+        height = lane_tile_height(x.inner.behind - i, 2)
+        p.x, p.out = source + i*p.x_pixel, target + i*p.out_pixel
+        p.w, p.init, p.blocks = t.packed, t.bias, t.target.col // (2*VLEN)
+        p.x_vector = p.out_vector = VLEN
+        correlate_tile(p, run, rows, x.runs, 2, height)
+        p.reads.next, p.writes.next = p.reads.next + block*p.reads.quota, p.writes.next + block*p.writes.quota
+        for v in range(2*p.blocks, vectors):
+            channel = first_channel(t.target.col, v)
+            p.x, p.out = source + i*p.x_pixel + channel, target + i*p.out_pixel + channel
+            p.w, p.init, p.blocks = t.packed + v*panel(t.w), t.bias + v*VLEN, 1
+            correlate_tile(p, run, rows, x.runs, 1, height)
+        i += height
+
+
+cdef inline void correlate_tile(
+    const LaneProduct* tile, const Run* run, Range rows, Py_ssize_t runs, const int vectors, Py_ssize_t pixels,
+) noexcept nogil:
+    """About DEPTH products of the sums at a time, in whole rows of taps."""
+    cdef Py_ssize_t row = rows.first, deep = max(<Py_ssize_t>1, DEPTH // max(runs*RUN, <Py_ssize_t>1)), count
+    cdef LaneProduct p = tile[0]
+    while True:
+        count = max(<Py_ssize_t>0, min(deep, rows.behind - row))
+        p.run, p.runs = run + row*runs, count*runs
+        lane_tile_of(pixels, vectors, &p)
+        row += count
+        if row >= rows.behind:
+            break
+        p.init, p.init_pixel, p.init_vector = p.out, p.out_pixel, p.out_vector
+
+
+cdef struct Edge:
+    # A pixel some of whose taps are left out: the first of the others, and the steps from one to the next.
+    const real* x
+    const real* w
+    Py_ssize_t rows, cols, x_row, x_col, w_row, w_col, w_vector
+
+
+cdef inline void edge_tile(const int vectors, const Edge* e, const real* init, real* out) noexcept nogil:
+    cdef vr acc[EDGE_VECTORS]
+    cdef const real* x
+    cdef const real* w
+    cdef Py_ssize_t r, _
+    cdef int v
+    for v in range(vectors):
+        acc[v] = vsplat(0)
+    for r in range(e.rows):
+        x, w = e.x + r*e.x_row, e.w + r*e.w_row
+        for _ in range(e.cols):
+            for v in range(vectors):
+                acc[v] = acc[v] + vload(x + v*VLEN)*vload(w + v*e.w_vector)
+            x, w = x + e.x_col, w + e.w_col
+    for v in range(vectors):
+        vstore(out + v*VLEN, vload(init + v*VLEN) + acc[v])
+
+
+cdef void correlate_edge(
+    const Correlation* t, const Axis* y, const Phase* x, Range rows, Py_ssize_t col, const real* source, real* target,
+) noexcept nogil:
+    """One pixel, with the taps that it has."""
+    cdef Range cols = taps_inside(&x.axis, col)
+    cdef Py_ssize_t v = 0, channel, whole = t.target.col // VLEN, vectors = vectors_of(t.target.col)
+    cdef Edge e
+    e.rows, e.cols = max(rows.behind - rows.first, <Py_ssize_t>0), max(cols.behind - cols.first, <Py_ssize_t>0)
+    e.x_row, e.x_col = y.grain*y.tap_step*t.source.row, x.tap_step*t.source.col
+    e.w_row, e.w_col, e.w_vector = y.weight_step*t.w.cols*VLEN, x.axis.weight_step*VLEN, panel(t.w)
+    source = source + rows.first*e.x_row + cols.first*e.x_col + (x.axis.first + x.in_step*col)*t.source.col
+    target = target + (x.axis.out_first + x.axis.out_step*col)*t.target.col
+    while v < vectors:
+        channel = first_channel(t.target.col, v)
+        e.x = source + channel
+        e.w = (t.packed + v*e.w_vector + rows.first*e.w_row + cols.first*e.w_col
+               + (y.weight_first*t.w.cols + x.axis.weight_first)*VLEN)
+        if v + EDGE_VECTORS <= whole:
+            edge_tile(EDGE_VECTORS, &e, t.bias + v*VLEN, target + channel)
+            v += EDGE_VECTORS
+        else:
+            edge_tile(1, &e, t.bias + v*VLEN, target + channel)
+            v += 1
+
+
+cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
+    """Pack, divide the work and run it. `bias` may be NULL."""
+    cdef Py_ssize_t lines = t.images*t.target.rows, vectors = vectors_of(w.channels), i
+    cdef Py_ssize_t weights = vectors*panel(w)
+    if lines*t.target.row == 0:
+        return True
+    t.w, t.run = w, NULL
+    # A phase has its share of the outputs, and of the taps.
+    threads = worth(threads, <double>lines*t.target.row*(w.rows*w.cols/(<double>t.y_phases*t.x_phases) + 1))
+    t.units = min(lines, <Py_ssize_t>UNITS*threads) if threads > 1 else 1
+    cdef real* memory = <real*>scratch((weights + vectors*VLEN)*sizeof(real) + list_runs(t, NULL)*sizeof(Run))
+    if memory is NULL:
+        return False
+    cdef Run* run = <Run*>(memory + weights + vectors*VLEN)
+    list_runs(t, run)
+    for i in range(vectors):
+        pack_vector(w, i, memory + i*panel(w))
+        vstore(memory + weights + i*VLEN, vsplat(0) if bias is NULL else vload(bias + first_channel(w.channels, i)))
+    t.blocks = t.x_phases*ceil_div(t.target.cols, t.x_phases*LANE_ROWS)*max(<Py_ssize_t>1, w.channels // (2*VLEN))
+    t.packed, t.bias, t.run = memory, memory + weights, run
+    for i in prange(t.units, schedule='dynamic', num_threads=threads):
+        correlate_unit(t, i)
+    free(memory)
+    return True
+
+
+def forward(
+    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """out = x * w + bias; `padding` is that of the top and left edge, the others follow from out's size."""
+    cdef Correlation t
+    cdef Weights w = weights_of(<real*>&w_kcrs[0, 0, 0, 0], w_kcrs.shape, w_kcrs.strides)
+    cdef Axis y, axis
+    cdef Phase x
+    cdef bint done
+    y = forward_axis(x_nhwc.shape[1], out_nhwc.shape[1], w.rows, stride_h, padding_h, dilation_h)
+    axis = forward_axis(x_nhwc.shape[2], out_nhwc.shape[2], w.cols, stride_w, padding_w, dilation_w)
+    x = phase_of(&axis)
+    t.y, t.y_phases, t.x, t.x_phases = &y, 1, &x, 1
+    t.images = x_nhwc.shape[0]
+    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
+    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
+    t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
+    with nogil:
+        done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
+    return done
+
+
+cdef Weights weights_of(real* data, const Py_ssize_t* shape, const Py_ssize_t* strides) noexcept nogil:
+    cdef Weights w
+    cdef Py_ssize_t size = sizeof(real)
+    w.data, w.channels, w.rows, w.cols = data, shape[0], shape[2], shape[3]
+    w.channel, w.row, w.col = strides[0] // size, strides[2] // size, strides[3] // size
+    return w
+
+
+def backward_input(
+    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """The gradient of the input: a correlation for every phase of the stride."""
+    cdef Correlation t
+    cdef Weights w = weights_of(<real*>&w_kcrs[0, 0, 0, 0], w_kcrs.shape, w_kcrs.strides)
+    cdef Axis axis
+    cdef Axis* y
+    cdef Phase* x
+    cdef Py_ssize_t i
+    cdef bint done
+    t.images = grad_x_nhwc.shape[0]
+    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
+    t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
+    t.y_phases, t.x_phases = min(stride_h, t.target.rows), min(stride_w, t.target.cols)
+    with nogil:
+        x = <Phase*>scratch(t.x_phases*sizeof(Phase) + t.y_phases*sizeof(Axis))
+        done = x is not NULL
+        if done:
+            y = <Axis*>(x + t.x_phases)
+            for i in range(t.y_phases):
+                y[i] = adjoint_axis(i, t.target.rows, t.source.rows, w.rows, stride_h, padding_h, dilation_h)
+            for i in range(t.x_phases):
+                axis = adjoint_axis(i, t.target.cols, t.source.cols, w.cols, stride_w, padding_w, dilation_w)
+                x[i] = phase_of(&axis)
+            t.y, t.x = y, x
+            done = correlate(&t, &w, NULL, threads)
+        free(x)
+    return done
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Backward-weight
+
+
+cdef enum:
+    PIXELS = 192                    # about so many, in whole lines, at a time
+    PARTIAL_SHARE = 16              # of the input: the size of all partial sums
+    ENOUGH_UNITS = 32               # parallelism offered, whatever the number of threads
+
+
+cdef struct WeightGradient:
+    Axis y, x
+    Range inner
+    Py_ssize_t in_step, tap_step    # in pixels
+    Py_ssize_t images
+    const real* input
+    Image source
+    const real* grad
+    Image target
+    const Weights* w
+    Py_ssize_t chunks, shares       # the lines are cut into chunks, the vectors dealt out in shares
+    real* sums                      # [chunk] and then as packed weights
+
+
+cdef void divide_sum(WeightGradient* t) noexcept nogil:
+    """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
+    cdef Py_ssize_t lines = t.images*t.target.rows
+    cdef Py_ssize_t fit = lines*t.target.cols // (PARTIAL_SHARE*t.w.rows*t.w.cols)
+    t.chunks = max(<Py_ssize_t>1, min(min(fit, lines), <Py_ssize_t>ENOUGH_UNITS))
+    t.shares = min(vectors_of(t.w.channels), ceil_div(ENOUGH_UNITS, t.chunks))
+
+
+cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
+    """One chunk of the lines, for one share of the vectors: a few lines of one image at a time."""
+    cdef Py_ssize_t share = unit % t.shares, chunk = unit // t.shares, rows = t.target.rows, lines = t.images*rows
+    cdef Py_ssize_t vectors = vectors_of(t.w.channels), first = share*vectors // t.shares, v, count
+    cdef Py_ssize_t last = (share + 1)*vectors // t.shares, line = chunk*lines // t.chunks
+    cdef Py_ssize_t behind = (chunk + 1)*lines // t.chunks
+    cdef Py_ssize_t most = max(<Py_ssize_t>1, PIXELS // max(t.target.cols, <Py_ssize_t>1))
+    cdef real* sums = t.sums + chunk*vectors*panel(t.w)
+    cdef Fetch x, grad
+    cdef unsigned long mode = flush_denormals()
+    memset(sums + first*panel(t.w), 0, (last - first)*panel(t.w)*sizeof(real))
+    x.quota = grad.quota = 0
+    while line < behind:
+        count = min(min(most, behind - line), rows - line % rows)
+        if is_far(t.images*(t.source.image + t.target.image)) and t.shares == 1:
+            x = fetch_lines(t.input, &t.source, line + count, min(count, behind - line - count), t, vectors)
+            grad = fetch_of(t.grad + (line + count)*t.target.row,
+                            t.grad + min(line + 2*count, behind)*t.target.row, vectors)
+        for v in range(first, last):
+            x.next, grad.next = fetch(x.next, x.quota), fetch(grad.next, grad.quota)
+            sum_lines(t, line // rows, line % rows, count, v, sums + v*panel(t.w))
+        line += count
+    restore_denormals(mode)
+
+
+cdef Fetch fetch_lines(
+    const real* input, const Image* source, Py_ssize_t line, Py_ssize_t lines, const WeightGradient* t,
+    Py_ssize_t vectors,
+) noexcept nogil:
+    """The input that these lines of outputs are the first to read, if they are of one image: they step over as much."""
+    cdef Py_ssize_t row = line % t.target.rows*t.y.grain*t.y.in_step + t.y.first + (t.w.rows - 1)*t.y.grain*t.y.tap_step
+    cdef Py_ssize_t first = max(<Py_ssize_t>0, min(row, source.rows))
+    cdef Py_ssize_t behind = max(first, min(row + lines*t.y.grain*t.y.in_step, source.rows))
+    input = input + line // t.target.rows*source.image
+    return fetch_of(input + first*source.row, input + behind*source.row, vectors)
+
+
+cdef void sum_lines(
+    const WeightGradient* t, Py_ssize_t image, Py_ssize_t line, Py_ssize_t lines, Py_ssize_t vector, real* sums,
+) noexcept nogil:
+    """Add the products of a few lines."""
+    cdef Py_ssize_t channel = first_channel(t.w.channels, vector), i = 0
+    cdef WindowSum p
+    p.line_rows, p.tap_rows, p.rows = t.y.grain*t.y.in_step, t.y.grain*t.y.tap_step, t.source.rows
+    p.pixel_cols, p.tap_cols, p.cols = t.in_step, t.tap_step, t.source.cols
+    p.x_line, p.x_row, p.grad_line = p.line_rows*t.source.row, p.tap_rows*t.source.row, t.target.row
+    p.x_pixel, p.x_tap, p.grad_pixel = p.pixel_cols*t.source.col, p.tap_cols*t.source.col, t.target.col
+    p.lines, p.sums_row = lines, t.w.cols*VLEN
+    while i < t.x.count:
+        p.pixels = min(t.x.count - i, <Py_ssize_t>DEPTH)
+        p.first, p.behind = max(t.inner.first - i, <Py_ssize_t>0), min(t.inner.behind - i, p.pixels)
+        p.row, p.col = t.y.first + line*p.line_rows, t.x.first + i*p.pixel_cols
+        p.x = t.input + image*t.source.image + p.row*t.source.row + p.col*t.source.col + channel
+        p.grad = t.grad + image*t.target.image + line*t.target.row + i*t.target.col + channel
+        p.sums = sums
+        sum_taps(t.w, &p)
+        i += p.pixels
+
+
+cdef void sum_taps(const Weights* w, const WindowSum* lines) noexcept nogil:
+    """All taps: a few rows and columns of them at a time."""
+    cdef Py_ssize_t r = 0, s, down, across
+    cdef WindowSum p = lines[0]
+    while r < w.rows:
+        down = min(<Py_ssize_t>SIDE, w.rows - r)
+        s = 0
+        while s < w.cols:
+            across = min(<Py_ssize_t>SIDE, w.cols - s)
+            p.x, p.sums = lines.x + r*p.x_row + s*p.x_tap, lines.sums + r*p.sums_row + s*VLEN
+            p.row, p.col = lines.row + r*p.tap_rows, lines.col + s*p.tap_cols
+            sum_window_of(<int>down, <int>across, &p)
+            s += across
+        r += down
+
+
+cdef void finish_vector(const WeightGradient* t, Py_ssize_t vector) noexcept nogil:
+    """Add up the chunks of one vector, in order, and write the weights' gradient."""
+    cdef Py_ssize_t chunk, i, size = vectors_of(t.w.channels)*panel(t.w)
+    cdef real* total = t.sums + vector*panel(t.w)
+    for chunk in range(1, t.chunks):
+        for i in range(t.w.rows*t.w.cols):
+            vstore(total + i*VLEN, vload(total + i*VLEN) + vload(total + chunk*size + i*VLEN))
+    unpack_vector(t.w, vector, total)
+
+
+cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
+    cdef Py_ssize_t vectors = vectors_of(w.channels), i
+    t.w, t.inner = w, inner_outputs(&t.x)
+    t.in_step, t.tap_step = t.x.grain*t.x.in_step, t.x.grain*t.x.tap_step
+    threads = worth(threads, <double>t.images*t.target.image*w.rows*w.cols)
+    divide_sum(t)
+    t.sums = <real*>scratch(t.chunks*vectors*panel(w)*sizeof(real))
+    if t.sums is NULL:
+        return False
+    for i in prange(t.chunks*t.shares, schedule='dynamic', num_threads=threads):
+        sum_unit(t, i)
+    for i in range(vectors):
+        finish_vector(t, i)
+    free(t.sums)
+    return True
+
+
+def backward_weight(
+    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
+    cdef WeightGradient t
+    cdef Weights w = weights_of(&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.shape, grad_w_kcrs.strides)
+    cdef bint done
+    t.y = forward_axis(x_nhwc.shape[1], grad_out_nhwc.shape[1], w.rows, stride_h, padding_h, dilation_h)
+    t.x = forward_axis(x_nhwc.shape[2], grad_out_nhwc.shape[2], w.cols, stride_w, padding_w, dilation_w)
+    t.images = x_nhwc.shape[0]
+    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
+    t.target = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
+    with nogil:
+        done = sum_gradient(&t, &w, threads)
+    return done
