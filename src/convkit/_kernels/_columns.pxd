@@ -41,7 +41,7 @@ cdef inline Py_ssize_t best_width(const Spatial* across, Py_ssize_t lanes) noexc
     """Columns of a group: those that cost the fewest products of vectors, or 0 where one column alone is best."""
     cdef Py_ssize_t phases = phase_count(across), width, best = 0, phase, taps = 0
     cdef double cost, least
-    if 2*lanes > VLEN or across.stride > 8:
+    if 2*lanes > VLEN or across.stride > 8 or phases == 0:
         return 0
     for phase in range(phases):
         taps += phase_axis(across, phase).taps
