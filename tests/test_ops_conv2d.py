@@ -352,10 +352,10 @@ def test_memory_orders(case, layout, dtype):
 
 
 def test_broadcast_arrays():
-    """A stride of zero, as numpy.broadcast_to makes."""
+    """A stride of zero, as numpy.broadcast_to makes; as many outputs as fill a vector."""
     x = np.broadcast_to(np.float32(3), (2, 3, 5, 5))
-    w = np.broadcast_to(np.arange(4, dtype=np.float32)[:, None, None, None], (4, 3, 3, 3))
-    g = np.broadcast_to(np.float32(2), (2, 4, 3, 3))
+    w = np.broadcast_to(np.arange(16, dtype=np.float32)[:, None, None, None], (16, 3, 3, 3))
+    g = np.broadcast_to(np.float32(2), (2, 16, 3, 3))
     for name, run in PASSES.items():
         assert_exact(run(ops, x, w, None, g, {}), run(reference, x, w, None, g, {}), np.float32, name)
 

@@ -29,7 +29,7 @@ cdef inline Py_ssize_t block_count(Py_ssize_t lanes) noexcept nogil:
 
 cdef inline bint is_panel(const Weights* w, const Axis* y, const Axis* x) noexcept nogil:
     """Whether the weights lie as (R, S, C, K), so that the tile can read whole vectors of them as they are."""
-    return (w.lane == 1 and w.lanes % VLEN == 0 and y.weight_first == 0 and x.weight_first == 0
+    return (w.lane == 1 and w.channel > 0 and w.lanes % VLEN == 0 and y.weight_first == 0 and x.weight_first == 0
             and (x.taps == 1 or x.weight_step == 1 and w.col == w.channels*w.channel)
             and (y.taps == 1 or y.weight_step == 1 and w.row == x.taps*w.channels*w.channel))
 
