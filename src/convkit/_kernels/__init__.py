@@ -13,6 +13,7 @@
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
     grouped_conv2d.pyx, _lanewise.pxd      the same for groups narrower than a vector: several share one
     depthwise_conv2d.pyx                   the same for groups of one channel, where there are enough for a vector
+    depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
     _columns.pxd   columns side by side in a vector, where channels are few
