@@ -22,11 +22,10 @@ from convkit._kernels._axis cimport (
 from convkit._kernels._lanewise cimport (
     CACHE_LINE, RUN, SIDE, Fetch, LaneProduct, Run, WindowSum, fetch, lane_tile_height, lane_tile_of, sum_window_of,
 )
+from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
+from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-
-cdef extern from "<stdlib.h>" nogil:
-    void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
     # Products summed in registers at a time: the error of a chain grows with its length.
@@ -34,14 +33,6 @@ cdef enum:
     EDGE_VECTORS = 4                # of a pixel at the edge that are summed at a time
     UNITS = 8                       # of work for each thread
     FAR = 16*1024*1024              # bytes of operands: as many do not stay in the caches
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
-
-
-cdef void* scratch(Py_ssize_t bytes) noexcept nogil:
-    return aligned_alloc(64, ceil_div(bytes + 1, 64)*64)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

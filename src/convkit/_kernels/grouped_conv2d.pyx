@@ -23,13 +23,12 @@ from convkit._kernels._lanewise cimport (
     RUN, LaneProduct, LaneSum, Lanes, Run, groups_of, lane_tile_height, lane_tile_of, lanes_of, lay_lanes, spread,
     sum_tile_of, sum_tile_taps,
 )
+from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vsplat, vstore,
 )
+from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-
-cdef extern from "<stdlib.h>" nogil:
-    void* aligned_alloc(size_t alignment, size_t size)
 
 cdef enum:
     # Products summed in registers at a time: the error of a chain grows with its length.
@@ -41,14 +40,6 @@ cdef enum:
     SPREAD = 8                      # pixels of a plane that are staged before those of the next
     LEAST_LINES = 4                 # of outputs in a strip, or too much is staged twice
     WIDE_CHANNELS = 4               # with more channels, blocks are one vector wide, or tiles outgrow their window
-
-
-cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return (a + b - 1) // b
-
-
-cdef void* scratch(Py_ssize_t bytes) noexcept nogil:
-    return aligned_alloc(64, ceil_div(bytes + 1, 64)*64)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
