@@ -17,6 +17,7 @@ cdef extern from "simd.h" nogil:
         NARROW_TILE_ROWS
         LANE_ROWS
         NARROW_LANE_ROWS
+        SUM_SOURCES
     vr vload(const real* p)
     void vstore(real* p, vr v)
     vr vloaded(vr v)
@@ -28,7 +29,6 @@ cdef extern from "simd.h" nogil:
     vd vdload_real(const real* p)
     vi visplat(int i)
     vi viequal(vi a, vi b)
-    vi viselect(vi where, vi a, vi b)
     vr vselect(vi where, vr a, vr b)
     vi vless(vr a, vr b)
     vi vatmost(vr a, vr b)
@@ -46,6 +46,7 @@ cdef extern from "simd.h" nogil:
     void vstream_end()
     void vkeep_larger(vr* best, vi* best_place, vr value, vi place)
     vr vpermute(vr low, vr high, vi index)
+    vr vpick(vr v, vi index)
     vi viload_u8(const uint8_t* p, int lanes)
     vi viload_i32(const int32_t* p, int lanes)
     void vistore_u8(uint8_t* p, vi v, int lanes)

@@ -20,8 +20,9 @@ from convkit._kernels._axis cimport (
     Axis, Range, adjoint_axis, forward_axis, outputs_inside, taps_inside,
 )
 from convkit._kernels._lanewise cimport (
-    CACHE_LINE, RUN, SIDE, Fetch, LaneProduct, Run, WindowSum, fetch, lane_tile_height, lane_tile_of, sum_window_of,
+    CACHE_LINE, RUN, WHOLE, Fetch, LaneProduct, Run, fetch, lane_tile_height, lane_tile_of,
 )
+from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._strip cimport ceil_div
@@ -273,7 +274,7 @@ cdef inline void correlate_tile(
     while True:
         count = max(<Py_ssize_t>0, min(deep, rows.behind - row))
         p.run, p.runs = run + row*runs, count*runs
-        lane_tile_of(pixels, vectors, &p)
+        lane_tile_of(pixels, vectors, WHOLE, &p)
         row += count
         if row >= rows.behind:
             break

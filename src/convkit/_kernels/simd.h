@@ -38,6 +38,8 @@ typedef float real;
 /* Of the tile that works lane by lane, which also holds the weights of three taps for each vector. */
 #define LANE_ROWS (TILE_ROWS > 6 ? 10 : 4)
 #define NARROW_LANE_ROWS (TILE_ROWS > 6 ? 14 : 10)
+/* Of the tile that sums a weight's gradient lane by lane: times three taps. */
+#define SUM_SOURCES (TILE_ROWS > 6 ? 4 : 3)
 #define VLEN ((int)(VBYTES / sizeof(real)))
 
 #define CONVKIT_INLINE static inline __attribute__((always_inline))
@@ -188,6 +190,16 @@ CONVKIT_INLINE vr vpermute(vr a, vr b, vi from) {
   return v;
 #else
   return __builtin_shuffle(a, b, from);
+#endif
+}
+/* Lane i of the result is lane from[i] of v. */
+CONVKIT_INLINE vr vpick(vr v, vi from) {
+#ifdef __clang__
+  vr picked = {0};
+  for (int i = 0; i < VLEN; i++) picked[i] = v[from[i]];
+  return picked;
+#else
+  return __builtin_shuffle(v, from);
 #endif
 }
 CONVKIT_INLINE vi vilanes(void) { /* 0, 1, 2, ... */

@@ -8,25 +8,40 @@ from .._dispatch import kernel, tile_shape
 from .._shapes import Shape
 
 
-def convolution_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> ModuleType:
-    """Return the kernel of the forward and the backward-input pass for weights (K, C/groups, R, S)."""
-    return kernel(_narrow_kernel(dtype, groups, weight_shape) or "conv2d", dtype)
+def forward_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> ModuleType:
+    """Return the kernel of the forward pass for weights (K, C/groups, R, S)."""
+    return kernel(_correlation(dtype, groups, weight_shape, weight_shape[0] // groups), dtype)
+
+
+def input_gradient_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> ModuleType:
+    """Return the kernel of the backward-input pass for weights (K, C/groups, R, S)."""
+    return kernel(_correlation(dtype, groups, weight_shape, weight_shape[1]), dtype)
 
 
 def weight_gradient_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> ModuleType:
     """Return the kernel of the backward-weight pass for weights (K, C/groups, R, S)."""
-    return kernel(_narrow_kernel(dtype, groups, weight_shape) or "conv2d_backward_weight", dtype)
+    return kernel(_weight_gradient(dtype, groups, weight_shape), dtype)
 
 
-def _narrow_kernel(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> str | None:
-    """Return the name of the kernel for groups that share vectors, or None if each group has its own.
-
-    They share them where a group's inputs and outputs are both at most half of a vector's lanes: with half of them
-    sharing is still a fifth faster. Groups of one channel that fill a vector need no staging.
-    """
-    outputs, channels, lanes = weight_shape[0] // groups, weight_shape[1], tile_shape(dtype)[1]
-    if outputs == channels == 1 and groups >= lanes:
+def _correlation(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape, outputs: int) -> str:
+    """Name the kernel that sums `outputs` channels for each group."""
+    lanes = tile_shape(dtype)[1]
+    if _is_depthwise(groups, weight_shape, lanes):
         return "depthwise_conv2d"
-    if groups > 1 and min(outputs, channels) > 0 and 2 * max(outputs, channels) <= lanes:
+    if groups > 1 and 0 < outputs <= lanes and weight_shape[1] > 0:
         return "grouped_conv2d"
-    return None
+    return "conv2d"
+
+
+def _weight_gradient(dtype: np.dtype[np.floating], groups: int, weight_shape: Shape) -> str:
+    lanes = tile_shape(dtype)[1]
+    if _is_depthwise(groups, weight_shape, lanes):
+        return "depthwise_conv2d"
+    if groups > 1 and 0 < weight_shape[0] // groups <= lanes and weight_shape[1] > 0:
+        return "grouped_conv2d_backward_weight"
+    return "conv2d_backward_weight"
+
+
+def _is_depthwise(groups: int, weight_shape: Shape, lanes: int) -> bool:
+    """Whether groups of one channel fill a vector: then nothing needs staging."""
+    return weight_shape[0] == groups and weight_shape[1] == 1 and groups >= lanes

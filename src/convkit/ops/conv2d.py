@@ -6,7 +6,7 @@ from .. import _shapes
 from .._shapes import Array, Padding, Pair, Shape
 from .._threads import get_num_threads
 from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, need_memory, nhwc
-from ._convolution import convolution_kernel, weight_gradient_kernel
+from ._convolution import forward_kernel, input_gradient_kernel, weight_gradient_kernel
 from .channel_sum import channel_sum
 
 
@@ -124,7 +124,7 @@ def conv2d(
     geometry = _shapes.conv2d("conv2d", input.shape, weight.shape, stride, padding, dilation, groups)
     _shapes.vector("conv2d", "bias", bias, weight.shape[0], f"weight {weight.shape}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
-    had_memory = convolution_kernel(input.dtype, geometry.groups, weight.shape).forward(
+    had_memory = forward_kernel(input.dtype, geometry.groups, weight.shape).forward(
         nhwc(input),
         aligned(weight),
         np.empty(0, input.dtype) if bias is None else contiguous(bias),
@@ -194,7 +194,7 @@ def conv2d_backward_input(
     geometry = _shapes.conv2d(op, input_shape, weight.shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    had_memory = convolution_kernel(weight.dtype, geometry.groups, weight.shape).backward_input(
+    had_memory = input_gradient_kernel(weight.dtype, geometry.groups, weight.shape).backward_input(
         nhwc(grad_output),
         aligned(weight),
         grad_input,

@@ -6,7 +6,7 @@ from .. import _shapes
 from .._shapes import Array, Pair, Shape
 from .._threads import get_num_threads
 from ._arrays import aligned, empty_nhwc, empty_weight, nchw, need_memory, nhwc
-from ._convolution import convolution_kernel, weight_gradient_kernel
+from ._convolution import forward_kernel, input_gradient_kernel, weight_gradient_kernel
 
 
 def conv_transpose2d(
@@ -82,7 +82,7 @@ def conv_transpose2d(
     outputs = geometry.output_shape[1]
     _shapes.vector(op, "bias", bias, outputs, f"weight {weight.shape} with groups={geometry.groups}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
-    had_memory = convolution_kernel(input.dtype, geometry.groups, weight.shape).backward_input(
+    had_memory = input_gradient_kernel(input.dtype, geometry.groups, weight.shape).backward_input(
         nhwc(input),
         aligned(weight),
         out,
@@ -154,7 +154,7 @@ def conv_transpose2d_backward_input(
     )
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    had_memory = convolution_kernel(weight.dtype, geometry.groups, weight.shape).forward(
+    had_memory = forward_kernel(weight.dtype, geometry.groups, weight.shape).forward(
         nhwc(grad_output),
         aligned(weight),
         np.empty(0, weight.dtype),

@@ -1,0 +1,244 @@
+"""The gradient of weights, lane by lane: sums over pixels, one for each tap, channel and lane.
+
+    sums[t, c, k]  +=  sum over lines and pixels i of  x[i + t, c, k] * grad[i, k]
+
+Neighbouring taps slide along a line together: what is read of it meets the gradient of as many outputs, which stay in
+registers. `sum_sources` is for staged images and any groups, `sum_window` for depthwise layers, whose images are read
+where they lie.
+"""
+
+from convkit._kernels._lanewise cimport RUN, lanes_at
+from convkit._kernels._simd cimport (
+    SUM_SOURCES, VLEN, opaque, pinned, real, vi, visplat, vload, vr, vsplat, vstore,
+)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of staged images: a few channels, or rows of taps, at a time
+
+
+cdef struct Source:
+    # One channel under one row of taps: where its input and its sums begin, and its place among a vector's channels.
+    Py_ssize_t x, sums
+    int place
+
+
+cdef struct ChannelSum:
+    const real* x
+    Py_ssize_t x_line, x_pixel      # from one line of outputs, or one pixel, to the next
+    const Source* source
+    vi where                        # in a vector of input a lane finds its group's first channel
+    const real* grad
+    Py_ssize_t grad_line, grad_pixel
+    Py_ssize_t lines, pixels
+    real* sums
+    Py_ssize_t sums_tap
+
+
+cdef inline void meet_edge(
+    const int taps, const int sources, const int reading, const ChannelSum* t, Py_ssize_t i, const real** x,
+    const real* grad, const vi* where, vr* acc,
+) noexcept nogil:
+    """Let pixel i of the input meet those outputs that there are."""
+    cdef vr g
+    cdef int s, j
+    for s in range(taps):
+        if 0 <= i - s < t.pixels:
+            g = vload(grad + (i - s)*t.grad_pixel)
+            for j in range(sources):
+                acc[RUN*j + s] = acc[RUN*j + s] + lanes_at(reading, x[j] + i*t.x_pixel, where[j])*g
+
+
+cdef inline void sum_sources(
+    const int taps, const int sources, const int reading, const ChannelSum* t,
+) noexcept nogil:
+    """The products of all lines for neighbouring taps of a few sources; all but the last argument must be literals."""
+    cdef vr acc[RUN*SUM_SOURCES]
+    cdef vr g[RUN]
+    cdef vr value
+    cdef vi where[SUM_SOURCES]
+    cdef const real* x[SUM_SOURCES]
+    cdef const real* grad
+    cdef Py_ssize_t line, i, at, x_pixel = t.x_pixel, grad_pixel = t.grad_pixel
+    cdef int j, s
+    for j in range(sources):
+        where[j] = t.where + visplat(t.source[j].place)
+        for s in range(taps):
+            acc[RUN*j + s] = vsplat(0)
+    for line in range(t.lines):
+        for j in range(sources):
+            x[j] = opaque(t.x + line*t.x_line + t.source[j].x)
+        grad = t.grad + line*t.grad_line
+        for i in range(taps - 1):
+            meet_edge(taps, sources, reading, t, i, x, grad, where, acc)
+        if t.pixels >= taps:
+            for s in range(1, taps):
+                g[s] = vload(grad + (taps - 1 - s)*grad_pixel)
+        at = (taps - 1)*x_pixel
+        for i in range(taps - 1, t.pixels):
+            g[0] = vload(grad + i*grad_pixel)
+            for j in range(sources):
+                value = pinned(lanes_at(reading, x[j] + at, where[j]))
+                for s in range(taps):
+                    acc[RUN*j + s] = acc[RUN*j + s] + value*g[s]
+            if taps > 2:
+                g[2] = g[1]
+            if taps > 1:
+                g[1] = g[0]
+            at += x_pixel
+        for i in range(max(t.pixels, <Py_ssize_t>taps - 1), t.pixels + taps - 1):
+            meet_edge(taps, sources, reading, t, i, x, grad, where, acc)
+    for j in range(sources):
+        for s in range(taps):
+            add_to(t.sums + t.source[j].sums + s*t.sums_tap, acc[RUN*j + s])
+
+
+cdef inline void add_to(real* sums, vr more) noexcept nogil:
+    vstore(sums, vload(sums) + more)
+
+
+cdef inline void sum_sources_of(const int taps, int sources, const int reading, const ChannelSum* t) noexcept nogil:
+    if sources == 1:
+        sum_sources(taps, 1, reading, t)
+    elif sources == 2:
+        sum_sources(taps, 2, reading, t)
+    elif sources == 3:
+        sum_sources(taps, 3, reading, t)
+    elif SUM_SOURCES > 3:
+        sum_sources(taps, 4, reading, t)
+
+
+cdef inline void sum_run_of(int taps, int sources, const int reading, const ChannelSum* t) noexcept nogil:
+    if taps == 1:
+        sum_sources_of(1, sources, reading, t)
+    elif taps == 2:
+        sum_sources_of(2, sources, reading, t)
+    else:
+        sum_sources_of(3, sources, reading, t)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of images that are not staged: a window of taps
+
+
+cdef enum:
+    SIDE = 3                        # rows, and columns, of taps at most
+    SLIDE = 4                       # pixels of the output's gradient that are held in registers
+
+
+cdef struct WindowSum:
+    const real* x                   # the input of the first pixel's first tap
+    Py_ssize_t x_line, x_pixel      # from one line of outputs, or one output, to the next
+    Py_ssize_t x_row, x_tap         # from one row of taps, or one tap of a row, to the next
+    const real* grad
+    Py_ssize_t grad_line, grad_pixel
+    Py_ssize_t lines, pixels
+    Py_ssize_t first, behind        # pixels between these have all their taps inside of the image, as columns go
+    # Where in the image the first tap lies, and the steps from one line, pixel, row of taps and tap to the next.
+    Py_ssize_t row, line_rows, tap_rows, rows
+    Py_ssize_t col, pixel_cols, tap_cols, cols
+    real* sums                      # the products are added to these
+    Py_ssize_t sums_row
+
+
+cdef inline void slide(
+    const int u, const int rows, const int taps, const real** x, Py_ssize_t x_row, Py_ssize_t x_pixel, const vr* g,
+    vr* acc,
+) noexcept nogil:
+    """Read column u of the window once, for every pixel that it meets."""
+    cdef vr value
+    cdef int r
+    if u >= SLIDE + taps - 1:
+        return
+    for r in range(rows):
+        value = pinned(vload(x[0] + r*x_row))
+        if u < SLIDE:
+            acc[SIDE*r] = acc[SIDE*r] + value*g[u]
+        if taps > 1 and u > 0 and u - 1 < SLIDE:
+            acc[SIDE*r + 1] = acc[SIDE*r + 1] + value*g[u - 1]
+        if taps > 2 and u > 1 and u - 2 < SLIDE:
+            acc[SIDE*r + 2] = acc[SIDE*r + 2] + value*g[u - 2]
+    x[0] = opaque(x[0] + x_pixel)
+
+
+cdef inline void slide_along(
+    const int rows, const int taps, const WindowSum* t, const real* x, const real* grad, vr* acc,
+) noexcept nogil:
+    """Pixels that have all their taps."""
+    cdef vr g[SLIDE]
+    cdef Py_ssize_t _, x_row = t.x_row, x_tap = t.x_tap, x_pixel = t.x_pixel, pixel = t.grad_pixel
+    cdef Py_ssize_t slides = (t.behind - t.first) // SLIDE if x_tap == x_pixel else 0
+    cdef int r, s
+    for _ in range(slides):
+        g[0], g[1], g[2], g[3] = vload(grad), vload(grad + pixel), vload(grad + 2*pixel), vload(grad + 3*pixel)
+        slide(0, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(1, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(2, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(3, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(4, rows, taps, &x, x_row, x_pixel, g, acc)
+        slide(5, rows, taps, &x, x_row, x_pixel, g, acc)
+        x, grad = x - (taps - 1)*x_pixel, grad + SLIDE*pixel
+    for _ in range(t.behind - t.first - slides*SLIDE):
+        g[0] = vload(grad)
+        for r in range(rows):
+            for s in range(taps):
+                acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*x_row + s*x_tap)*g[0]
+        x, grad = x + x_pixel, grad + pixel
+
+
+cdef inline void sum_pixel(
+    const int rows, const int taps, const WindowSum* t, Py_ssize_t row, Py_ssize_t col, const real* x, const real* grad,
+    vr* acc,
+) noexcept nogil:
+    """A pixel at the edge: taps that lie in the padding are left out."""
+    cdef vr g = vload(grad)
+    cdef int r, s
+    for r in range(rows):
+        if 0 <= row + r*t.tap_rows < t.rows:
+            for s in range(taps):
+                if 0 <= col + s*t.tap_cols < t.cols:
+                    acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*t.x_row + s*t.x_tap)*g
+
+
+cdef inline void sum_window(const int rows, const int taps, const WindowSum* t) noexcept nogil:
+    """The products of all pixels for rows x taps taps, which must be literals."""
+    cdef vr acc[SIDE*SIDE]
+    cdef const real* x
+    cdef const real* grad
+    cdef Py_ssize_t line, i, row, first
+    cdef int r, s
+    for r in range(rows):
+        for s in range(taps):
+            acc[SIDE*r + s] = vsplat(0)
+    for line in range(t.lines):
+        x, grad, row = t.x + line*t.x_line, t.grad + line*t.grad_line, t.row + line*t.line_rows
+        first = t.first if row >= 0 and row + (rows - 1)*t.tap_rows < t.rows and t.first < t.behind else t.pixels
+        i = 0
+        while i < t.pixels:
+            if i == first:
+                slide_along(rows, taps, t, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
+                i = t.behind
+            else:
+                sum_pixel(rows, taps, t, row, t.col + i*t.pixel_cols, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
+                i += 1
+    for r in range(rows):
+        for s in range(taps):
+            vstore(t.sums + r*t.sums_row + s*VLEN, vload(t.sums + r*t.sums_row + s*VLEN) + acc[SIDE*r + s])
+
+
+cdef inline void sum_window_of(int rows, int taps, const WindowSum* t) noexcept nogil:
+    if rows == 1:
+        sum_window_row(1, taps, t)
+    elif rows == 2:
+        sum_window_row(2, taps, t)
+    else:
+        sum_window_row(3, taps, t)
+
+
+cdef inline void sum_window_row(const int rows, int taps, const WindowSum* t) noexcept nogil:
+    if taps == 1:
+        sum_window(rows, 1, t)
+    elif taps == 2:
+        sum_window(rows, 2, t)
+    else:
+        sum_window(rows, 3, t)

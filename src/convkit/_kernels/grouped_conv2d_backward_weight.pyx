@@ -1,0 +1,250 @@
+"""Grouped convolution whose groups are narrower than a vector: the gradient of the weights.
+
+As in grouped_conv2d.pyx, groups share vectors of outputs; the sums run over pixels, a few channels and a run of taps at
+a time. The sum is cut into chunks of strips by the shape alone, and these are added up in a fixed order.
+
+Scratch: the chunks' sums (a sixteenth of the input, or a few copies of the weights where those are larger); and for
+each thread a strip (STRIP_BYTES, or the input of one line of a tile where that is larger) and a few lines of the
+output's gradient. The function returns False where there is no memory for them, True otherwise.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdlib cimport free
+
+from convkit._kernels._axis cimport Axis, forward_axis
+from convkit._kernels._lanes cimport Lanes, groups_of, lay_lanes, stage_outputs
+from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Run
+from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sum_run_of
+from convkit._kernels._lines cimport (
+    Image, Layout, Phase, Side, Window, channel_at, clear, cut, forward_side, lay_out, list_windows, nhwc, panel,
+    stage_lines, staged_at, windows_of,
+)
+from convkit._kernels._scratch cimport scratch
+from convkit._kernels._simd cimport (
+    SUM_SOURCES, VLEN, flush_denormals, real, restore_denormals, viload_i32, vload, vstore,
+)
+from convkit._kernels._strip cimport ceil_div
+from convkit._kernels._threads cimport worth
+
+cdef enum:
+    DEPTH = 768                     # pixels of a line, at most, whose products one chain of roundings adds up
+    PARTIAL_SHARE = 16              # of the input: the size of all chunks' sums
+    ENOUGH_UNITS = 32               # parallelism offered, whatever the number of threads
+    LEAST_UNITS = 8                 # even where the chunks' sums are larger than their share
+
+
+cdef struct Weights:
+    # One logical weight, by strides in elements. Lanes become outputs.
+    real* data
+    Py_ssize_t group, channel, lane, row, col
+
+
+cdef struct WeightGradient:
+    Side y, x
+    Layout layout
+    Py_ssize_t images
+    const real* input
+    Image source
+    const real* grad
+    Image target
+    Py_ssize_t chunks, shares       # the pixels are cut into chunks, the bundles dealt out in shares
+    const Run* run                  # of one row of taps
+    const Source* sources           # each channel under each row of taps
+    Py_ssize_t count                # so many
+    real* sums                      # [chunk] and then as packed weights
+    Py_ssize_t sums_chunk
+    Py_ssize_t grad_strip           # elements of a bundle's staged gradient
+
+
+cdef void divide_sum(WeightGradient* t) noexcept nogil:
+    """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
+    cdef Layout* lay = &t.layout
+    cdef Py_ssize_t strips, fit
+    cut(lay, &t.y, &t.x, max(lay.rows, <Py_ssize_t>1), max(<Py_ssize_t>1, min(lay.cols, <Py_ssize_t>DEPTH)))
+    while t.images*lay.down*lay.across < ENOUGH_UNITS and lay.rows > lay.together:
+        cut(lay, &t.y, &t.x, max(lay.together, ceil_div(lay.rows, 2)), max(lay.cols, <Py_ssize_t>1))
+    strips = t.images*lay.down*lay.across
+    fit = t.images*t.y.count*t.x.count // (PARTIAL_SHARE*lay.taps*lay.lanes.channels)
+    fit = min(max(fit, ceil_div(LEAST_UNITS, lay.lanes.bundles)), <Py_ssize_t>ENOUGH_UNITS)
+    t.chunks = max(<Py_ssize_t>1, min(strips, fit))
+    t.shares = min(lay.lanes.bundles, ceil_div(ENOUGH_UNITS, t.chunks))
+    t.sums_chunk = lay.lanes.bundles*lay.lanes.vectors*panel(lay)
+    t.grad_strip = (lay.together*lay.cols*lay.lanes.vectors | 1)*VLEN
+
+
+cdef void list_runs(const WeightGradient* t, Run* run) noexcept nogil:
+    """Where the runs of a row of taps begin, in the strip and in the sums."""
+    cdef const Phase* x = t.x.phase
+    cdef Py_ssize_t first, s
+    for first in range(min(x.apart, x.taps)):
+        s = first
+        while s < x.taps:
+            run.x, run.w = staged_at(&t.layout, s*x.tap_step), s*t.layout.lanes.channels*VLEN
+            run.taps = <int>min(<Py_ssize_t>RUN, ceil_div(x.taps - s, x.apart))
+            run += 1
+            s += RUN*x.apart
+
+
+cdef void list_sources(const WeightGradient* t, Source* source) noexcept nogil:
+    cdef const Layout* lay = &t.layout
+    cdef Py_ssize_t r, c, place
+    for r in range(t.y.kernel):
+        for c in range(lay.lanes.channels):
+            place = c % lay.lanes.piece
+            source.x = r*t.y.phase.tap_step*lay.line + channel_at(lay, c)
+            source.place = <int>place
+            if lay.lanes.together == 1:
+                source.x += place
+            source.sums = (r*t.x.kernel*lay.lanes.channels + c)*VLEN
+            source += 1
+
+
+cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* strips) noexcept nogil:
+    """One chunk of the strips, for one share of the bundles."""
+    cdef const Layout* lay = &t.layout
+    cdef Py_ssize_t share = unit % t.shares, chunk = unit // t.shares, count = t.images*lay.down*lay.across, i, base
+    cdef Py_ssize_t first = share*lay.lanes.bundles // t.shares, behind = (share + 1)*lay.lanes.bundles // t.shares
+    cdef Py_ssize_t bundle = lay.lanes.vectors*panel(lay)
+    cdef real* sums = t.sums + chunk*t.sums_chunk
+    cdef unsigned long mode = flush_denormals()
+    clear(sums + first*bundle, (behind - first)*bundle)
+    for i in range(chunk*count // t.chunks, (chunk + 1)*count // t.chunks):
+        base = first
+        while base < behind:
+            sum_strip(t, i, base, min(lay.abreast, behind - base), sums, strips)
+            base += lay.abreast
+    restore_denormals(mode)
+
+
+cdef void sum_strip(
+    const WeightGradient* t, Py_ssize_t index, Py_ssize_t base, Py_ssize_t bundles, real* sums, real* strips,
+) noexcept nogil:
+    """Add the products of one strip for so many bundles, a few lines at a time."""
+    cdef const Layout* lay = &t.layout
+    cdef Py_ssize_t across = index % lay.across, row = index // lay.across % lay.down*lay.rows
+    cdef Py_ssize_t image = index // lay.across // lay.down, col = across*lay.cols, j = 0, staged = 0, needed, lines, b
+    cdef Py_ssize_t rows = min(lay.rows, t.y.count - row), cols = min(lay.cols, t.x.count - col)
+    cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col
+    cdef real* grads = strips + lay.abreast*lay.strip
+    grad = grad + base*lay.lanes.together*lay.lanes.lanes
+    while j < rows and cols > 0:
+        lines = min(lay.together, rows - j)
+        needed = (j + lines - 1)*t.y.in_step + t.y.reach
+        stage_lines(lay, t.input + image*t.source.image, &t.source, &t.y, &t.x, row, max(staged, j*t.y.in_step), needed,
+                    across, base, bundles, strips)
+        for b in range(lines):
+            stage_outputs(&lay.lanes, base, bundles, grad + (j + b)*t.target.row, t.target.col, cols,
+                          grads + b*cols*lay.lanes.vectors*VLEN, t.grad_strip)
+        for b in range(bundles):
+            sum_lines(t, strips + b*lay.strip + j*t.y.in_step*lay.line, grads + b*t.grad_strip, lines, cols,
+                      sums + (base + b)*lay.lanes.vectors*panel(lay))
+        staged = needed
+        j += lines
+
+
+cdef void sum_lines(
+    const WeightGradient* t, const real* x, const real* grad, Py_ssize_t lines, Py_ssize_t cols, real* sums,
+) noexcept nogil:
+    """Add the products of a few lines for one bundle."""
+    cdef const Layout* lay = &t.layout
+    cdef Py_ssize_t v
+    cdef ChannelSum p
+    p.x_line, p.x_pixel, p.where = t.y.in_step*lay.line, lay.pixel, viload_i32(lay.lanes.source, VLEN)
+    p.grad_pixel, p.lines, p.pixels = lay.lanes.vectors*VLEN, lines, cols
+    p.grad_line, p.sums_tap = cols*p.grad_pixel, t.x.phase.apart*lay.lanes.channels*VLEN
+    for v in range(lay.lanes.vectors):
+        p.grad = grad + v*VLEN
+        if lay.lanes.together > 1:
+            sum_vector(t, p, PICKED, x, sums + v*panel(lay))
+        else:
+            sum_vector(t, p, SPREAD, x, sums + v*panel(lay))
+
+
+cdef inline void sum_vector(
+    const WeightGradient* t, ChannelSum p, const int reading, const real* x, real* sums,
+) noexcept nogil:
+    """All taps and channels of one vector: sources as evenly as they go."""
+    cdef Py_ssize_t r, i, tiles = ceil_div(t.count, SUM_SOURCES)
+    for r in range(t.x.phase.runs):
+        p.x, p.sums = x + t.run[r].x, sums + t.run[r].w
+        for i in range(tiles):
+            p.source = t.sources + i*t.count // tiles
+            sum_run_of(t.run[r].taps, <int>((i + 1)*t.count // tiles - i*t.count // tiles), reading, &p)
+
+
+cdef void finish_vector(const WeightGradient* t, const Weights* w, Py_ssize_t index) noexcept nogil:
+    """Add up the chunks of one vector, in order, and write the weights' gradient."""
+    cdef const Lanes* lanes = &t.layout.lanes
+    cdef Py_ssize_t bundle = index // lanes.vectors, vector = index % lanes.vectors
+    cdef Py_ssize_t chunk, i, r, s, c, g, k, count = min(lanes.lanes - vector*VLEN, <Py_ssize_t>VLEN)
+    cdef real* total = t.sums + index*panel(&t.layout)
+    cdef const real* part
+    cdef real* target
+    for chunk in range(1, t.chunks):
+        part = total + chunk*t.sums_chunk
+        for i in range(t.layout.taps*lanes.channels):
+            vstore(total + i*VLEN, vload(total + i*VLEN) + vload(part + i*VLEN))
+    for r in range(t.y.kernel):
+        for s in range(t.x.kernel):
+            for c in range(lanes.channels):
+                target = (w.data + r*w.row + s*w.col + c*w.channel + bundle*lanes.together*w.group
+                          + vector*VLEN*w.lane)
+                for g in range(groups_of(lanes, bundle)):
+                    for k in range(count):
+                        target[g*w.group + k*w.lane] = total[g*lanes.lanes + k]
+                total = total + VLEN
+
+
+cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
+    cdef Layout* lay = &t.layout
+    cdef Py_ssize_t outputs = lay.lanes.groups*lay.lanes.lanes, unit, vectors = lay.lanes.bundles*lay.lanes.vectors
+    threads = worth(threads, <double>t.images*t.y.count*t.x.count*outputs*lay.lanes.channels*lay.taps)
+    divide_sum(t)
+    t.count = t.y.kernel*lay.lanes.channels
+    cdef Py_ssize_t sums = ceil_div(t.chunks*t.sums_chunk, 64)*64
+    cdef Py_ssize_t strips = ceil_div(lay.abreast*(lay.strip + t.grad_strip), 64)*64
+    cdef real* memory = <real*>scratch((sums + threads*strips)*sizeof(real) + t.x.phase.runs*sizeof(Run)
+                                       + t.count*sizeof(Source) + windows_of(lay)*sizeof(Window))
+    if memory is NULL:
+        return False
+    cdef Run* run = <Run*>(memory + sums + threads*strips)
+    cdef Source* sources = <Source*>(run + t.x.phase.runs)
+    list_runs(t, run)
+    list_sources(t, sources)
+    list_windows(lay, &t.x, &t.source, <Window*>(sources + t.count))
+    t.sums, t.run, t.sources = memory, run, sources
+    with parallel(num_threads=threads):
+        for unit in prange(t.chunks*t.shares, schedule='dynamic'):
+            sum_unit(t, unit, memory + sums + threadid()*strips)
+    for unit in prange(vectors, schedule='static', num_threads=threads):
+        finish_vector(t, w, unit)
+    free(memory)
+    return True
+
+
+def backward_weight(
+    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
+    cdef WeightGradient t
+    cdef Weights w
+    cdef Axis y, x
+    cdef Phase phases[2]
+    cdef Lanes lanes = lay_lanes(groups, grad_w_kcrs.shape[0] // groups, grad_w_kcrs.shape[1])
+    cdef Py_ssize_t size = sizeof(real)
+    cdef bint done
+    y = forward_axis(x_nhwc.shape[1], grad_out_nhwc.shape[1], grad_w_kcrs.shape[2], stride_h, padding_h, dilation_h)
+    x = forward_axis(x_nhwc.shape[2], grad_out_nhwc.shape[2], grad_w_kcrs.shape[3], stride_w, padding_w, dilation_w)
+    t.y, t.x = forward_side(&y, grad_w_kcrs.shape[2], phases), forward_side(&x, grad_w_kcrs.shape[3], phases + 1)
+    t.images, t.layout = x_nhwc.shape[0], lay_out(&lanes, &t.y, &t.x)
+    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
+    t.target = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
+    w.data = &grad_w_kcrs[0, 0, 0, 0]
+    w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
+    w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, lanes.lanes*w.lane
+    with nogil:
+        done = sum_gradient(&t, &w, threads)
+    return done
