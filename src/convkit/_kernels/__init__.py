@@ -11,9 +11,11 @@
         |
     conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
-    grouped_conv2d.pyx, _lanewise.pxd      the same for groups narrower than a vector: several share one
-    depthwise_conv2d.pyx                   the same for groups of one channel, where there are enough for a vector
+    narrow_conv2d.pyx                      the same where a group's outputs do not fill vectors: groups share them
+    narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
+    _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
+    _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
     _columns.pxd   columns side by side in a vector, where channels are few

@@ -4,13 +4,14 @@ Where a group is narrower than a vector, several groups share one, and each lane
 group. These groups, or the one group whose outputs fill a vector or more, are a bundle: their input is staged together.
 
 Of a staged pixel, channel c of all the bundle's groups lies in one vector, and one permutation brings it to the lanes
-that read it; where a bundle is a single group, a broadcast does. A group with more channels than its share of a vector
-is staged in pieces: a vector holds one piece of every group.
+that read it. A group with more channels than its share of a vector is staged in pieces: a vector holds one piece of
+every group. Where a bundle is a single group, a broadcast does, and its channels are staged as they lie.
 """
 
 from libc.stdint cimport int32_t
+from libc.string cimport memcpy
 
-from convkit._kernels._simd cimport VLEN, real, vload, vload_lanes, vsplat, vstore
+from convkit._kernels._simd cimport VLEN, real, vload, vload_lanes, vsplat, vstore, vstore_lanes
 
 
 cdef enum:
@@ -23,6 +24,7 @@ cdef struct Lanes:
     Py_ssize_t bundles
     Py_ssize_t vectors                  # of a bundle's outputs
     Py_ssize_t piece, pieces            # channels of a group that a vector of input holds, and such vectors of a pixel
+    Py_ssize_t pixel                    # elements of a staged pixel
     int32_t source[MOST_LANES]          # where in such a vector lane k finds its first channel
 
 
@@ -36,6 +38,7 @@ cdef inline Lanes lay_lanes(Py_ssize_t groups, Py_ssize_t lanes, Py_ssize_t chan
     lay.vectors = (lanes + VLEN - 1) // VLEN
     lay.piece = min(channels, VLEN // lay.together)
     lay.pieces = (channels + lay.piece - 1) // lay.piece
+    lay.pixel = lay.pieces*VLEN if lay.together > 1 else channels
     for k in range(VLEN):
         lay.source[k] = <int32_t>(k // lanes*lay.piece) if k < lay.together*lanes else 0
     return lay
@@ -50,7 +53,15 @@ cdef inline int lanes_of(const Lanes* lay, Py_ssize_t bundle, Py_ssize_t vector)
     return <int>min(<Py_ssize_t>VLEN, groups_of(lay, bundle)*lay.lanes - vector*VLEN)
 
 
-cdef inline void copy_pixel(const real* source, Py_ssize_t width, real* target) noexcept nogil:
+cdef inline void copy_channels(const real* source, Py_ssize_t width, real* target) noexcept nogil:
+    while width >= VLEN:
+        vstore(target, vload(source))
+        source, target, width = source + VLEN, target + VLEN, width - VLEN
+    if width > 0:
+        vstore_lanes(target, vload_lanes(source, <int>width), <int>width)
+
+
+cdef inline void copy_lanes(const real* source, Py_ssize_t width, real* target) noexcept nogil:
     """Copy so many neighbouring channels, with zeros behind in the last vector."""
     while width >= VLEN:
         vstore(target, vload(source))
@@ -77,13 +88,18 @@ cdef inline void stage_inputs(
     """Stage pixels `step` apart for so many bundles, whose strips are `apart`: memory is read as it lies."""
     cdef Py_ssize_t _, b, width = lay.together*lay.channels
     cdef Py_ssize_t last = groups_of(lay, bundle + bundles - 1)
+    if lay.together == 1 and step == lay.channels:
+        memcpy(strip, source, pixels*step*sizeof(real))
+        return
     for _ in range(pixels):
         for b in range(bundles):
-            if lay.together > 1 and lay.pieces > 1:
+            if lay.together == 1:
+                copy_channels(source + b*width, width, strip + b*apart)
+            elif lay.pieces > 1:
                 copy_pieces(lay, source + b*width, lay.together if b < bundles - 1 else last, strip + b*apart)
             else:
-                copy_pixel(source + b*width, width if b < bundles - 1 else last*lay.channels, strip + b*apart)
-        source, strip = source + step, strip + lay.pieces*VLEN
+                copy_lanes(source + b*width, width if b < bundles - 1 else last*lay.channels, strip + b*apart)
+        source, strip = source + step, strip + lay.pixel
 
 
 cdef inline void stage_outputs(
@@ -95,5 +111,5 @@ cdef inline void stage_outputs(
     cdef Py_ssize_t last = groups_of(lay, bundle + bundles - 1)*lay.lanes
     for _ in range(pixels):
         for b in range(bundles):
-            copy_pixel(source + b*width, width if b < bundles - 1 else last, strip + b*apart)
+            copy_lanes(source + b*width, width if b < bundles - 1 else last, strip + b*apart)
         source, strip = source + step, strip + lay.vectors*VLEN

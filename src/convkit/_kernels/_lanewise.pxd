@@ -8,8 +8,8 @@ serves as many as three neighbouring taps, so that the multiply-add unit does no
 """
 
 from convkit._kernels._simd cimport (
-    LANE_ROWS, NARROW_LANE_ROWS, VLEN, opaque, pinned, prefetch, real, vi, visplat, vload, vload_lanes, vpick, vr, vsplat,
-    vstore, vstore_lanes,
+    LANE_ROWS, NARROW_LANE_ROWS, VLEN, opaque, pinned, prefetch, real, vi, visplat, vload, vload_lanes, vpick, vr,
+    vsplat, vstore, vstore_lanes,
 )
 
 
@@ -50,7 +50,7 @@ cdef inline const real* fetch(const real* next, Py_ssize_t quota) noexcept nogil
 
 cdef struct Run:
     # Neighbouring taps: where their input and their weights begin.
-    Py_ssize_t x, w
+    Py_ssize_t line, x, w           # the line only where lines are staged
     int taps
 
 
@@ -64,6 +64,7 @@ cdef struct LaneProduct:
     Py_ssize_t channels             # of a group, that every run sums over,
     Py_ssize_t piece                # so many of them in a vector of the input,
     vi where                        # in which a lane finds the first there
+    const Py_ssize_t* line_at       # where staged lines lie
     const real* init                # added at the end
     Py_ssize_t init_pixel, init_vector
     real* out
@@ -182,7 +183,9 @@ cdef inline void multiply_runs(
     cdef int taps
     for r in range(t.runs):
         x, p, taps = opaque(input + t.run[r].x), w + t.run[r].w, t.run[r].taps
-        if reading == WHOLE:
+        if reading != WHOLE:
+            x = opaque(x + t.line_at[t.run[r].line])
+        else:
             multiply_channel(pixels, WHOLE, taps, x, x_pixel, t.where, p, w_tap, acc)
             if vectors > 1:
                 multiply_channel(pixels, WHOLE, taps, x + x_vector, x_pixel, t.where, p + w_vector, w_tap, acc1)

@@ -7,9 +7,9 @@ registers. `sum_sources` is for staged images and any groups, `sum_window` for d
 where they lie.
 """
 
-from convkit._kernels._lanewise cimport RUN, lanes_at
+from convkit._kernels._lanewise cimport RUN, Fetch, fetch, lanes_at
 from convkit._kernels._simd cimport (
-    SUM_SOURCES, VLEN, opaque, pinned, real, vi, visplat, vload, vr, vsplat, vstore,
+    SUM_SOURCES, VLEN, opaque, opaque_stride, pinned, real, vi, visplat, vload, vr, vsplat, vstore,
 )
 
 
@@ -18,14 +18,16 @@ from convkit._kernels._simd cimport (
 
 
 cdef struct Source:
-    # One channel under one row of taps: where its input and its sums begin, and its place among a vector's channels.
-    Py_ssize_t x, sums
+    # One channel under one row of taps: the staged line, where in it and where in the sums the channel begins, and its
+    # place among a vector's channels.
+    Py_ssize_t line, x, sums
     int place
 
 
 cdef struct ChannelSum:
     const real* x
-    Py_ssize_t x_line, x_pixel      # from one line of outputs, or one pixel, to the next
+    const Py_ssize_t* line_at       # where staged lines lie
+    Py_ssize_t line_step, x_pixel   # lines from one line of outputs, elements from one pixel to the next
     const Source* source
     vi where                        # in a vector of input a lane finds its group's first channel
     const real* grad
@@ -33,20 +35,74 @@ cdef struct ChannelSum:
     Py_ssize_t lines, pixels
     real* sums
     Py_ssize_t sums_tap
+    Fetch x_ahead, grad_ahead       # what lines to come will need
 
 
-cdef inline void meet_edge(
-    const int taps, const int sources, const int reading, const ChannelSum* t, Py_ssize_t i, const real** x,
-    const real* grad, const vi* where, vr* acc,
+cdef inline int sources_of(int taps) noexcept nogil:
+    """How many sources a tile of so many taps sums: enough sums to keep the multiply-add unit busy."""
+    if taps == 1:
+        return SUM_SOURCES
+    return SUM_SOURCES - 2 if taps == 2 else SUM_SOURCES*3//4 - 2
+
+
+cdef inline void meet(
+    const int first, const int behind, const int sources, const int reading, const real** x, Py_ssize_t at,
+    const vi* where, const vr* g, vr* acc,
 ) noexcept nogil:
-    """Let pixel i of the input meet those outputs that there are."""
-    cdef vr g
-    cdef int s, j
-    for s in range(taps):
-        if 0 <= i - s < t.pixels:
-            g = vload(grad + (i - s)*t.grad_pixel)
-            for j in range(sources):
-                acc[RUN*j + s] = acc[RUN*j + s] + lanes_at(reading, x[j] + i*t.x_pixel, where[j])*g
+    """Let one pixel of the input, at `at`, meet the outputs to which it is tap [first, behind)."""
+    cdef vr value
+    cdef int j, s
+    for j in range(sources):
+        value = pinned(lanes_at(reading, x[j] + at, where[j]))
+        for s in range(first, behind):
+            acc[RUN*j + s] = acc[RUN*j + s] + value*g[s]
+
+
+cdef inline void move_on(const int taps, vr* g) noexcept nogil:
+    """To the next pixel an output is one tap further away."""
+    if taps > 2:
+        g[2] = g[1]
+    if taps > 1:
+        g[1] = g[0]
+
+
+cdef inline void slide_line(
+    const int taps, const int sources, const int reading, const ChannelSum* t, const real** x, const real* grad,
+    const vi* where, vr* acc,
+) noexcept nogil:
+    """The products of a line of at least as many outputs as there are taps."""
+    cdef vr g[RUN]
+    cdef Py_ssize_t _, at = 0, x_pixel = t.x_pixel, grad_pixel = t.grad_pixel
+    cdef int s
+    # Of the first inputs, and the last ones, only some taps have an output.
+    for s in range(taps - 1):
+        g[0] = vload(grad)
+        meet(0, s + 1, sources, reading, x, at, where, g, acc)
+        move_on(taps, g)
+        at, grad = at + x_pixel, grad + grad_pixel
+    for _ in range(t.pixels - (taps - 1)):
+        g[0] = vload(grad)
+        meet(0, taps, sources, reading, x, at, where, g, acc)
+        move_on(taps, g)
+        # One offset for all sources: pointers of their own would not fit the registers.
+        at, grad = opaque_stride(at + x_pixel), grad + grad_pixel
+    for s in range(taps - 1):
+        meet(s + 1, taps, sources, reading, x, at, where, g, acc)
+        move_on(taps, g)
+        at = at + x_pixel
+
+
+cdef inline void sum_short_line(
+    const int taps, const int sources, const int reading, const ChannelSum* t, const real** x, const real* grad,
+    const vi* where, vr* acc,
+) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int j, s
+    for i in range(t.pixels):
+        for j in range(sources):
+            for s in range(taps):
+                acc[RUN*j + s] = (acc[RUN*j + s] + lanes_at(reading, x[j] + (i + s)*t.x_pixel, where[j])
+                                  * vload(grad + i*t.grad_pixel))
 
 
 cdef inline void sum_sources(
@@ -54,40 +110,25 @@ cdef inline void sum_sources(
 ) noexcept nogil:
     """The products of all lines for neighbouring taps of a few sources; all but the last argument must be literals."""
     cdef vr acc[RUN*SUM_SOURCES]
-    cdef vr g[RUN]
-    cdef vr value
     cdef vi where[SUM_SOURCES]
     cdef const real* x[SUM_SOURCES]
-    cdef const real* grad
-    cdef Py_ssize_t line, i, at, x_pixel = t.x_pixel, grad_pixel = t.grad_pixel
+    cdef Py_ssize_t line
     cdef int j, s
+    if sources > sources_of(taps):
+        return
+    fetch(t.x_ahead.next, t.x_ahead.quota)
+    fetch(t.grad_ahead.next, t.grad_ahead.quota)
     for j in range(sources):
         where[j] = t.where + visplat(t.source[j].place)
         for s in range(taps):
             acc[RUN*j + s] = vsplat(0)
     for line in range(t.lines):
         for j in range(sources):
-            x[j] = opaque(t.x + line*t.x_line + t.source[j].x)
-        grad = t.grad + line*t.grad_line
-        for i in range(taps - 1):
-            meet_edge(taps, sources, reading, t, i, x, grad, where, acc)
+            x[j] = opaque(t.x + t.line_at[line*t.line_step + t.source[j].line] + t.source[j].x)
         if t.pixels >= taps:
-            for s in range(1, taps):
-                g[s] = vload(grad + (taps - 1 - s)*grad_pixel)
-        at = (taps - 1)*x_pixel
-        for i in range(taps - 1, t.pixels):
-            g[0] = vload(grad + i*grad_pixel)
-            for j in range(sources):
-                value = pinned(lanes_at(reading, x[j] + at, where[j]))
-                for s in range(taps):
-                    acc[RUN*j + s] = acc[RUN*j + s] + value*g[s]
-            if taps > 2:
-                g[2] = g[1]
-            if taps > 1:
-                g[1] = g[0]
-            at += x_pixel
-        for i in range(max(t.pixels, <Py_ssize_t>taps - 1), t.pixels + taps - 1):
-            meet_edge(taps, sources, reading, t, i, x, grad, where, acc)
+            slide_line(taps, sources, reading, t, x, t.grad + line*t.grad_line, where, acc)
+        else:
+            sum_short_line(taps, sources, reading, t, x, t.grad + line*t.grad_line, where, acc)
     for j in range(sources):
         for s in range(taps):
             add_to(t.sums + t.source[j].sums + s*t.sums_tap, acc[RUN*j + s])
@@ -97,6 +138,7 @@ cdef inline void add_to(real* sums, vr more) noexcept nogil:
     vstore(sums, vload(sums) + more)
 
 
+# Every number of sources has a tile of its own; those that the instruction set has no registers for compile to nothing.
 cdef inline void sum_sources_of(const int taps, int sources, const int reading, const ChannelSum* t) noexcept nogil:
     if sources == 1:
         sum_sources(taps, 1, reading, t)
@@ -104,8 +146,17 @@ cdef inline void sum_sources_of(const int taps, int sources, const int reading, 
         sum_sources(taps, 2, reading, t)
     elif sources == 3:
         sum_sources(taps, 3, reading, t)
-    elif SUM_SOURCES > 3:
+    elif sources == 4:
         sum_sources(taps, 4, reading, t)
+    elif sources == 5:
+        sum_sources(taps, 5, reading, t)
+    elif sources == 6:
+        sum_sources(taps, 6, reading, t)
+    elif SUM_SOURCES > 6:
+        if sources == 7:
+            sum_sources(taps, 7, reading, t)
+        elif sources == 8:
+            sum_sources(taps, 8, reading, t)
 
 
 cdef inline void sum_run_of(int taps, int sources, const int reading, const ChannelSum* t) noexcept nogil:

@@ -8,14 +8,14 @@ from libc.string cimport memset
 
 from convkit._kernels._axis cimport Axis, adjoint_axis
 from convkit._kernels._lanes cimport Lanes, stage_inputs
-from convkit._kernels._lanewise cimport RUN
+from convkit._kernels._lanewise cimport CACHE_LINE, RUN, Fetch
 from convkit._kernels._simd cimport TILE_ROWS, VLEN, real
 from convkit._kernels._strip cimport ceil_div
 
 cdef enum:
-    STRIP_BYTES = 512*1024          # staged at a time: most of the smallest second-level cache
+    STRIP_BYTES = 384*1024          # staged at a time: most of the smallest second-level cache
+    FAR = 16*1024*1024              # bytes of images: as many do not stay in the caches
     PIXELS = 192                    # staged, and then read by tiles, at a time
-    LEAST_LINES = 4                 # of outputs in a strip, or too much is staged twice
 
 
 cdef struct Image:
@@ -120,56 +120,69 @@ cdef struct Layout:
     # How outputs and staged input are cut.
     Lanes lanes
     Py_ssize_t abreast                      # bundles that are staged at the same time
-    Py_ssize_t rows, cols, down, across     # down x across strips of at most rows x cols outputs of each phase
+    Py_ssize_t rows, cols, down, across     # down x across units of at most rows x cols outputs of each phase
     Py_ssize_t together                     # lines of outputs that are staged, and then computed, at a time
-    Py_ssize_t pixel                        # elements of a staged pixel, for one bundle,
-    Py_ssize_t planes                       # of staged columns, taken apart by their phase of in_step,
-    Py_ssize_t plane, line, strip           # and of a plane, a line and the strip
+    Py_ssize_t ring                         # staged lines that are kept: line h lies at h % ring
+    Py_ssize_t planes                       # of staged columns, taken apart by their phase of in_step
+    Py_ssize_t plane, line, strip           # elements of a plane, a line and the ring, for one bundle
     Py_ssize_t taps                         # of the whole kernel
-    const Window* window                    # of each strip across, of each plane
+    const Window* window                    # of each unit across, of each plane
+    const Py_ssize_t* line_at               # where line h < 2*ring lies
 
 
-cdef inline void cut(Layout* lay, const Side* y, const Side* x, Py_ssize_t rows, Py_ssize_t cols) noexcept nogil:
-    """Cut into strips of about, and at most, rows x cols outputs: all of nearly the same size."""
-    lay.down, lay.across = ceil_div(y.count, rows), ceil_div(x.count, cols)
+cdef inline void cut_down(Layout* lay, const Side* y, Py_ssize_t rows) noexcept nogil:
+    """Cut into units of about, and at most, so many lines: all of nearly the same size."""
+    lay.down = ceil_div(y.count, rows)
     lay.rows = ceil_div(y.count, lay.down) if lay.down else 0
+
+
+cdef inline void cut_across(Layout* lay, const Side* y, const Side* x, Py_ssize_t cols) noexcept nogil:
+    lay.across = ceil_div(x.count, cols)
     lay.cols = ceil_div(x.count, lay.across) if lay.across else 0
-    lay.together = min(max(PIXELS // max(lay.cols, <Py_ssize_t>1), <Py_ssize_t>LEAST_LINES), lay.rows)
     lay.planes = x.in_step
-    lay.plane = ceil_div((lay.cols - 1)*x.in_step + x.reach, x.in_step)*lay.pixel
+    lay.plane = ceil_div((lay.cols - 1)*x.in_step + x.reach, x.in_step)*lay.lanes.pixel
     lay.line = lay.plane*lay.planes
+    keep(lay, y, 1)
+
+
+cdef inline void keep(Layout* lay, const Side* y, Py_ssize_t together) noexcept nogil:
+    """Keep as many staged lines as so many outputs read."""
+    lay.together = together
+    lay.ring = (together - 1)*y.in_step + y.reach
     # An odd number of vectors: neighbours' strips lie in other sets of the cache.
-    lay.strip = (((lay.rows - 1)*y.in_step + y.reach)*lay.line // VLEN | 1)*VLEN
+    lay.strip = (ceil_div(lay.ring*lay.line, VLEN) | 1)*VLEN
 
 
 cdef inline Layout lay_out(const Lanes* lanes, const Side* y, const Side* x) noexcept nogil:
-    """Strips that fit STRIP_BYTES: of whole lines, for as many bundles as possible, and then as high as possible."""
+    """Rings that fit STRIP_BYTES: of whole lines, for as many bundles as possible, and then of as many lines."""
     cdef Layout lay
     cdef Py_ssize_t rows = max(y.count, <Py_ssize_t>1), cols = max(x.count, <Py_ssize_t>1)
-    cdef Py_ssize_t least = min(rows, <Py_ssize_t>LEAST_LINES), room = STRIP_BYTES // sizeof(real)
+    cdef Py_ssize_t room = STRIP_BYTES // sizeof(real), turns, more = 2
     lay.lanes = lanes[0]
-    lay.pixel = lanes.pieces*VLEN
     lay.taps = y.kernel*x.kernel
-    cut(&lay, y, x, least, cols)
+    cut_down(&lay, y, rows)
+    cut_across(&lay, y, x, cols)
     while lay.strip > room and cols > TILE_ROWS:
         cols = max(<Py_ssize_t>TILE_ROWS, ceil_div(cols, 2))
-        cut(&lay, y, x, least, cols)
-    lay.abreast = min(lanes.bundles, max(<Py_ssize_t>1, room // lay.strip))
-    cut(&lay, y, x, rows, cols)
-    while lay.abreast*lay.strip > room and rows > least:
-        rows = max(least, ceil_div(rows, 2))
-        cut(&lay, y, x, rows, cols)
+        cut_across(&lay, y, x, cols)
+    turns = ceil_div(lanes.bundles, max(<Py_ssize_t>1, room // lay.strip))
+    lay.abreast = ceil_div(lanes.bundles, turns)
+    while more <= rows and more*lay.cols <= PIXELS and lay.abreast*(lay.strip + y.in_step*lay.line) <= room:
+        keep(&lay, y, more)
+        more += 1
     return lay
+
+
+cdef inline void list_lines(Layout* lay, Py_ssize_t* line_at) noexcept nogil:
+    cdef Py_ssize_t h
+    lay.line_at = line_at
+    for h in range(2*lay.ring):
+        line_at[h] = h % lay.ring*lay.line
 
 
 cdef inline Py_ssize_t panel(const Layout* lay) noexcept nogil:
     """Weights of one vector: [tap][channel][lanes, zeros behind the last]."""
     return lay.taps*lay.lanes.channels*VLEN
-
-
-cdef inline Py_ssize_t channel_at(const Layout* lay, Py_ssize_t channel) noexcept nogil:
-    """The vector of a staged pixel that a channel lies in."""
-    return channel // lay.lanes.piece*VLEN
 
 
 cdef inline Py_ssize_t windows_of(const Layout* lay) noexcept nogil:
@@ -200,7 +213,7 @@ cdef inline void stage_line(
     const Layout* lay, const real* image, const Image* strides, const Side* y, const Side* x, Py_ssize_t h,
     Py_ssize_t col, Py_ssize_t bundle, Py_ssize_t bundles, real* line,
 ) noexcept nogil:
-    """Copy the h-th line of a strip `col`, for a number of bundles, with zeros where the image ends."""
+    """Copy the h-th line of unit `col` across, for a number of bundles, with zeros where the image ends."""
     cdef Py_ssize_t row = y.first + y.grain*h, apart = x.in_step*x.grain*strides.col, u, b
     cdef const Window* window = lay.window + col*lay.planes
     cdef real* plane
@@ -212,22 +225,47 @@ cdef inline void stage_line(
     for u in range(lay.planes):
         for b in range(bundles):
             plane = line + b*lay.strip + u*lay.plane
-            clear(plane, window[u].before*lay.pixel)
-            clear(plane + window[u].behind*lay.pixel, (window[u].staged - window[u].behind)*lay.pixel)
+            clear(plane, window[u].before*lay.lanes.pixel)
+            clear(plane + window[u].behind*lay.lanes.pixel, (window[u].staged - window[u].behind)*lay.lanes.pixel)
         stage_inputs(&lay.lanes, bundle, bundles, image + window[u].source, apart, window[u].behind - window[u].before,
-                     line + u*lay.plane + window[u].before*lay.pixel, lay.strip)
+                     line + u*lay.plane + window[u].before*lay.lanes.pixel, lay.strip)
 
 
 cdef inline void stage_lines(
     const Layout* lay, const real* image, const Image* strides, const Side* y, const Side* x, Py_ssize_t row,
     Py_ssize_t staged, Py_ssize_t needed, Py_ssize_t col, Py_ssize_t bundle, Py_ssize_t bundles, real* strip,
 ) noexcept nogil:
-    """Stage lines [staged, needed) of the strip whose first output is in line `row`."""
+    """Stage lines [staged, needed) of the unit whose first output is in line `row`."""
     cdef Py_ssize_t h
     for h in range(staged, needed):
-        stage_line(lay, image, strides, y, x, y.in_step*row + h, col, bundle, bundles, strip + h*lay.line)
+        stage_line(lay, image, strides, y, x, y.in_step*row + h, col, bundle, bundles, strip + h % lay.ring*lay.line)
 
 
 cdef inline Py_ssize_t staged_at(const Layout* lay, Py_ssize_t u) noexcept nogil:
     """Where in a staged line the u-th grain lies."""
-    return u % lay.planes*lay.plane + u // lay.planes*lay.pixel
+    return u % lay.planes*lay.plane + u // lay.planes*lay.lanes.pixel
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lines to come
+
+
+cdef inline bint is_far(Py_ssize_t elements) noexcept nogil:
+    """Whether images are so large that they come from memory: to call in what is in a cache costs time."""
+    return elements*<Py_ssize_t>sizeof(real) >= FAR
+
+
+cdef inline Fetch rows_of(
+    const real* images, const Image* strides, Py_ssize_t image, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t tiles,
+) noexcept nogil:
+    """Those rows [first, behind) that an image has, for so many tiles to call in."""
+    cdef Fetch f
+    first, behind = max(first, <Py_ssize_t>0), min(behind, strides.rows)
+    f.next = images + image*strides.image + first*strides.row
+    f.quota = ceil_div(max(behind - first, <Py_ssize_t>0)*strides.row*<Py_ssize_t>sizeof(real), CACHE_LINE*tiles)
+    return f
+
+
+cdef inline void pass_on(Fetch* f) noexcept nogil:
+    """Leave the rest to the next tile."""
+    f.next = f.next + f.quota*(CACHE_LINE // <Py_ssize_t>sizeof(real))

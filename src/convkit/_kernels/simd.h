@@ -38,8 +38,9 @@ typedef float real;
 /* Of the tile that works lane by lane, which also holds the weights of three taps for each vector. */
 #define LANE_ROWS (TILE_ROWS > 6 ? 10 : 4)
 #define NARROW_LANE_ROWS (TILE_ROWS > 6 ? 14 : 10)
-/* Of the tile that sums a weight's gradient lane by lane: times three taps. */
-#define SUM_SOURCES (TILE_ROWS > 6 ? 4 : 3)
+/* Channels that the tile that sums a weight's gradient lane by lane takes, with one tap: 8, 6 and 4 of them with one,
+   two and three taps; or 6, 4 and 2. */
+#define SUM_SOURCES (TILE_ROWS > 6 ? 8 : 6)
 #define VLEN ((int)(VBYTES / sizeof(real)))
 
 #define CONVKIT_INLINE static inline __attribute__((always_inline))

@@ -124,7 +124,7 @@ def conv2d(
     geometry = _shapes.conv2d("conv2d", input.shape, weight.shape, stride, padding, dilation, groups)
     _shapes.vector("conv2d", "bias", bias, weight.shape[0], f"weight {weight.shape}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
-    had_memory = forward_kernel(input.dtype, geometry.groups, weight.shape).forward(
+    had_memory = forward_kernel(input.dtype, weight.shape, geometry.stride, geometry.groups).forward(
         nhwc(input),
         aligned(weight),
         np.empty(0, input.dtype) if bias is None else contiguous(bias),
@@ -194,7 +194,7 @@ def conv2d_backward_input(
     geometry = _shapes.conv2d(op, input_shape, weight.shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    had_memory = input_gradient_kernel(weight.dtype, geometry.groups, weight.shape).backward_input(
+    had_memory = input_gradient_kernel(weight.dtype, weight.shape, geometry.groups).backward_input(
         nhwc(grad_output),
         aligned(weight),
         grad_input,
@@ -263,7 +263,7 @@ def conv2d_backward_weight(
     geometry = _shapes.conv2d(op, input.shape, weight_shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_weight = empty_weight(weight_shape, input.dtype)
-    had_memory = weight_gradient_kernel(input.dtype, geometry.groups, weight_shape).backward_weight(
+    had_memory = weight_gradient_kernel(input.dtype, weight_shape, geometry.stride, geometry.groups).backward_weight(
         nhwc(input),
         nhwc(grad_output),
         grad_weight,

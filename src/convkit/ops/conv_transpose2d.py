@@ -82,7 +82,7 @@ def conv_transpose2d(
     outputs = geometry.output_shape[1]
     _shapes.vector(op, "bias", bias, outputs, f"weight {weight.shape} with groups={geometry.groups}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
-    had_memory = input_gradient_kernel(input.dtype, geometry.groups, weight.shape).backward_input(
+    had_memory = input_gradient_kernel(input.dtype, weight.shape, geometry.groups).backward_input(
         nhwc(input),
         aligned(weight),
         out,
@@ -154,7 +154,7 @@ def conv_transpose2d_backward_input(
     )
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    had_memory = forward_kernel(weight.dtype, geometry.groups, weight.shape).forward(
+    had_memory = forward_kernel(weight.dtype, weight.shape, geometry.stride, geometry.groups).forward(
         nhwc(grad_output),
         aligned(weight),
         np.empty(0, weight.dtype),
@@ -225,7 +225,7 @@ def conv_transpose2d_backward_weight(
     )
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_weight = empty_weight(weight_shape, input.dtype)
-    had_memory = weight_gradient_kernel(input.dtype, geometry.groups, weight_shape).backward_weight(
+    had_memory = weight_gradient_kernel(input.dtype, weight_shape, geometry.stride, geometry.groups).backward_weight(
         nhwc(grad_output),
         nhwc(input),
         grad_weight,

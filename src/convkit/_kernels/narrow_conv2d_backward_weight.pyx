@@ -1,11 +1,11 @@
-"""Grouped convolution whose groups are narrower than a vector: the gradient of the weights.
+"""The gradient of the weights of narrow groups, and of layers with very few channels.
 
-As in grouped_conv2d.pyx, groups share vectors of outputs; the sums run over pixels, a few channels and a run of taps at
+As in narrow_conv2d.pyx, groups share vectors of outputs; the sums run over pixels, a few channels and a run of taps at
 a time. The sum is cut into chunks of strips by the shape alone, and these are added up in a fixed order.
 
-Scratch: the chunks' sums (a sixteenth of the input, or a few copies of the weights where those are larger); and for
-each thread a strip (STRIP_BYTES, or the input of one line of a tile where that is larger) and a few lines of the
-output's gradient. The function returns False where there is no memory for them, True otherwise.
+Scratch: the chunks' sums (SUMS_BYTES, or LEAST_CHUNKS copies of the weights where those are larger); and for each
+thread a ring of staged lines (STRIP_BYTES, or the input of one line of outputs where that is larger) and a few lines of
+the output's gradient. The function returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -13,11 +13,11 @@ from libc.stdlib cimport free
 
 from convkit._kernels._axis cimport Axis, forward_axis
 from convkit._kernels._lanes cimport Lanes, groups_of, lay_lanes, stage_outputs
-from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Run
-from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sum_run_of
+from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, Run
+from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sources_of, sum_run_of
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, channel_at, clear, cut, forward_side, lay_out, list_windows, nhwc, panel,
-    stage_lines, staged_at, windows_of,
+    Image, Layout, Phase, Side, Window, clear, cut_across, cut_down, forward_side, is_far, lay_out, list_lines,
+    list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
@@ -27,10 +27,11 @@ from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 
 cdef enum:
-    DEPTH = 768                     # pixels of a line, at most, whose products one chain of roundings adds up
-    PARTIAL_SHARE = 16              # of the input: the size of all chunks' sums
-    ENOUGH_UNITS = 32               # parallelism offered, whatever the number of threads
-    LEAST_UNITS = 8                 # even where the chunks' sums are larger than their share
+    DEPTH = 768                     # pixels of a line, at most: the error of a chain of sums grows with its length
+    SUMS_BYTES = 4*1024*1024        # of all chunks' sums,
+    LEAST_CHUNKS = 8                # but not fewer chunks than these,
+    MOST_CHUNKS = 32                # nor more than these
+    ENOUGH_UNITS = 8                # parallelism offered at least, whatever the number of threads
 
 
 cdef struct Weights:
@@ -53,23 +54,28 @@ cdef struct WeightGradient:
     Py_ssize_t count                # so many
     real* sums                      # [chunk] and then as packed weights
     Py_ssize_t sums_chunk
-    Py_ssize_t grad_strip           # elements of a bundle's staged gradient
+    bint in_place                   # the output's gradient is read where it lies: else
+    Py_ssize_t grad_strip           # so many elements of it are staged for a bundle
+    bint far                        # images come from memory, not from a cache
 
 
 cdef void divide_sum(WeightGradient* t) noexcept nogil:
     """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
     cdef Layout* lay = &t.layout
-    cdef Py_ssize_t strips, fit
-    cut(lay, &t.y, &t.x, max(lay.rows, <Py_ssize_t>1), max(<Py_ssize_t>1, min(lay.cols, <Py_ssize_t>DEPTH)))
-    while t.images*lay.down*lay.across < ENOUGH_UNITS and lay.rows > lay.together:
-        cut(lay, &t.y, &t.x, max(lay.together, ceil_div(lay.rows, 2)), max(lay.cols, <Py_ssize_t>1))
-    strips = t.images*lay.down*lay.across
-    fit = t.images*t.y.count*t.x.count // (PARTIAL_SHARE*lay.taps*lay.lanes.channels)
-    fit = min(max(fit, ceil_div(LEAST_UNITS, lay.lanes.bundles)), <Py_ssize_t>ENOUGH_UNITS)
-    t.chunks = max(<Py_ssize_t>1, min(strips, fit))
-    t.shares = min(lay.lanes.bundles, ceil_div(ENOUGH_UNITS, t.chunks))
+    cdef Py_ssize_t chunks
+    if lay.cols > DEPTH:
+        cut_across(lay, &t.y, &t.x, DEPTH)
     t.sums_chunk = lay.lanes.bundles*lay.lanes.vectors*panel(lay)
-    t.grad_strip = (lay.together*lay.cols*lay.lanes.vectors | 1)*VLEN
+    chunks = SUMS_BYTES // (t.sums_chunk*<Py_ssize_t>sizeof(real))
+    chunks = min(max(chunks, <Py_ssize_t>LEAST_CHUNKS), <Py_ssize_t>MOST_CHUNKS)
+    while t.images*lay.down*lay.across < chunks and lay.rows > lay.together:
+        cut_down(lay, &t.y, max(lay.together, ceil_div(lay.rows, 2)))
+    t.chunks = max(<Py_ssize_t>1, min(t.images*lay.down*lay.across, chunks))
+    # Chunks rather than shares: a share of the bundles reads pieces of the lines.
+    t.shares = min(lay.lanes.bundles, ceil_div(ENOUGH_UNITS, t.chunks))
+    # Staged, other groups' outputs do not lie between the pixels, nor the next pixel's in the last vector.
+    t.in_place = lay.lanes.groups == 1 and lay.lanes.lanes % VLEN == 0
+    t.grad_strip = 0 if t.in_place else (lay.together*lay.cols*lay.lanes.vectors | 1)*VLEN
 
 
 cdef void list_runs(const WeightGradient* t, Run* run) noexcept nogil:
@@ -87,14 +93,12 @@ cdef void list_runs(const WeightGradient* t, Run* run) noexcept nogil:
 
 cdef void list_sources(const WeightGradient* t, Source* source) noexcept nogil:
     cdef const Layout* lay = &t.layout
-    cdef Py_ssize_t r, c, place
+    cdef Py_ssize_t r, c
     for r in range(t.y.kernel):
         for c in range(lay.lanes.channels):
-            place = c % lay.lanes.piece
-            source.x = r*t.y.phase.tap_step*lay.line + channel_at(lay, c)
-            source.place = <int>place
-            if lay.lanes.together == 1:
-                source.x += place
+            source.line, source.x, source.place = r*t.y.phase.tap_step, c, 0
+            if lay.lanes.together > 1:
+                source.x, source.place = c // lay.lanes.piece*VLEN, <int>(c % lay.lanes.piece)
             source.sums = (r*t.x.kernel*lay.lanes.channels + c)*VLEN
             source += 1
 
@@ -116,6 +120,21 @@ cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* strips) noexc
     restore_denormals(mode)
 
 
+cdef void call_in(
+    const WeightGradient* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t lines, Py_ssize_t bundles, Fetch* x_ahead,
+    Fetch* grad_ahead,
+) noexcept nogil:
+    """While `lines` lines from `row` on are summed, the next ones come from memory: where they are staged whole."""
+    cdef const Layout* lay = &t.layout
+    cdef Py_ssize_t read = (row + lines - 1)*t.y.in_step + t.y.reach
+    cdef Py_ssize_t tiles = t.x.phase.runs*ceil_div(t.count, SUM_SOURCES)*bundles*lay.lanes.vectors
+    x_ahead[0] = rows_of(t.input, &t.source, image, t.y.first + t.y.grain*read,
+                         t.y.first + t.y.grain*(read + lines*t.y.in_step), tiles)
+    grad_ahead[0] = rows_of(t.grad, &t.target, image, row + lines, row + 2*lines, tiles)
+    if lay.across > 1 or bundles < lay.lanes.bundles or not t.far:
+        x_ahead.quota = grad_ahead.quota = 0
+
+
 cdef void sum_strip(
     const WeightGradient* t, Py_ssize_t index, Py_ssize_t base, Py_ssize_t bundles, real* sums, real* strips,
 ) noexcept nogil:
@@ -126,49 +145,62 @@ cdef void sum_strip(
     cdef Py_ssize_t rows = min(lay.rows, t.y.count - row), cols = min(lay.cols, t.x.count - col)
     cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col
     cdef real* grads = strips + lay.abreast*lay.strip
+    cdef Fetch x_ahead, grad_ahead
     grad = grad + base*lay.lanes.together*lay.lanes.lanes
     while j < rows and cols > 0:
         lines = min(lay.together, rows - j)
         needed = (j + lines - 1)*t.y.in_step + t.y.reach
         stage_lines(lay, t.input + image*t.source.image, &t.source, &t.y, &t.x, row, max(staged, j*t.y.in_step), needed,
                     across, base, bundles, strips)
-        for b in range(lines):
-            stage_outputs(&lay.lanes, base, bundles, grad + (j + b)*t.target.row, t.target.col, cols,
-                          grads + b*cols*lay.lanes.vectors*VLEN, t.grad_strip)
+        if not t.in_place:
+            for b in range(lines):
+                stage_outputs(&lay.lanes, base, bundles, grad + (j + b)*t.target.row, t.target.col, cols,
+                              grads + b*cols*lay.lanes.vectors*VLEN, t.grad_strip)
+        call_in(t, image, row + j, lines, bundles, &x_ahead, &grad_ahead)
         for b in range(bundles):
-            sum_lines(t, strips + b*lay.strip + j*t.y.in_step*lay.line, grads + b*t.grad_strip, lines, cols,
-                      sums + (base + b)*lay.lanes.vectors*panel(lay))
+            sum_lines(t, strips + b*lay.strip, j*t.y.in_step,
+                      grad + j*t.target.row if t.in_place else grads + b*t.grad_strip, lines, cols,
+                      sums + (base + b)*lay.lanes.vectors*panel(lay), &x_ahead, &grad_ahead)
         staged = needed
         j += lines
 
 
 cdef void sum_lines(
-    const WeightGradient* t, const real* x, const real* grad, Py_ssize_t lines, Py_ssize_t cols, real* sums,
+    const WeightGradient* t, const real* x, Py_ssize_t first, const real* grad, Py_ssize_t lines, Py_ssize_t cols,
+    real* sums, Fetch* x_ahead, Fetch* grad_ahead,
 ) noexcept nogil:
-    """Add the products of a few lines for one bundle."""
+    """Add the products of a few lines for one bundle; they read staged lines from `first` on."""
     cdef const Layout* lay = &t.layout
     cdef Py_ssize_t v
     cdef ChannelSum p
-    p.x_line, p.x_pixel, p.where = t.y.in_step*lay.line, lay.pixel, viload_i32(lay.lanes.source, VLEN)
+    p.line_at, p.line_step = lay.line_at + first % lay.ring, t.y.in_step
+    p.x_pixel, p.where = lay.lanes.pixel, viload_i32(lay.lanes.source, VLEN)
     p.grad_pixel, p.lines, p.pixels = lay.lanes.vectors*VLEN, lines, cols
     p.grad_line, p.sums_tap = cols*p.grad_pixel, t.x.phase.apart*lay.lanes.channels*VLEN
+    if t.in_place:
+        p.grad_line = t.target.row
     for v in range(lay.lanes.vectors):
         p.grad = grad + v*VLEN
         if lay.lanes.together > 1:
-            sum_vector(t, p, PICKED, x, sums + v*panel(lay))
+            sum_vector(t, p, PICKED, x, sums + v*panel(lay), x_ahead, grad_ahead)
         else:
-            sum_vector(t, p, SPREAD, x, sums + v*panel(lay))
+            sum_vector(t, p, SPREAD, x, sums + v*panel(lay), x_ahead, grad_ahead)
 
 
 cdef inline void sum_vector(
-    const WeightGradient* t, ChannelSum p, const int reading, const real* x, real* sums,
+    const WeightGradient* t, ChannelSum p, const int reading, const real* x, real* sums, Fetch* x_ahead,
+    Fetch* grad_ahead,
 ) noexcept nogil:
     """All taps and channels of one vector: sources as evenly as they go."""
-    cdef Py_ssize_t r, i, tiles = ceil_div(t.count, SUM_SOURCES)
+    cdef Py_ssize_t r, i, tiles
     for r in range(t.x.phase.runs):
         p.x, p.sums = x + t.run[r].x, sums + t.run[r].w
+        tiles = ceil_div(t.count, sources_of(t.run[r].taps))
         for i in range(tiles):
             p.source = t.sources + i*t.count // tiles
+            p.x_ahead, p.grad_ahead = x_ahead[0], grad_ahead[0]
+            pass_on(x_ahead)
+            pass_on(grad_ahead)
             sum_run_of(t.run[r].taps, <int>((i + 1)*t.count // tiles - i*t.count // tiles), reading, &p)
 
 
@@ -200,18 +232,22 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     cdef Py_ssize_t outputs = lay.lanes.groups*lay.lanes.lanes, unit, vectors = lay.lanes.bundles*lay.lanes.vectors
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*outputs*lay.lanes.channels*lay.taps)
     divide_sum(t)
+    t.far = is_far(t.images*(t.source.image + t.target.image))
     t.count = t.y.kernel*lay.lanes.channels
     cdef Py_ssize_t sums = ceil_div(t.chunks*t.sums_chunk, 64)*64
     cdef Py_ssize_t strips = ceil_div(lay.abreast*(lay.strip + t.grad_strip), 64)*64
     cdef real* memory = <real*>scratch((sums + threads*strips)*sizeof(real) + t.x.phase.runs*sizeof(Run)
-                                       + t.count*sizeof(Source) + windows_of(lay)*sizeof(Window))
+                                       + t.count*sizeof(Source) + windows_of(lay)*sizeof(Window)
+                                       + 2*lay.ring*sizeof(Py_ssize_t))
     if memory is NULL:
         return False
     cdef Run* run = <Run*>(memory + sums + threads*strips)
     cdef Source* sources = <Source*>(run + t.x.phase.runs)
+    cdef Window* windows = <Window*>(sources + t.count)
     list_runs(t, run)
     list_sources(t, sources)
-    list_windows(lay, &t.x, &t.source, <Window*>(sources + t.count))
+    list_windows(lay, &t.x, &t.source, windows)
+    list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
     t.sums, t.run, t.sources = memory, run, sources
     with parallel(num_threads=threads):
         for unit in prange(t.chunks*t.shares, schedule='dynamic'):

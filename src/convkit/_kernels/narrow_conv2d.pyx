@@ -1,15 +1,17 @@
-"""Grouped convolution whose groups are narrower than a vector: forward and backward-input.
+"""Convolution whose groups are narrower than a vector, or fill just one: forward and backward-input.
 
 conv2d.pyx works a group at a time, so a group of four channels uses four lanes. Here whole groups share vectors, and
-the tile of _lanewise.pxd works lane by lane. Images lie as NHWC, weights as the caller has them under the logical shape
+the tile of _lanewise.pxd works lane by lane; what it reads of a line meets three taps, which is also faster where a
+layer's only group fills one vector. Images lie as NHWC, weights as the caller has them under the logical shape
 (K, C/groups, R, S).
 
-Threads take units of work: an image, a strip of its outputs, a share of the bundles. A few lines at a time, they stage
-the input of all the bundles, with its padding, in the order in which it lies in memory, and run tiles over it. Every
-output is summed whole by one thread in an order that the shape decides.
+Threads take units of work: an image, some lines of its outputs, a share of the bundles (see _lanes.pxd). A few lines at
+a time, they stage the input of all the bundles, with its padding, in the order in which it lies in memory, and run tiles
+over it, which call the next lines into the cache. Every output is summed whole by one thread in an order that the shape
+decides.
 
-Scratch: the packed weights, and a strip for each thread (STRIP_BYTES, or the input of one line of a tile where that is
-larger). A function returns False where there is no memory for them, True otherwise.
+Scratch: the packed weights, and a ring of staged lines for each thread (STRIP_BYTES, or the input of one line of outputs
+where that is larger). A function returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -17,10 +19,12 @@ from libc.stdlib cimport free
 
 from convkit._kernels._axis cimport Axis, forward_axis
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
-from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, LaneProduct, Run, lane_tile_height, lane_tile_of
+from convkit._kernels._lanewise cimport (
+    PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_height, lane_tile_of,
+)
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, adjoint_side, cut, forward_side, lay_out, list_windows, nhwc, panel, stage_lines,
-    staged_at, windows_of,
+    Image, Layout, Phase, Side, Window, adjoint_side, cut_down, forward_side, is_far, lay_out, list_lines,
+    list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
@@ -54,6 +58,7 @@ cdef struct Correlation:
     const real* bias                # a vector for each
     const Run* run                  # of all phases
     Py_ssize_t shares               # a strip's bundles are dealt out in so many shares
+    bint far                        # images come from memory, not from a cache
 
 
 cdef void divide(Correlation* t, int threads) noexcept nogil:
@@ -64,7 +69,7 @@ cdef void divide(Correlation* t, int threads) noexcept nogil:
     while t.images*lay.down*lay.across*t.shares < enough and t.shares < lay.lanes.bundles:
         t.shares = min(2*t.shares, lay.lanes.bundles)
     while t.images*lay.down*lay.across*t.shares < enough and lay.rows > 1:
-        cut(lay, &t.y, &t.x, ceil_div(lay.rows, 2), lay.cols)
+        cut_down(lay, &t.y, ceil_div(lay.rows, 2))
 
 
 cdef void pack_vector(
@@ -100,11 +105,26 @@ cdef void list_runs(const Correlation* t, Run* run) noexcept nogil:
                     s = first
                     while s < x.taps:
                         weight = (y.weight_first + r*y.weight_step)*t.x.kernel + x.weight_first + s*x.weight_step
-                        run.x = (y.shift + r*y.tap_step)*lay.line + staged_at(lay, x.shift + s*x.tap_step)
+                        run.line, run.x = y.shift + r*y.tap_step, staged_at(lay, x.shift + s*x.tap_step)
                         run.w = weight*lay.lanes.channels*VLEN
                         run.taps = <int>min(<Py_ssize_t>RUN, ceil_div(x.taps - s, x.apart))
                         run += 1
                         s += RUN*x.apart
+
+
+cdef void call_in(
+    const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t lines, Py_ssize_t bundles, Fetch* reads,
+    Fetch* writes,
+) noexcept nogil:
+    """While `lines` lines from `row` on are computed, the next ones come from memory: where they are staged whole."""
+    cdef const Layout* lay = &t.layout
+    cdef Py_ssize_t next = row + lines, tiles, read = (row + lines - 1)*t.y.in_step + t.y.reach
+    tiles = (lines*ceil_div(lay.cols, lane_tile_height(lay.cols, 1))*t.y.phases*t.x.phases*bundles*lay.lanes.vectors)
+    reads[0] = rows_of(t.input, &t.source, image, t.y.first + t.y.grain*read,
+                       t.y.first + t.y.grain*(read + lines*t.y.in_step), tiles)
+    writes[0] = rows_of(t.output, &t.target, image, next*t.y.out_step, (next + lines)*t.y.out_step, tiles)
+    if lay.across > 1 or bundles < lay.lanes.bundles or not t.far:
+        reads.quota = writes.quota = 0
 
 
 cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strips) noexcept nogil:
@@ -117,6 +137,7 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strips) no
     row = unit % lay.down*lay.rows
     image = unit // lay.down
     cdef Py_ssize_t rows = min(lay.rows, t.y.count - row)
+    cdef Fetch reads, writes
     cdef unsigned long mode = flush_denormals()
     base = share*lay.lanes.bundles // t.shares
     behind = (share + 1)*lay.lanes.bundles // t.shares
@@ -128,10 +149,11 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strips) no
             needed = (j + lines - 1)*t.y.in_step + t.y.reach
             stage_lines(lay, t.input + image*t.source.image, &t.source, &t.y, &t.x, row, max(staged, j*t.y.in_step),
                         needed, across, base, bundles, strips)
+            call_in(t, image, row + j, lines, bundles, &reads, &writes)
             for v in range(bundles*lay.lanes.vectors):
                 correlate_lines(t, base*lay.lanes.vectors + v, row + j, lines, across*lay.cols,
-                                strips + v // lay.lanes.vectors*lay.strip + j*t.y.in_step*lay.line,
-                                t.output + image*t.target.image)
+                                strips + v // lay.lanes.vectors*lay.strip, j*t.y.in_step,
+                                t.output + image*t.target.image, &reads, &writes)
             staged = needed
             j += lines
         base += bundles
@@ -140,31 +162,32 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strips) no
 
 cdef void correlate_lines(
     const Correlation* t, Py_ssize_t index, Py_ssize_t row, Py_ssize_t lines, Py_ssize_t col, const real* strip,
-    real* image,
+    Py_ssize_t first, real* image, Fetch* reads, Fetch* writes,
 ) noexcept nogil:
-    """A few lines of outputs, of each phase, for one vector."""
+    """A few lines of outputs, of each phase, for one vector; they read staged lines from `first` on."""
     cdef const Layout* lay = &t.layout
     cdef Py_ssize_t bundle = index // lay.lanes.vectors, vector = index % lay.lanes.vectors
     cdef Py_ssize_t i = 0, j, cols = min(lay.cols, t.x.count - col), height
     cdef LaneProduct p
-    p.x_pixel, p.x_vector, p.w_vector, p.out_vector = lay.pixel, 0, 0, 0
+    p.x_pixel, p.x_vector, p.w_vector, p.out_vector = lay.lanes.pixel, 0, 0, 0
     p.piece, p.where = lay.lanes.piece, viload_i32(lay.lanes.source, VLEN)
     p.out_pixel, p.lanes[0] = t.x.out_step*t.target.col, lanes_of(&lay.lanes, bundle, vector)
     p.whole = p.lanes[0] == VLEN
-    p.blocks, p.reads.quota, p.writes.quota = 1, 0, 0
+    p.blocks = 1
     image = image + bundle*lay.lanes.together*lay.lanes.lanes + vector*VLEN
     # Down each column of tiles: the lines of one window are in first-level cache for the next.
     while i < cols:
         height = lane_tile_height(cols - i, 1)
         for j in range(lines):
-            p.x, p.w = strip + j*t.y.in_step*lay.line + i*lay.pixel, t.packed + index*panel(lay)
-            correlate_phases(t, p, t.bias + index*VLEN, row + j, col + i, height, image)
+            p.x, p.w = strip + i*lay.lanes.pixel, t.packed + index*panel(lay)
+            p.line_at = lay.line_at + (first + j*t.y.in_step) % lay.ring
+            correlate_phases(t, p, t.bias + index*VLEN, row + j, col + i, height, image, reads, writes)
         i += height
 
 
 cdef inline void correlate_phases(
     const Correlation* t, LaneProduct p, const real* bias, Py_ssize_t row, Py_ssize_t col, Py_ssize_t pixels,
-    real* image,
+    real* image, Fetch* reads, Fetch* writes,
 ) noexcept nogil:
     """One tile of each phase."""
     cdef Py_ssize_t i, j, count
@@ -184,6 +207,9 @@ cdef inline void correlate_phases(
             p.init, p.init_pixel = bias, 0
             p.out = (image + (y.out_first + row*t.y.out_step)*t.target.row
                      + (x.out_first + col*t.x.out_step)*t.target.col)
+            p.reads, p.writes = reads[0], writes[0]
+            pass_on(reads)
+            pass_on(writes)
             if t.layout.lanes.together > 1:
                 correlate_tile(p, PICKED, t.layout.lanes.channels, count)
             else:
@@ -222,16 +248,19 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     # A phase has its share of the outputs, and of the taps.
     threads = worth(threads, <double>outputs*lay.lanes.channels*(lay.taps/(<double>t.y.phases*t.x.phases) + 1))
     divide(t, threads)
+    t.far = is_far(t.images*(t.source.image + t.target.image))
     cdef Py_ssize_t constant = ceil_div(vectors*(panel(lay) + VLEN), 64)*64
     cdef Py_ssize_t strips = ceil_div(lay.abreast*lay.strip, 64)*64, runs = t.y.taps*t.x.runs
     cdef real* memory = <real*>scratch((constant + threads*strips)*sizeof(real) + runs*sizeof(Run)
-                                       + windows_of(lay)*sizeof(Window))
+                                       + windows_of(lay)*sizeof(Window) + 2*lay.ring*sizeof(Py_ssize_t))
     if memory is NULL:
         return False
     cdef Run* run = <Run*>(memory + constant + threads*strips)
+    cdef Window* windows = <Window*>(run + runs)
     cdef real* biases = memory + vectors*panel(lay)
     list_runs(t, run)
-    list_windows(lay, &t.x, &t.source, <Window*>(run + runs))
+    list_windows(lay, &t.x, &t.source, windows)
+    list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
     for i in prange(vectors, schedule='static', num_threads=threads):
         pack_vector(lay, w, &t.y, &t.x, i, memory + i*panel(lay))
     for i in range(vectors):
