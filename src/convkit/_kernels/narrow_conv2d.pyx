@@ -5,13 +5,13 @@ the tile of _lanewise.pxd works lane by lane; what it reads of a line meets thre
 layer's only group fills one vector. Images lie as NHWC, weights as the caller has them under the logical shape
 (K, C/groups, R, S).
 
-Threads take units of work: an image, some lines of its outputs, a share of the bundles (see _lanes.pxd). A few lines at
-a time, they stage the input of all the bundles, with its padding, in the order in which it lies in memory, and run tiles
-over it, which call the next lines into the cache. Every output is summed whole by one thread in an order that the shape
-decides.
+Threads take units of work: an image, some lines of its outputs, a share of the bundles (see _lanes.pxd). A few lines
+at a time, they stage the input of all the bundles, with its padding, in the order in which it lies in memory, and run
+tiles over it, which call the next lines into the cache. Every output is summed whole by one thread in an order that
+the shape decides.
 
-Scratch: the packed weights, and a ring of staged lines for each thread (STRIP_BYTES, or the input of one line of outputs
-where that is larger). A function returns False where there is no memory for them, True otherwise.
+Scratch: the packed weights, and a ring of staged lines for each thread (STRIP_BYTES, or the input of one line of
+outputs where that is larger). A function returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
