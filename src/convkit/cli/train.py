@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from .. import _random, models, optim
 from .._extras import require
 from .._threads import set_num_threads
-from ..data import MNIST, DataLoader, Digits, FashionMNIST, ImageDataset
+from ..data import CIFAR10, MNIST, DataLoader, Digits, FashionMNIST, ImageDataset
 from ..nn import CrossEntropyLoss, Module
 from .arguments import integer, positive
 from .runs import CONTENTS, Settings, load_settings, new_folder, save_settings
@@ -32,7 +32,7 @@ class _Source:
     batch_size: int
 
 
-def _from_files(kind: type[MNIST], args: argparse.Namespace, train: bool) -> ImageDataset:
+def _from_files(kind: type[MNIST | CIFAR10], args: argparse.Namespace, train: bool) -> ImageDataset:
     return kind(root=args.data_dir, train=train, download=args.download)
 
 
@@ -40,6 +40,7 @@ _SOURCES = {
     "digits": _Source(lambda _, train: Digits(train), epochs=20, batch_size=32),
     "mnist": _Source(partial(_from_files, MNIST), epochs=5, batch_size=100),
     "fashion-mnist": _Source(partial(_from_files, FashionMNIST), epochs=5, batch_size=100),
+    "cifar10": _Source(partial(_from_files, CIFAR10), epochs=10, batch_size=100),
 }
 _TEST_BATCH_SIZE = 500
 
@@ -69,7 +70,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="new folder for the run (default: runs/DATA-MODEL, then -2, -3, ...)"
     )
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the files of mnist or fashion-mnist")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the files of the data set")
     parser.add_argument("--download", action="store_true", help="download the data set if it is not on this machine")
     parser.add_argument(
         "--resume", type=Path, metavar="RUN_DIR", help="go on with a run from its last checkpoint; --epochs may be more"

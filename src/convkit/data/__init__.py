@@ -4,6 +4,7 @@ A data set is anything with a length whose items are ``(image, label)``. A `Data
 batches and prepares the next ones in the background while the network computes.
 """
 
+from .cifar import CIFAR10
 from .dataset import Dataset, TensorDataset
 from .digits import Digits
 from .images import ImageDataset, ImageSpec
@@ -11,6 +12,7 @@ from .loader import DataLoader
 from .mnist import MNIST, FashionMNIST
 
 __all__ = [
+    "CIFAR10",
     "MNIST",
     "DataLoader",
     "Dataset",

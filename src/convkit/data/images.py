@@ -167,6 +167,15 @@ class ImageDataset:
         return f"<{self.spec.dataset}: {len(self)} images of {channels}x{height}x{width}, {len(self.classes)} classes>"
 
 
+def check_labels(source: object, labels: NDArray[Any], num_classes: int) -> None:
+    """Refuse labels that are not classes; `source` is where they come from, for the message."""
+    wrong = np.flatnonzero((labels < 0) | (labels >= num_classes))
+    if len(wrong):
+        raise ValueError(
+            f"{source}: labels must be from 0 to {num_classes - 1}, found {labels[wrong[0]]} at index {wrong[0]}"
+        )
+
+
 def _by_channel(values: tuple[float, ...]) -> NDArray[np.float32]:
     return np.array(values, np.float32).reshape(-1, 1, 1)
 
@@ -184,8 +193,4 @@ def _check_pictures(data: NDArray[np.uint8], targets: NDArray[np.int64], spec: I
             f"{spec.dataset}: {len(data)} images need int64 labels of shape ({len(data)},), "
             f"got {targets.dtype} {targets.shape}"
         )
-    if len(targets) and not 0 <= targets.min() <= targets.max() < len(spec.classes):
-        raise ValueError(
-            f"{spec.dataset}: labels must be from 0 to {len(spec.classes) - 1}, "
-            f"found {targets.min()} to {targets.max()}"
-        )
+    check_labels(spec.dataset, targets, len(spec.classes))
