@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import tarfile
 import zlib
 from pathlib import Path
 
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._extras import require
-from .images import check_labels
+from .labels import check_labels
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -85,6 +84,8 @@ def _records(path: Path, content: bytes) -> Labelled:
 
 def _unpacked(path: Path, names: set[str]) -> dict[str, bytes]:
     """Return the contents of some files of an archive, which is read once, front to back."""
+    import tarfile  # and with it compressors that `import convkit` does without
+
     contents = {}
     try:
         with gzip.open(path) as plain:

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .images import check_labels
+from .labels import check_labels
 
 _UNSIGNED_BYTE = 0x08
 
