@@ -7,7 +7,9 @@ batches and prepares the next ones in the background while the network computes.
 `Digits`                ships with convkit; `MNIST`, `FashionMNIST` and `CIFAR10` are read from files
 `ImageFolder`           pictures of your own, in one sub-folder a class
 `TensorDataset`         arrays; `ImageDataset` holds images of one size as bytes
-`DataLoader`            batches
+`random_split`          parts of a data set; `stratified_split` keeps the proportions of its classes
+`DataLoader`            batches; samplers such as `WeightedRandomSampler` decide their order
+`class_weights`         for classes of different sizes
 ======================  ==============================================================================
 """
 
@@ -16,8 +18,11 @@ from .dataset import Dataset, TensorDataset
 from .digits import Digits
 from .folder import ImageFolder
 from .images import ImageDataset, ImageSpec
+from .labels import class_weights
 from .loader import DataLoader
 from .mnist import MNIST, FashionMNIST
+from .samplers import RandomSampler, Sampler, SequentialSampler, WeightedRandomSampler
+from .splits import Subset, random_split, stratified_split
 
 __all__ = [
     "CIFAR10",
@@ -29,5 +34,13 @@ __all__ = [
     "ImageDataset",
     "ImageFolder",
     "ImageSpec",
+    "RandomSampler",
+    "Sampler",
+    "SequentialSampler",
+    "Subset",
     "TensorDataset",
+    "WeightedRandomSampler",
+    "class_weights",
+    "random_split",
+    "stratified_split",
 ]
