@@ -9,10 +9,12 @@ batches and prepares the next ones in the background while the network computes.
 `TensorDataset`         arrays; `ImageDataset` holds images of one size as bytes
 `random_split`          parts of a data set; `stratified_split` keeps the proportions of its classes
 `DataLoader`            batches; samplers such as `WeightedRandomSampler` decide their order
+`transforms`            augmentation, in the loader's threads
 `class_weights`         for classes of different sizes
 ======================  ==============================================================================
 """
 
+from . import transforms
 from .cifar import CIFAR10
 from .dataset import Dataset, TensorDataset
 from .digits import Digits
@@ -43,4 +45,5 @@ __all__ = [
     "class_weights",
     "random_split",
     "stratified_split",
+    "transforms",
 ]
