@@ -1,4 +1,4 @@
-"""What tests share: a line in each failure that repeats it, and a server to download from."""
+"""What tests share: a line in each failure that repeats it, the command line, and a server to download from."""
 
 import functools
 import http.server
@@ -16,6 +16,22 @@ def pytest_runtest_makereport(item, call):
         variant = f"CONVKIT_ISA={isa} " if isa else ""
         report.sections.append(("repeat", f"{variant}python -m pytest '{item.nodeid}'"))
     return report
+
+
+@pytest.fixture
+def convkit(capsys):
+    """Run a command line; return its exit code, output and error output."""
+    from convkit import cli
+
+    def run(*args):
+        capsys.readouterr()
+        try:
+            code = cli.main([str(arg) for arg in args])
+        except SystemExit as stopped:
+            code = stopped.code
+        return code, *capsys.readouterr()
+
+    return run
 
 
 class Server(http.server.BaseHTTPRequestHandler):
