@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ..train import EpochMetrics, Score
     from .arguments import Commands
 
-
 _TEST_BATCH_SIZE = 500
 
 
@@ -38,71 +37,82 @@ def add_parser(commands: Commands) -> None:
         "one folder: the network, its metrics, figures, and a checkpoint after each epoch.",
         epilog="The same seed gives the same network, to the bit, whatever the number of threads.",
     )
-    parser.add_argument(
+    _add_data_options(parser.add_argument_group("data"))
+    _add_folder_options(parser.add_argument_group("a folder of pictures"))
+    _add_training_options(parser.add_argument_group("training"))
+    _add_run_options(parser.add_argument_group("the run"))
+    parser.set_defaults(run=run)
+
+
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--data",
         type=data_set,
         help=f"data set: {', '.join(SOURCES)} (default: digits), or a folder of pictures with one sub-folder a class",
     )
-    parser.add_argument("--model", choices=models.names(), help="network (default: convnet)")
-    parser.add_argument(
-        "--epochs", type=integer(1), metavar="N", help=f"passes over the training set (default: {_defaults('epochs')})"
-    )
-    parser.add_argument(
-        "--batch-size", type=integer(1), metavar="N", help=f"images in a batch (default: {_defaults('batch_size')})"
-    )
-    parser.add_argument("--lr", type=positive, metavar="RATE", help="learning rate of Adam (default: 0.001)")
-    parser.add_argument("--seed", type=integer(0), metavar="N", help="decides everything that is random (default: 0)")
-    parser.add_argument(
-        "--augment",
-        nargs="+",
-        choices=AUGMENTATIONS,
-        help="change the training images at random: move them by up to an eighth, swap left and right, paint "
-        "rectangles over parts (default: nothing)",
-    )
-    parser.add_argument(
-        "--balance",
-        choices=("none", "weights", "sampling"),
-        help="let rare classes count as much as others: weigh them in the loss, or show them more often "
-        "(default: none)",
-    )
-    _add_folder_options(parser)
-    parser.add_argument(
-        "--threads", type=integer(1), metavar="N", help="threads (default: as many as this process may use)"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="new folder for the run (default: runs/DATA-MODEL, then -2, -3, ...)"
-    )
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the files of the data set")
-    parser.add_argument("--download", action="store_true", help="download the data set if it is not on this machine")
-    parser.add_argument(
-        "--resume", type=Path, metavar="RUN_DIR", help="go on with a run from its last checkpoint; --epochs may be more"
-    )
-    parser.set_defaults(run=run)
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the files of the data set")
+    group.add_argument("--download", action="store_true", help="download the data set if it is not on this machine")
 
 
-def _add_folder_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("a folder of pictures")
+def _add_folder_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--image-size",
         type=image_size,
         metavar="SIZE",
         help="resize pictures to SIZE or HEIGHTxWIDTH pixels (default: all must have the same size)",
     )
-    colours = group.add_mutually_exclusive_group()
-    for option, other, channels in (("--grey", "--gray", 1), ("--colour", "--color", 3)):
-        colours.add_argument(
+    channels = group.add_mutually_exclusive_group()
+    for option, other, number in (("--grey", "--gray", 1), ("--colour", "--color", 3)):
+        channels.add_argument(
             option,
             other,
             dest="channels",
             action="store_const",
-            const=channels,
-            help=f"make all pictures {option[2:]} (default: grey if all are)",
+            const=number,
+            help=f"read all pictures in {option[2:]} (default: grey if all files are)",
         )
     group.add_argument(
         "--test-fraction",
         type=fraction,
         metavar="SHARE",
         help="share of each class to test with, unless the folder holds the folders train and test (default: 0.2)",
+    )
+
+
+def _add_training_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--model", choices=models.names(), help="network (default: convnet)")
+    group.add_argument(
+        "--epochs", type=integer(1), metavar="N", help=f"passes over the training set (default: {_defaults('epochs')})"
+    )
+    group.add_argument(
+        "--batch-size", type=integer(1), metavar="N", help=f"images in a batch (default: {_defaults('batch_size')})"
+    )
+    group.add_argument("--lr", type=positive, metavar="RATE", help="learning rate of Adam (default: 0.001)")
+    group.add_argument(
+        "--augment",
+        nargs="+",
+        choices=AUGMENTATIONS,
+        help="change the training images at random: move them by up to an eighth, swap left and right, paint "
+        "rectangles over parts (default: nothing)",
+    )
+    group.add_argument(
+        "--balance",
+        choices=("none", "weights", "sampling"),
+        help="let rare classes count as much as others: weigh them in the loss, or show them more often "
+        "(default: none)",
+    )
+    group.add_argument("--seed", type=integer(0), metavar="N", help="decides everything that is random (default: 0)")
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--threads", type=integer(1), metavar="N", help="threads (default: as many as this process may use)"
+    )
+    group.add_argument(
+        "--out", type=Path, metavar="DIR", help="new folder for the run (default: runs/DATA-MODEL, then -2, -3, ...)"
+    )
+    group.add_argument(
+        "--resume", type=Path, metavar="RUN_DIR", help="go on with a run from its last checkpoint; --epochs may be more"
     )
 
 
