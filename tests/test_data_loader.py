@@ -257,8 +257,20 @@ class TestSamplers:
             DataLoader(numbers(10), shuffle=True, sampler=RandomSampler(range(10)))
         with pytest.raises(TypeError, match=r"sampler must have a method order\(generator\), got list"):
             DataLoader(numbers(10), sampler=[1, 2])
-        with pytest.raises(ValueError, match="num_workers must be at least 1"):
-            DataLoader(numbers(10), num_workers=0)
+        with pytest.raises(ValueError, match="num_workers must be at least 0"):
+            DataLoader(numbers(10), num_workers=-1)
+
+
+@pytest.mark.parametrize("option", ["prefetch", "num_workers"])
+def test_no_thread_where_none_is_wanted(option):
+    here = threading.get_ident()
+
+    class Seen(Items):
+        def __getitem__(self, index):
+            assert threading.get_ident() == here
+            return super().__getitem__(index)
+
+    assert labels(DataLoader(Seen(4), 2, **{option: 0})) == [[0, 1], [2, 3]]
 
 
 def test_several_threads_load_at_once():

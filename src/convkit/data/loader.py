@@ -46,7 +46,8 @@ class DataLoader:
         What becomes of the images, the first field of a batch: for example `transforms.RandomCrop`. Called in the
         background thread with the array and a generator of random numbers.
     num_workers : int, default 1
-        Background threads, of use up to `prefetch`. With more than one, the data set is asked from several at once.
+        Background threads, of use up to `prefetch`; 0 prepares each batch when it is asked for. With more than one, the
+        data set is asked from several threads at once.
 
     Attributes
     ----------
@@ -94,7 +95,7 @@ class DataLoader:
         self.drop_last = drop_last
         self.seed = int(_random.generator().integers(2**63)) if seed is None else _at_least(0, "seed", seed)
         self.prefetch = _at_least(0, "prefetch", prefetch)
-        self.num_workers = _at_least(1, "num_workers", num_workers)
+        self.num_workers = _at_least(0, "num_workers", num_workers)
         self.sampler = _checked(sampler, shuffle)
         self.transform = transform
         self.epoch = 0
@@ -114,7 +115,7 @@ class DataLoader:
             return self._load(order[number * self.batch_size : (number + 1) * self.batch_size], epoch, number)
 
         numbers = range(len(self))
-        if self.prefetch:
+        if self.prefetch and self.num_workers:
             return prefetched(load, numbers, self.prefetch, self.num_workers)
         return (load(number) for number in numbers)
 
