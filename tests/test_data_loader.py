@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from convkit import _random
-from convkit.data import DataLoader, TensorDataset
+from convkit.data import DataLoader, RandomSampler, TensorDataset, WeightedRandomSampler
 
 
 def numbers(n):
@@ -221,3 +221,64 @@ def test_items_of_different_shapes():
 def test_arrays_that_do_not_go_together(arrays):
     with pytest.raises(ValueError, match="TensorDataset"):
         TensorDataset(*arrays)
+
+
+class TestSamplers:
+    def test_decides_the_order(self):
+        class Backwards:
+            def __len__(self):
+                return 5
+
+            def order(self, generator):
+                return np.arange(5)[::-1]
+
+        assert labels(DataLoader(numbers(10), 2, sampler=Backwards())) == [[4, 3], [2, 1], [0]]
+        assert len(DataLoader(numbers(10), 2, sampler=Backwards(), drop_last=True)) == 2
+
+    def test_seed_and_epoch_decide_what_is_drawn(self):
+        def loader(seed=0):
+            return DataLoader(numbers(10), 4, seed=seed, sampler=WeightedRandomSampler(np.ones(10), 100))
+
+        first, second = labels(batches := loader()), labels(batches)
+        assert first != second
+        resumed = loader(seed=1)
+        resumed.load_state_dict({"seed": 0, "epoch": 1})
+        assert labels(resumed) == second
+
+    def test_shuffling_is_a_random_sampler(self):
+        shuffled, sampled = (
+            DataLoader(numbers(10), 10, seed=0, **options)
+            for options in ({"shuffle": True}, {"sampler": RandomSampler(range(10))})
+        )
+        assert labels(shuffled) == labels(sampled)
+
+    def test_what_does_not_go(self):
+        with pytest.raises(ValueError, match="sampler decides the order, so shuffle must be False"):
+            DataLoader(numbers(10), shuffle=True, sampler=RandomSampler(range(10)))
+        with pytest.raises(TypeError, match=r"sampler must have a method order\(generator\), got list"):
+            DataLoader(numbers(10), sampler=[1, 2])
+        with pytest.raises(ValueError, match="num_workers must be at least 0"):
+            DataLoader(numbers(10), num_workers=-1)
+
+
+@pytest.mark.parametrize("option", ["prefetch", "num_workers"])
+def test_no_thread_where_none_is_wanted(option):
+    here = threading.get_ident()
+
+    class Seen(Items):
+        def __getitem__(self, index):
+            assert threading.get_ident() == here
+            return super().__getitem__(index)
+
+    assert labels(DataLoader(Seen(4), 2, **{option: 0})) == [[0, 1], [2, 3]]
+
+
+def test_several_threads_load_at_once():
+    class Slow(Items):
+        meeting = threading.Barrier(3, timeout=30)
+
+        def __getitem__(self, index):
+            self.meeting.wait()  # goes on when three threads are here
+            return (index,)
+
+    assert [batch.tolist() for (batch,) in DataLoader(Slow(6), 1, prefetch=3, num_workers=3)] == [[i] for i in range(6)]

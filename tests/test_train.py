@@ -310,6 +310,15 @@ class TestEvaluation:
         np.testing.assert_allclose(score.loss, losses.mean())
         assert (score.accuracy, score.count) == (np.trace(expected) / 50, 50)
 
+    def test_score_by_class(self):
+        score = Score()
+        outputs = np.eye(4)[[0, 0, 1, 1, 1, 0, 2, 3]]
+        score.add(1.0, outputs, np.array([0, 0, 0, 0, 1, 1, 2, 2]))
+        np.testing.assert_array_equal(score.recall, [2 / 4, 1 / 2, 1 / 2, np.nan])
+        assert score.balanced_accuracy == 0.5
+        assert score.accuracy == 4 / 8
+        assert np.isnan(Score().balanced_accuracy)
+
     def test_score_of_nothing(self):
         score = Score()
         assert score.count == 0

@@ -36,3 +36,22 @@ def positive(text: str) -> float:
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
     return number
+
+
+def fraction(text: str) -> float:
+    """Parse a number between 0 and 1, for argparse."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, got {text!r}")
+    return number
+
+
+def image_size(text: str) -> list[int]:
+    """Parse ``SIZE`` or ``HEIGHTxWIDTH`` in pixels, for argparse."""
+    parts = text.split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"must be a number of pixels, or HEIGHTxWIDTH, got {text!r}")
+    return [int(parts[0]), int(parts[-1])]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 
@@ -30,6 +30,11 @@ class Settings:
     batch_size: int
     lr: float
     seed: int
+    augment: list[str] = field(default_factory=list)
+    balance: str = "none"
+    image_size: list[int] | None = None
+    channels: int | None = None
+    test_fraction: float = 0.2
 
 
 def new_folder(out: Path | None, settings: Settings) -> Path:
@@ -61,7 +66,7 @@ def new_folder(out: Path | None, settings: Settings) -> Path:
 
 
 def _claimed(settings: Settings) -> Path:
-    name = f"{settings.data}-{settings.model}"
+    name = f"{Path(settings.data).name}-{settings.model}"
     Path("runs").mkdir(exist_ok=True)
     for number in count(1):
         folder = Path("runs") / (name if number == 1 else f"{name}-{number}")

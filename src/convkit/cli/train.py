@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import _random, models, optim
 from .._extras import require
 from .._threads import set_num_threads
-from ..data import MNIST, DataLoader, Digits, FashionMNIST, ImageDataset
+from ..data import DataLoader, ImageSpec, WeightedRandomSampler, class_weights
 from ..nn import CrossEntropyLoss, Module
-from .arguments import integer, positive
+from .arguments import fraction, image_size, integer, positive
+from .augment import AUGMENTATIONS, augmentation
 from .runs import CONTENTS, Settings, load_settings, new_folder, save_settings
+from .sources import FOLDER_OPTIONS, SOURCES, Images, check_options, data_set, source
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..train import EpochMetrics, Score
     from .arguments import Commands
 
-
-@dataclass(frozen=True)
-class _Source:
-    """A data set that can be named on the command line, and what trains well on it."""
-
-    load: Callable[[argparse.Namespace, bool], ImageDataset]
-    epochs: int
-    batch_size: int
-
-
-def _from_files(kind: type[MNIST], args: argparse.Namespace, train: bool) -> ImageDataset:
-    return kind(root=args.data_dir, train=train, download=args.download)
-
-
-_SOURCES = {
-    "digits": _Source(lambda _, train: Digits(train), epochs=20, batch_size=32),
-    "mnist": _Source(partial(_from_files, MNIST), epochs=5, batch_size=100),
-    "fashion-mnist": _Source(partial(_from_files, FashionMNIST), epochs=5, batch_size=100),
-}
 _TEST_BATCH_SIZE = 500
 
 
@@ -53,28 +37,83 @@ def add_parser(commands: Commands) -> None:
         "one folder: the network, its metrics, figures, and a checkpoint after each epoch.",
         epilog="The same seed gives the same network, to the bit, whatever the number of threads.",
     )
-    parser.add_argument("--data", choices=_SOURCES, help="data set (default: digits)")
-    parser.add_argument("--model", choices=models.names(), help="network (default: convnet)")
-    parser.add_argument(
+    _add_data_options(parser.add_argument_group("data"))
+    _add_folder_options(parser.add_argument_group("a folder of pictures"))
+    _add_training_options(parser.add_argument_group("training"))
+    _add_run_options(parser.add_argument_group("the run"))
+    parser.set_defaults(run=run)
+
+
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--data",
+        type=data_set,
+        help=f"data set: {', '.join(SOURCES)} (default: digits), or a folder of pictures with one sub-folder a class",
+    )
+    group.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the files of the data set")
+    group.add_argument("--download", action="store_true", help="download the data set if it is not on this machine")
+
+
+def _add_folder_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--image-size",
+        type=image_size,
+        metavar="SIZE",
+        help="resize pictures to SIZE or HEIGHTxWIDTH pixels (default: all must have the same size)",
+    )
+    channels = group.add_mutually_exclusive_group()
+    for option, other, number in (("--grey", "--gray", 1), ("--colour", "--color", 3)):
+        channels.add_argument(
+            option,
+            other,
+            dest="channels",
+            action="store_const",
+            const=number,
+            help=f"read all pictures in {option[2:]} (default: grey if all files are)",
+        )
+    group.add_argument(
+        "--test-fraction",
+        type=fraction,
+        metavar="SHARE",
+        help="share of each class to test with, unless the folder holds the folders train and test (default: 0.2)",
+    )
+
+
+def _add_training_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--model", choices=models.names(), help="network (default: convnet)")
+    group.add_argument(
         "--epochs", type=integer(1), metavar="N", help=f"passes over the training set (default: {_defaults('epochs')})"
     )
-    parser.add_argument(
+    group.add_argument(
         "--batch-size", type=integer(1), metavar="N", help=f"images in a batch (default: {_defaults('batch_size')})"
     )
-    parser.add_argument("--lr", type=positive, metavar="RATE", help="learning rate of Adam (default: 0.001)")
-    parser.add_argument("--seed", type=integer(0), metavar="N", help="decides everything that is random (default: 0)")
-    parser.add_argument(
+    group.add_argument("--lr", type=positive, metavar="RATE", help="learning rate of Adam (default: 0.001)")
+    group.add_argument(
+        "--augment",
+        nargs="+",
+        choices=AUGMENTATIONS,
+        help="change the training images at random: move them by up to an eighth, swap left and right, paint "
+        "rectangles over parts (default: nothing)",
+    )
+    group.add_argument(
+        "--balance",
+        choices=("none", "weights", "sampling"),
+        help="let rare classes count as much as others: weigh them in the loss, or show them more often "
+        "(default: none)",
+    )
+    group.add_argument("--seed", type=integer(0), metavar="N", help="decides everything that is random (default: 0)")
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
         "--threads", type=integer(1), metavar="N", help="threads (default: as many as this process may use)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--out", type=Path, metavar="DIR", help="new folder for the run (default: runs/DATA-MODEL, then -2, -3, ...)"
     )
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="folder with the files of mnist or fashion-mnist")
-    parser.add_argument("--download", action="store_true", help="download the data set if it is not on this machine")
-    parser.add_argument(
+    group.add_argument(
         "--resume", type=Path, metavar="RUN_DIR", help="go on with a run from its last checkpoint; --epochs may be more"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -85,26 +124,34 @@ def run(args: argparse.Namespace) -> None:
     if args.threads is not None:
         set_num_threads(args.threads)
     settings = _new_settings(args) if args.resume is None else _resumed_settings(args)
-    source = _SOURCES[settings.data]
-    train_set, test_set = source.load(args, True), source.load(args, False)
-    model = _new_model(settings, train_set)
+    images = source(settings.data).load(args, settings)
+    model = _new_model(settings, images.spec)
     folder = args.resume or new_folder(args.out, settings)
-    print(f"{settings.model} on {train_set.spec.dataset}: {len(train_set)} images to train, {len(test_set)} to test")
-    test_loader = DataLoader(test_set, _TEST_BATCH_SIZE)
-    history = _fit(folder, settings, model, train_set, test_loader, resume=args.resume is not None)
-    _finish(folder, model, history, test_loader, test_set)
+    print(f"{settings.model} on {images.spec.dataset}: {len(images.train)} images to train, {len(images.test)} to test")
+    test_loader = DataLoader(images.test, _TEST_BATCH_SIZE)
+    history = _fit(folder, settings, model, images, test_loader, resume=args.resume is not None)
+    _finish(folder, model, history, test_loader, images.spec)
 
 
 def _new_settings(args: argparse.Namespace) -> Settings:
+    """Take what was given, and the defaults of the data set for what was not."""
     data = args.data or "digits"
-    return Settings(
-        data=data,
-        model=args.model or "convnet",
-        epochs=args.epochs or _SOURCES[data].epochs,
-        batch_size=args.batch_size or _SOURCES[data].batch_size,
-        lr=args.lr or 0.001,
-        seed=args.seed or 0,
-    )
+    check_options(args, data)
+    defaults: dict[str, Any] = {
+        "data": data,
+        "model": "convnet",
+        "epochs": source(data).epochs,
+        "batch_size": source(data).batch_size,
+        "lr": 0.001,
+        "seed": 0,
+    }
+    return Settings(**defaults | _given(args))
+
+
+def _given(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that are on the command line."""
+    values = {field.name: getattr(args, field.name) for field in fields(Settings)}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _resumed_settings(args: argparse.Namespace) -> Settings:
@@ -112,10 +159,11 @@ def _resumed_settings(args: argparse.Namespace) -> Settings:
     settings = load_settings(args.resume)
     if args.out is not None:
         raise ValueError(f"--out {args.out} does not go with --resume, which goes on in {args.resume}")
-    for name in ("data", "model", "batch_size", "lr", "seed"):
-        given, kept = getattr(args, name), getattr(settings, name)
-        if given not in (None, kept):
-            raise ValueError(f"--{name.replace('_', '-')} {given} does not fit {args.resume}, which has {kept}")
+    for name, given in _given(args).items():
+        kept = getattr(settings, name)
+        if name != "epochs" and given != kept:
+            option = FOLDER_OPTIONS.get(name, f"--{name.replace('_', '-')} {given}")
+            raise ValueError(f"{option} does not fit {args.resume}, which has {kept}")
     if args.epochs is None:
         return settings
     settings = replace(settings, epochs=args.epochs)
@@ -123,24 +171,24 @@ def _resumed_settings(args: argparse.Namespace) -> Settings:
     return settings
 
 
-def _new_model(settings: Settings, dataset: ImageDataset) -> Module:
+def _new_model(settings: Settings, spec: ImageSpec) -> Module:
     _random.manual_seed(settings.seed)
-    spec = dataset.spec
     return models.create(
         settings.model, num_classes=len(spec.classes), in_channels=spec.channels, image_size=spec.image_size
     )
 
 
 def _fit(
-    folder: Path, settings: Settings, model: Module, train_set: ImageDataset, test_loader: DataLoader, resume: bool
+    folder: Path, settings: Settings, model: Module, images: Images, test_loader: DataLoader, resume: bool
 ) -> list[EpochMetrics]:
     from ..train import Trainer
 
+    weights = class_weights(images.train.targets, len(images.spec.classes))
+    loss_fn = CrossEntropyLoss(weights if settings.balance == "weights" else None)
     optimizer = optim.Adam(model.parameters(), lr=settings.lr)
-    loader = DataLoader(train_set, settings.batch_size, shuffle=True, seed=settings.seed)
-    trainer = Trainer(model, optimizer, run_dir=folder)
+    trainer = Trainer(model, optimizer, loss_fn, run_dir=folder)
     try:
-        return trainer.fit(loader, test_loader, settings.epochs, resume)
+        return trainer.fit(_train_loader(settings, images, weights), test_loader, settings.epochs, resume)
     except KeyboardInterrupt:
         if (folder / "checkpoint.safetensors").exists():
             print(
@@ -149,27 +197,49 @@ def _fit(
         raise
 
 
-def _finish(
-    folder: Path, model: Module, history: list[EpochMetrics], test_loader: DataLoader, test_set: ImageDataset
-) -> None:
+def _train_loader(settings: Settings, images: Images, weights: NDArray[np.float32]) -> DataLoader:
+    sampler = None
+    if settings.balance == "sampling":
+        sampler = WeightedRandomSampler(weights[images.train.targets], len(images.train))
+    return DataLoader(
+        images.train,
+        settings.batch_size,
+        shuffle=sampler is None,
+        seed=settings.seed,
+        sampler=sampler,
+        transform=augmentation(settings.augment, images.spec.image_size),
+    )
+
+
+def _finish(folder: Path, model: Module, history: list[EpochMetrics], test_loader: DataLoader, spec: ImageSpec) -> None:
     """Save the network and draw the figures, then tell how good it is and where things are."""
     from ..train import evaluate, figures, save_model
 
     score = evaluate(model, test_loader, CrossEntropyLoss())
-    save_model(folder / "model.safetensors", model, test_set.spec)
+    save_model(folder / "model.safetensors", model, spec)
     first_layer = next(parameter.data for parameter in model.parameters() if parameter.ndim == 4)
     figures.save(figures.curves(history), folder / "curves.png")
     figures.save(figures.filters(first_layer), folder / "filters.png")
-    figures.save(figures.confusion(score.confusion, test_set.classes), folder / "confusion.png")
-    print(_report(folder, score))
+    figures.save(figures.confusion(score.confusion, spec.classes), folder / "confusion.png")
+    print(_report(folder, score, spec.classes))
 
 
-def _report(folder: Path, score: Score) -> str:
+def _report(folder: Path, score: Score, classes: tuple[str, ...]) -> str:
     width = max(len(name) for name in CONTENTS)
     files = [f"  {name:<{width}}  {what}" for name, what in CONTENTS.items()]
     accuracy = f"test accuracy {score.accuracy:.2%}: {score.confusion.trace()} of {score.count} images"
-    return "\n".join([accuracy, f"{folder}/", *files, f"next: convkit predict {folder} IMAGE..."])
+    balanced = f"balanced accuracy {score.balanced_accuracy:.2%}, the mean over classes of:"
+    next_step = f"next: convkit predict {folder} IMAGE..."
+    return "\n".join([accuracy, balanced, *_recall(score, classes), f"{folder}/", *files, next_step])
+
+
+def _recall(score: Score, classes: tuple[str, ...]) -> list[str]:
+    """Tell how many images of each class were classified right."""
+    width = max(len(name) for name in classes)
+    rows = zip(classes, score.recall, score.confusion.diagonal(), score.confusion.sum(axis=1), strict=True)
+    return [f"  {name:<{width}}  {recall:7.2%}  {right} of {count}" for name, recall, right, count in rows]
 
 
 def _defaults(name: str) -> str:
-    return ", ".join(f"{getattr(source, name)} for {data}" for data, source in _SOURCES.items())
+    values = [f"{getattr(settings, name)} for {data}" for data, settings in SOURCES.items()]
+    return ", ".join([*values, f"{getattr(source(''), name)} for a folder"])

@@ -18,6 +18,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "convkit"
 
 
+def home(root: str | os.PathLike[str] | None) -> Path:
+    """Return the folder that a data set is looked for in: `root`, or the cache without it."""
+    return cache_folder() if root is None else Path(root)
+
+
+def address(dataset: str, published: str) -> str:
+    """Return where the files of a data set are downloaded from: its folder on the mirror, if there is one."""
+    mirror = os.environ.get("CONVKIT_DATA_URL")
+    return f"{mirror.rstrip('/')}/{dataset}" if mirror else published
+
+
 def download(url: str, path: Path, md5: str) -> None:
     """Download a file, with a progress bar, and keep it only if its checksum is right.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -67,6 +69,11 @@ class TensorDataset:
     def batch(self, indices: NDArray[np.int64]) -> tuple[Array, ...]:
         """Gather the items at `indices` of every array at once."""
         return tuple(tensor[indices] for tensor in self.tensors)
+
+
+def gatherer(dataset: Dataset) -> Callable[[NDArray[np.int64]], tuple[Array, ...]]:
+    """Return what gathers many items of a data set at once: its own ``batch``, or `collate`."""
+    return getattr(dataset, "batch", None) or partial(collate, dataset)
 
 
 def collate(dataset: Dataset, indices: NDArray[np.int64]) -> tuple[Array, ...]:

@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .labels import check_labels
+
 _UNSIGNED_BYTE = 0x08
 
 
@@ -96,11 +98,7 @@ def read_labelled_images(
         raise ValueError(
             f"{labels}: needs one label for each of the {len(data)} images in {images}, found {len(targets)}"
         )
-    wrong = np.flatnonzero(targets >= num_classes)
-    if len(wrong):
-        raise ValueError(
-            f"{labels}: labels must be from 0 to {num_classes - 1}, found {targets[wrong[0]]} at index {wrong[0]}"
-        )
+    check_labels(labels, targets, num_classes)
     return data, targets.astype(np.int64)
 
 

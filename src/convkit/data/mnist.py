@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from .cache import cache_folder, download
+from .cache import address, download, home
 from .idx import read_labelled_images
 from .images import ImageDataset, ImageSpec
 
@@ -45,8 +45,8 @@ class MNIST(ImageDataset):
     Notes
     -----
     convkit's cache is ``$CONVKIT_DATA_DIR``, else ``$XDG_CACHE_HOME/convkit``, else ``~/.cache/convkit``.
-    ``$CONVKIT_DATA_URL`` names a mirror to download from instead: the address above its folders ``mnist`` and
-    ``fashion-mnist``.
+    ``$CONVKIT_DATA_URL`` names a mirror to download from instead: the address above its folders ``mnist``,
+    ``fashion-mnist`` and ``cifar10``.
 
     Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, *Gradient-based learning applied to document recognition*,
     Proceedings of the IEEE 86 (11), 1998.
@@ -82,7 +82,7 @@ class MNIST(ImageDataset):
         folders = self._folders(root)
         files = _find(folders, names)
         if files is None and download:
-            files = self._download(_home(root) / self.SPEC.dataset, names)
+            files = self._download(home(root) / self.SPEC.dataset, names)
         if files is None:
             raise FileNotFoundError(
                 f"{type(self).__name__}: found no {names[0]} and {names[1]}, plain or .gz, in "
@@ -94,18 +94,17 @@ class MNIST(ImageDataset):
 
     @classmethod
     def _folders(cls, root: str | os.PathLike[str] | None) -> list[Path]:
-        home = _home(root)
+        folder = home(root)
         if root is None:
-            return [home / cls.SPEC.dataset, *cls.SYSTEM_FOLDERS]
-        return [home, home / cls.SPEC.dataset, home / cls.__name__ / "raw"]
+            return [folder / cls.SPEC.dataset, *cls.SYSTEM_FOLDERS]
+        return [folder, folder / cls.SPEC.dataset, folder / cls.__name__ / "raw"]
 
     @classmethod
     def _download(cls, folder: Path, names: tuple[str, str]) -> tuple[Path, Path]:
-        mirror = os.environ.get("CONVKIT_DATA_URL")
-        address = f"{mirror.rstrip('/')}/{cls.SPEC.dataset}" if mirror else cls.URL
+        source = address(cls.SPEC.dataset, cls.URL)
         images, labels = (folder / f"{name}.gz" for name in names)
         for file, name in ((images, names[0]), (labels, names[1])):
-            download(f"{address}/{file.name}", file, cls.MD5[name])
+            download(f"{source}/{file.name}", file, cls.MD5[name])
         return images, labels
 
 
@@ -167,10 +166,6 @@ class FashionMNIST(MNIST):
         "t10k-images-idx3-ubyte": "bef4ecab320f06d8554ea6380940ec79",
         "t10k-labels-idx1-ubyte": "bb300cfdad3c16e7a12a480ee83cd310",
     }
-
-
-def _home(root: str | os.PathLike[str] | None) -> Path:
-    return cache_folder() if root is None else Path(root)
 
 
 def _find(folders: list[Path], names: tuple[str, str]) -> tuple[Path, Path] | None:

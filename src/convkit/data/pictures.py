@@ -13,6 +13,8 @@ from .images import ImageSpec
 
 Invert = Literal["auto", "yes", "no"]
 
+_GREY_MODES = ("1", "L", "F")
+
 
 def read_picture(
     path: str | os.PathLike[str], spec: ImageSpec, invert: Invert = "auto"
@@ -46,30 +48,62 @@ def read_picture(
     ValueError
         If it is no picture, not a whole one, or one too large to be opened safely; the message names the file.
     """
-    pixels = _read(path, spec)
+    pixels = read_pixels(path, spec.channels, spec.image_size)
     inverted = invert == "yes" or (invert == "auto" and spec.dark_background and _border_mean(pixels) > 127.5)
     if inverted:
         pixels = 255 - pixels
     return spec.normalise(pixels.transpose(2, 0, 1), white=255), inverted
 
 
-def _read(path: str | os.PathLike[str], spec: ImageSpec) -> NDArray[np.uint8]:
-    """Return the pixels of a picture, (H, W, C)."""
+def read_pixels(
+    path: str | os.PathLike[str], channels: int | None = None, image_size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Read the pixels of a picture file.
+
+    Parameters
+    ----------
+    path : path-like
+        Any format that Pillow reads. It is turned as its camera says, and laid on white where it is transparent.
+    channels : int, optional
+        1 for grey, 3 for red, green, blue; as the file has it if not given.
+    image_size : tuple of int, optional
+        Height and width to resize it to; as the file has it if not given.
+
+    Returns
+    -------
+    ndarray of uint8, shape (H, W, C)
+        From 0, black, to 255, white.
+
+    Raises
+    ------
+    ImportError
+        If Pillow is not installed.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is no picture, not a whole one, or one too large to be opened safely; the message names the file.
+    """
     image_module = require("PIL.Image", "reading pictures")
     turned = require("PIL.ImageOps", "reading pictures").exif_transpose
-    height, width = spec.image_size
     try:
         with image_module.open(path) as file:
-            picture = _opaque(turned(file), image_module).convert("L" if spec.channels == 1 else "RGB")
+            if image_size is not None:
+                # A large JPEG is decoded at a half, a quarter or an eighth, while twice the size asked for is left.
+                file.draft(None, (2 * max(image_size),) * 2)
+            picture = _opaque(turned(file), image_module)
+            if channels is None:
+                channels = 1 if picture.mode in _GREY_MODES else 3
+            picture = picture.convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such picture") from None
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the system's own word, which names the file
         raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
-    # The mean of the area that a pixel covers, which is how the small images of data sets were made.
-    resized = picture.resize((width, height), image_module.Resampling.BOX)
-    return np.asarray(resized, np.uint8).reshape(height, width, spec.channels)
+    if image_size is not None:
+        # The mean of the area that a pixel covers, which is how the small images of data sets were made.
+        picture = picture.resize(image_size[::-1], image_module.Resampling.BOX)
+    return np.asarray(picture, np.uint8).reshape(picture.height, picture.width, channels)
 
 
 def _opaque(picture: Any, image_module: Any) -> Any:
@@ -80,7 +114,7 @@ def _opaque(picture: Any, image_module: Any) -> Any:
         return picture
     paper = image_module.new("RGBA", picture.size, "white")
     paper.alpha_composite(picture.convert("RGBA"))
-    return paper
+    return paper.convert("L") if picture.mode in ("1", "L", "LA", "La") else paper
 
 
 def _border_mean(pixels: NDArray[np.uint8]) -> float:

@@ -12,21 +12,23 @@ Key = TypeVar("Key")
 Result = TypeVar("Result")
 
 
-def prefetched(load: Callable[[Key], Result], keys: Iterable[Key], depth: int) -> Iterator[Result]:
+def prefetched(load: Callable[[Key], Result], keys: Iterable[Key], depth: int, workers: int = 1) -> Iterator[Result]:
     """Yield ``load(key)`` for one key after the other, with up to `depth` results prepared ahead.
 
-    One thread does the loading, so results are in order and `load` is never called twice at once. What `load`
-    raises is raised here, in its turn. The thread ends with this generator: after the last key, or when a loop
-    over it is left by ``break``, an exception or Ctrl-C.
+    Results are in the order of their keys, however many threads load them. What `load` raises is raised here, in its
+    turn. The threads end with this generator: after the last key, or when a loop over it is left by ``break``, an
+    exception or Ctrl-C.
 
     Parameters
     ----------
     load : callable
-        Makes one result; called in the background thread.
+        Makes one result; called in a background thread, and never twice at once unless there are more `workers`.
     keys : iterable
         Arguments for `load`, drawn in the caller's thread.
     depth : int
         At least 1.
+    workers : int, default 1
+        Threads that load; more than `depth` have nothing to do.
 
     Yields
     ------
@@ -38,7 +40,7 @@ def prefetched(load: Callable[[Key], Result], keys: Iterable[Key], depth: int) -
 
     process = os.getpid()
     keys = iter(keys)
-    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="convkit-prefetch")
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="convkit-prefetch")
     try:
         pending = deque(pool.submit(load, key) for key in islice(keys, depth))
         while pending:

@@ -58,6 +58,8 @@ class Score:
     >>> score.confusion
     array([[1, 1],
            [0, 0]])
+    >>> score.recall, score.balanced_accuracy
+    (array([0.5, nan]), 0.5)
     """
 
     def __init__(self) -> None:
@@ -96,6 +98,18 @@ class Score:
     def accuracy(self) -> float:
         """Share of images classified right, from 0 to 1; NaN without any."""
         return int(self.confusion.trace()) / self.count if self.count else math.nan
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Share of each class's images classified right, shape (K,), from 0 to 1; NaN where there are none."""
+        counts = self.confusion.sum(axis=1)
+        return np.where(counts > 0, self.confusion.diagonal() / np.maximum(counts, 1), math.nan)
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean `recall` of the classes that have images: each counts the same, however rare; NaN without any."""
+        recall = self.recall[~np.isnan(self.recall)]
+        return float(recall.mean()) if len(recall) else math.nan
 
     def __str__(self) -> str:
         return f"loss {self.loss:.4f}, accuracy {self.accuracy:.2%}"
