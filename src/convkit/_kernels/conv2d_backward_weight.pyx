@@ -38,6 +38,8 @@ cdef enum:
     STAGED_LANES = 512              # of the gradient, copied at a time
     MOST_FOLDED = 16                # rows of taps that are folded into the channels
     FEW_PIXELS = 64                 # of a strip, so few that sums take longer to write than to compute
+    CACHE_LINE = 64                 # bytes
+    CLOSE_BYTES = 1024              # from pixel to pixel: of 4096, each line would fall into the same set
     AHEAD = 8                       # pixels that are fetched before they are copied
     PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
@@ -451,6 +453,12 @@ cdef void exchange(WeightGradient* t) noexcept nogil:
     t.result.channel, t.result.lane = t.result.lane, t.result.channel
 
 
+cdef bint lies_close(const WeightGradient* t) noexcept nogil:
+    """Whether tiles may read pixels where they lie: they use most of a cache line, and few lines share a cache set."""
+    cdef Py_ssize_t apart = t.x.in_step*t.x.grain*t.source.col
+    return 2*TILE_ROWS*sizeof(real) >= CACHE_LINE and apart*<Py_ssize_t>sizeof(real) <= CLOSE_BYTES
+
+
 cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks, unit
     if taps*t.channels*t.lanes*t.groups == 0:
@@ -465,7 +473,7 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
         t.y.count = t.x.count = 1
     fold_rows(t)
     taps, blocks = t.y.taps*t.x.taps, block_count(t.lanes)
-    t.in_place = stays_inside(&t.x) and taps == 1 and t.fold == 1
+    t.in_place = taps == 1 and t.fold == 1 and stays_inside(&t.x) and lies_close(t)
     t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= 128
     divide_sum(t, threads)
     t.sums_group = padded(t.lanes)*taps*t.channels
