@@ -13,6 +13,7 @@
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
     narrow_conv2d.pyx                      the same where a group's outputs do not fill vectors: groups share them
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
+    planar_conv2d.pyx                      the same for very few outputs: lanes are columns
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache

@@ -18,6 +18,7 @@ cdef extern from "simd.h" nogil:
         LANE_ROWS
         NARROW_LANE_ROWS
         SUM_SOURCES
+        PLANAR_SUMS
     vr vload(const real* p)
     void vstore(real* p, vr v)
     vr vloaded(vr v)

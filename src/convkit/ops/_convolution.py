@@ -13,19 +13,20 @@ Pair = tuple[int, int]
 
 def forward_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, stride: Pair, groups: int) -> ModuleType:
     """Return the kernel of the forward pass for weights (K, C/groups, R, S)."""
-    layer = _Layer(tile_shape(dtype)[1], groups, weight_shape[0] // groups, weight_shape[1], weight_shape[3], stride[1])
-    return kernel(_correlation(layer), dtype)
+    outputs, channels, *kernel_size = weight_shape
+    return kernel(_correlation(_layer(dtype, groups, outputs // groups, channels, kernel_size, stride)), dtype)
 
 
 def input_gradient_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, groups: int) -> ModuleType:
-    """Return the kernel of the backward-input pass for weights (K, C/groups, R, S): all phases of the stride as one."""
-    layer = _Layer(tile_shape(dtype)[1], groups, weight_shape[1], weight_shape[0] // groups, weight_shape[3], 1)
-    return kernel(_correlation(layer), dtype)
+    """Return the kernel of the backward-input pass for weights (K, C/groups, R, S): a correlation of stride 1."""
+    channels, outputs, *kernel_size = weight_shape
+    return kernel(_correlation(_layer(dtype, groups, outputs, channels // groups, kernel_size, (1, 1))), dtype)
 
 
 def weight_gradient_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, stride: Pair, groups: int) -> ModuleType:
     """Return the kernel of the backward-weight pass for weights (K, C/groups, R, S)."""
-    layer = _Layer(tile_shape(dtype)[1], groups, weight_shape[0] // groups, weight_shape[1], weight_shape[3], stride[1])
+    outputs, channels, *kernel_size = weight_shape
+    layer = _layer(dtype, groups, outputs // groups, channels, kernel_size, stride)
     if layer.is_depthwise:
         return kernel("depthwise_conv2d", dtype)
     # Dense, a line of taps and channels this short would leave most rows of a tile empty.
@@ -35,14 +36,15 @@ def weight_gradient_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, st
 
 
 class _Layer(NamedTuple):
-    """What the choice depends on: a vector's lanes, and of a group its outputs, the channels that they sum, ..."""
+    """What the choice depends on."""
 
-    lanes: int
+    lanes: int  # of a vector
     groups: int
-    outputs: int
-    channels: int
+    outputs: int  # of a group
+    channels: int  # that each output sums over
+    height: int
     width: int
-    step: int
+    step: int  # columns from one output's input to the next one's
 
     @property
     def is_depthwise(self) -> bool:
@@ -52,14 +54,28 @@ class _Layer(NamedTuple):
     @property
     def is_narrow(self) -> bool:
         """Whether groups share vectors, or the only one fills most of one and its taps can share what they read."""
+        if self.channels == 0:
+            return False
         if self.groups > 1:
-            return self.channels > 0 and 0 < self.outputs <= self.lanes
-        return (
-            self.width > 1 and self.step == 1 and self.channels > 0 and self.lanes < 2 * self.outputs <= 2 * self.lanes
-        )
+            return 0 < self.outputs <= self.lanes
+        return self.width > 1 and self.step == 1 and self.lanes < 2 * self.outputs <= 2 * self.lanes
+
+    @property
+    def is_planar(self) -> bool:
+        """Whether outputs are so few that columns fill vectors better, and sums so long that transposing pays."""
+        few = 0 < 8 * self.outputs <= 3 * self.lanes
+        return self.groups == 1 and few and self.channels >= 8 and self.height * self.width >= 4
+
+
+def _layer(
+    dtype: np.dtype[np.floating], groups: int, outputs: int, channels: int, kernel_size: list[int], stride: Pair
+) -> _Layer:
+    return _Layer(tile_shape(dtype)[1], groups, outputs, channels, kernel_size[0], kernel_size[1], stride[1])
 
 
 def _correlation(layer: _Layer) -> str:
     if layer.is_depthwise:
         return "depthwise_conv2d"
+    if layer.is_planar:
+        return "planar_conv2d"
     return "narrow_conv2d" if layer.is_narrow else "conv2d"
