@@ -4,11 +4,11 @@ A layer of three outputs (or the gradient of an image of three channels) would l
 Here lanes are neighbouring columns: staged lines lie channel by channel, a vector of columns is read once for each
 tap, and meets the weights of all outputs.
 
-Threads take units of work: an image, some lines of its outputs. A few lines at a time, they stage the input, transposed,
-and run tiles over it. Every output is summed whole by one thread in an order that the shape decides.
+Threads take units of work: an image, some lines of its outputs. A few lines at a time, they stage the input,
+transposed, and run tiles over it. Every output is summed whole by one thread in an order that the shape decides.
 
-Scratch: the packed weights, and a ring of staged lines for each thread (STRIP_BYTES, or the input of one line of outputs
-where that is larger). A function returns False where there is no memory for them, True otherwise.
+Scratch: the packed weights, and a ring of staged lines for each thread (STRIP_BYTES, or the input of one line of
+outputs where that is larger). A function returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
