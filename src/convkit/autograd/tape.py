@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ._arrays import added
+from ._arrays import applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,6 +71,7 @@ class Node:
         return f"<{self.name}>"
 
 
+@np.errstate(all="ignore")
 def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> dict[Tensor, Array]:
     """Walk from `root` back to the leaves, and return the gradient that arrives at each.
 
@@ -87,7 +88,7 @@ def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> di
                 continue
             gradient = _fitted(computed, target, node)
             if target in gradients:
-                gradients[target] = added(gradients[target], gradient)
+                gradients[target] = applied(np.add, gradients[target], gradient)
             elif isinstance(target, Node):
                 gradients[target] = gradient
                 heapq.heappush(queue, (-target.number, target))

@@ -4,13 +4,14 @@ Each calls its namesake in `convkit.ops` and records how the gradient comes back
 ndarrays; an ndarray is a constant.
 """
 
+from ..autograd import flatten
 from .activation import elu, hardsigmoid, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh
 from .batch_norm import batch_norm
 from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
-from .flatten import flatten
 from .linear import linear
 from .loss import cross_entropy
+from .pad import pad
 from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "linear",
     "log_softmax",
     "max_pool2d",
+    "pad",
     "relu",
     "relu6",
     "sigmoid",
