@@ -300,8 +300,8 @@ def logsumexp(input: Input, dim: Dim, keepdim: bool = False) -> Tensor:
     Examples
     --------
     >>> import convkit as ck
-    >>> ck.logsumexp(ck.tensor([1000.0, 1000.0]), dim=0)
-    tensor(1000.6931)
+    >>> ck.logsumexp(ck.tensor([1000.0, 0.0]), dim=0)
+    tensor(1000.)
     """
     x = floats_of("logsumexp", input)
     over = _Reduction("logsumexp", x, dim, keepdim)
