@@ -475,8 +475,13 @@ def matmul(op: str, input_shape: Shape, other_shape: Shape) -> Shape:
     return (*broadcast(op, input_shape[:-2], other_shape[:-2]), *rows, *columns)
 
 
+_PAD_MODES = ("constant", "reflect", "replicate", "circular")
+
+
 def pad(op: str, input_shape: Shape, value: object, mode: str) -> tuple[tuple[int, int], ...]:
     """Return (before, after) for each axis from a sequence that begins with those of the last axis."""
+    if mode not in _PAD_MODES:
+        raise ValueError(f"{op}: mode={mode!r} must be 'constant', 'reflect', 'replicate' or 'circular'")
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{op}: pad={value!r} must be a tuple of integers")
     least = -MOST if mode == "constant" else 0
@@ -500,11 +505,9 @@ def _pad_axis(op: str, mode: str, input_shape: Shape, size: int, before: int, af
         if size + min(before, 0) + min(after, 0) < 0:
             raise ValueError(f"{op}: pad={(before, after)} takes more off an axis of input {input_shape} than it has")
         return
-    most = {"reflect": size - 1, "circular": size, "replicate": MOST if size else 0}
-    if mode not in most:
-        raise ValueError(f"{op}: mode={mode!r} must be 'constant', 'reflect', 'replicate' or 'circular'")
-    if max(before, after) > most[mode]:
+    most = max({"reflect": size - 1, "circular": size, "replicate": MOST if size else 0}[mode], 0)
+    if max(before, after) > most:
         raise ValueError(
-            f"{op}: pad={(before, after)} must be at most {max(most[mode], 0)} for an axis of size {size} with "
+            f"{op}: pad={(before, after)} must be at most {most} for an axis of size {size} with "
             f"mode={mode!r}, input has shape {input_shape}"
         )

@@ -17,12 +17,14 @@ from .tensors import Tensor, tensor
 # isort: split
 from .arithmetic import add, div, maximum, minimum, mul, neg, pow, sub
 from .comparison import eq, ge, gt, le, lt, ne
+from .conversion import clone
 from .elementwise import abs, clamp, cos, exp, expm1, log, log1p, rsqrt, sin, sqrt, square, tan, where
+from .extremes import amax, amin, argmax, argmin, max, min
 from .grad_mode import enable_grad, is_grad_enabled, no_grad
 from .joining import cat, stack
 from .matrices import matmul
 from .recording import arrays, record, record_joint
-from .reductions import amax, amin, argmax, argmin, logsumexp, max, mean, min, prod, std, sum, var
+from .reductions import logsumexp, mean, prod, std, sum, var
 from .shapes import broadcast_to, flatten, permute, reshape, squeeze, transpose, unsqueeze
 from .tape import Node
 
@@ -39,6 +41,7 @@ __all__ = [
     "broadcast_to",
     "cat",
     "clamp",
+    "clone",
     "cos",
     "div",
     "enable_grad",

@@ -130,7 +130,7 @@ def maximum(input: Operand, other: Operand) -> Tensor:
     >>> ck.maximum(ck.tensor([1.0, 5.0]), ck.tensor([3.0, 2.0]))
     tensor([3., 5.])
     """
-    return _chosen("maximum", np.maximum, input, other)
+    return _chosen("maximum", np.maximum, np.less, input, other)
 
 
 def minimum(input: Operand, other: Operand) -> Tensor:
@@ -146,7 +146,7 @@ def minimum(input: Operand, other: Operand) -> Tensor:
     >>> ck.minimum(ck.tensor([1.0, 5.0]), ck.tensor([3.0, 2.0]))
     tensor([1., 2.])
     """
-    return _chosen("minimum", np.minimum, input, other)
+    return _chosen("minimum", np.minimum, np.greater, input, other)
 
 
 def neg(input: Input) -> Tensor:
@@ -180,15 +180,11 @@ def _exponent_slope(base: Array, exponent: Array, power: Array) -> Array:
     return slope
 
 
-def _chosen(op: str, ufunc: np.ufunc, input: Operand, other: Operand) -> Tensor:
+def _chosen(op: str, choose: np.ufunc, loses: np.ufunc, input: Operand, other: Operand) -> Tensor:
     a, b = operands(op, input, other)
-    output = computed(op, ufunc, a, b)
     return recording.record(
-        op, output, (input, lambda grad: grad * _share(a, b, output)), (other, lambda grad: grad * _share(b, a, output))
+        op,
+        computed(op, choose, a, b),
+        (input, lambda grad: np.where(loses(a, b), 0, np.where(a == b, 0.5 * grad, grad))),
+        (other, lambda grad: np.where(loses(b, a), 0, np.where(a == b, 0.5 * grad, grad))),
     )
-
-
-def _share(mine: Array, other: Array, chosen: Array) -> Array:
-    """Return how much of the gradient one side gets: all where it was chosen, half where both were, else nothing."""
-    share: Array = ((mine == chosen) * np.where(other == chosen, 0.5, 1)).astype(chosen.dtype)
-    return share

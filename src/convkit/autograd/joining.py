@@ -93,7 +93,8 @@ def stack(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     for i, part in enumerate(parts):
         if part.shape != parts[0].shape:
             raise ValueError(f"stack: tensors[{i}] has shape {part.shape} but tensors[0] has {parts[0].shape}")
-    return cat([unsqueeze(tensor, dim) for tensor in tensors], dim)
+    axis = _shapes.axis("stack", "dim", dim, parts[0].ndim + 1)
+    return cat([unsqueeze(tensor, axis) for tensor in tensors], axis)
 
 
 def _arrays_of(op: str, tensors: Sequence[Input]) -> list[Array]:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from . import arithmetic, comparison, elementwise, indexing, matrices, recording, reductions, shapes
+from . import (
+    arithmetic,
+    comparison,
+    conversion,
+    elementwise,
+    extremes,
+    indexing,
+    matrices,
+    recording,
+    reductions,
+    shapes,
+)
 from ._arrays import checked_array
 from ._operands import is_operand
 from .tape import gradients_of_leaves
@@ -256,12 +268,12 @@ class Tensor:
     var = reductions.var
     std = reductions.std
     prod = reductions.prod
-    amax = reductions.amax
-    amin = reductions.amin
-    max = reductions.max
-    min = reductions.min
-    argmax = reductions.argmax
-    argmin = reductions.argmin
+    amax = extremes.amax
+    amin = extremes.amin
+    max = extremes.max
+    min = extremes.min
+    argmax = extremes.argmax
+    argmin = extremes.argmin
     logsumexp = reductions.logsumexp
 
     reshape = shapes.reshape
@@ -278,6 +290,11 @@ class Tensor:
     def T(self) -> Tensor:  # noqa: N802 (PyTorch's and NumPy's name)
         """The tensor with its dimensions in the opposite order."""
         return self.permute(tuple(range(self.ndim))[::-1])
+
+    clone = conversion.clone
+    to = conversion.to
+    float = conversion.float
+    double = conversion.double
 
     # Operators.
 
@@ -333,8 +350,8 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
-    def __float__(self) -> float:
-        return float(self.item())
+    def __float__(self) -> builtins.float:
+        return builtins.float(self.item())
 
     def __int__(self) -> int:
         return int(self.item())

@@ -63,7 +63,8 @@ def binary_cross_entropy_with_logits(
     factor, positive = weights(op, "weight", weight, x), weights(op, "pos_weight", pos_weight, x)
 
     def slope() -> Array:
-        return _times(1 - y - _times(ops.sigmoid(-x), _emphasis(y, positive)), factor)
+        # Not sigmoid(input) - target, which is 0 long before the loss is.
+        return _times((1 - y) * ops.sigmoid(x) - _times(y * ops.sigmoid(-x), positive), factor)
 
     def target_slope() -> Array:
         extra = 0 if positive is None else (positive - 1) * _softplus(-x)
@@ -129,15 +130,10 @@ def _times(x: Array, factor: Array | None) -> Array:
     return x if factor is None else x * factor
 
 
-def _emphasis(y: Array, positive: Array | None) -> Array | None:
-    """Return how much the loss of an element counts beside that of a no."""
-    return None if positive is None else 1 + (positive - 1) * y
-
-
 @np.errstate(all="ignore")
 def _loss(x: Array, y: Array, positive: Array | None) -> Array:
-    loss: Array = (1 - y) * x + _times(_softplus(-x), _emphasis(y, positive))
-    return loss
+    emphasis = None if positive is None else 1 + (positive - 1) * y
+    return (1 - y) * x + _times(_softplus(-x), emphasis)
 
 
 def _softplus(x: Array) -> Array:

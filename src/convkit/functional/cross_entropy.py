@@ -190,6 +190,7 @@ def _negative_log_likelihood(
     reduction: str,
     smoothing: float,
 ) -> Tensor:
+    logp: Array
     (logp,) = arrays(log_probabilities)
     at = np.expand_dims(classes, 1)
     by_class = np.ones(logp.shape[1], logp.dtype) if class_weight is None else class_weight
@@ -231,7 +232,7 @@ def _expected_negative_log_likelihood(
     output, scale = reduced(-(by_class * shares * logp).sum(axis=1), reduction)
 
     def arrived(grad: Array) -> Array:
-        return np.multiply(scale * by_class, np.expand_dims(grad, 1) if reduction == "none" else grad)
+        return scale * by_class * (np.expand_dims(grad, 1) if reduction == "none" else grad)
 
     return record(
         "cross_entropy",
