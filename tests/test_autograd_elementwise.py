@@ -41,10 +41,11 @@ def inputs(where, *shape):
     return np.abs(normal(*shape)) % 1 + 0.3 if where == "positive" else normal(*shape)
 
 
+@pytest.mark.parametrize("shape", [(3, 4), (0, 2), ()])
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions(name):
+def test_functions(name, shape):
     function, plain, where = FUNCTIONS[name]
-    x = inputs(where, 3, 4)
+    x = np.asarray(inputs(where, *shape))
     expected = [plain(value) for value in x.ravel().tolist()]
     np.testing.assert_allclose(function(Tensor(x)).data.ravel(), expected, rtol=1e-14)
     np.testing.assert_allclose(function(x.astype(np.float32)).data.ravel(), expected, rtol=2e-6, atol=1e-6)
