@@ -130,6 +130,19 @@ def test_places_agree_with_numpy(name, dim, keepdim):
         np.testing.assert_array_equal(found.data, expected)
 
 
+@pytest.mark.parametrize("dim", [(0, 2, 3), (2, 3), None])
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (0, 3, 1, 2)])
+def test_sums_of_images_are_precise_in_any_memory_order(order, dim):
+    """Added one after the other, these numbers make errors of 1e-5 in float32."""
+    x = Tensor(np.random.default_rng(0).random((16, 40, 44, 48), np.float32).transpose(order), requires_grad=True)
+    exact = x.data.astype(np.float64)
+    np.testing.assert_allclose(x.sum(dim).data, exact.sum(axis=dim), rtol=6e-7)
+    np.testing.assert_allclose(x.var(dim).data, exact.var(axis=dim, ddof=1), rtol=3e-6)
+    bias = tensor(np.zeros((x.shape[1], 1, 1), np.float32), requires_grad=True)
+    (x.detach() * bias).sum().backward()
+    np.testing.assert_allclose(bias.grad.data[:, 0, 0], exact.sum(axis=(0, 2, 3)), rtol=6e-7)
+
+
 def test_sums_and_products_of_integers_do_not_wrap():
     x = np.full(300, 1, np.uint8)
     assert (ck.sum(x).item(), ck.sum(x).dtype) == (300, np.int64)

@@ -47,6 +47,22 @@ def computed(op: str, ufunc: np.ufunc, *inputs: Array) -> Array:
         raise
 
 
+def reduced(ufunc: Any, x: Array, axes: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
+    """Reduce along axes, which are kept with size 1.
+
+    NumPy adds pairwise along the axis whose elements are next to each other in memory, and one after the other along
+    the rest. Where that axis stays, each of the others is therefore reduced by itself: no sum of channels-last images
+    over images, rows and columns then has more terms in a row than one of these is long.
+    """
+    if len(axes) < 2 or min(range(x.ndim), key=lambda axis: abs(x.strides[axis])) in axes:
+        steps: list[Any] = [axes]
+    else:
+        steps = sorted(axes, key=lambda axis: abs(x.strides[axis]))
+    for step in steps:
+        x = ufunc.reduce(x, axis=step, keepdims=True, dtype=dtype)
+    return x
+
+
 def _room(ufunc: np.ufunc, inputs: tuple[Array, ...]) -> Array | None:
     """Allocate a large result that is like one of the inputs; NumPy sees to the others."""
     like = inputs[0] if len(inputs) == 1 else max(inputs, key=_bytes)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from .. import _shapes
+from ._arrays import reduced
 
 if TYPE_CHECKING:
     from .tape import Array
@@ -36,8 +37,7 @@ class Reduction:
     def reduce(self, ufunc: Any, x: Array) -> Array:
         """Reduce, with the dimensions that are reduced kept as 1; sums and products of integers are int64."""
         widened = np.int64 if x.dtype.kind != "f" and ufunc in (np.add, np.multiply) else None
-        reduced: Array = ufunc.reduce(x, axis=self.axes, keepdims=True, dtype=widened)
-        return reduced
+        return reduced(ufunc, x, self.axes, widened)
 
     def spread(self, result: Array) -> Array:
         """Return a result, of the final shape or with ones, as often as there were elements: a view."""

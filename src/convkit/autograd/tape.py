@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ._arrays import applied
+from ._arrays import applied, reduced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -115,7 +115,7 @@ def _summed(gradient: Array, shape: tuple[int, ...], node: Node) -> Array:
     if added < 0 or any(small not in (1, large) for small, large in zip(shape, kept, strict=True)):
         raise RuntimeError(f"backward: {node.name} made a gradient {gradient.shape} for an input {shape}")
     stretched = [added + axis for axis, size in enumerate(shape) if size != kept[axis]]
-    return np.asarray(gradient.sum(axis=(*range(added), *stretched))).reshape(shape)
+    return reduced(np.add, gradient, (*range(added), *stretched)).reshape(shape)
 
 
 def _own(gradient: Array, incoming: Array) -> Array:
