@@ -119,6 +119,7 @@ def test_cat_keeps_images_channels_last_and_passes_over_constants():
     joined.sum().backward()
     assert x.grad.shape == x.shape
     assert ck.cat([np.array([1]), np.array([2])]).data.tolist() == [1, 2]
+    assert ck.cat([np.array([1]), np.float32([2])]).dtype == np.float32  # as PyTorch has it
 
 
 def test_a_tensor_may_come_twice():

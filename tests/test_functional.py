@@ -8,6 +8,7 @@ import pytest
 import reference
 from gradients import apart, assert_gradients
 
+import convkit as ck
 from convkit import functional as F
 from convkit._random import manual_seed
 from convkit.autograd import Tensor, no_grad
@@ -328,6 +329,14 @@ def test_linear_keeps_its_input_for_its_weight_alone():
         lambda x: F.softmax(x, 1),
         lambda x: F.log_softmax(x, 1),
         lambda x: F.flatten(x, 1),
+        lambda x: F.pad(x, (1, 1)),
+        ck.exp,
+        ck.sqrt,
+        lambda x: x.sum(0),
+        lambda x: x.mean((2, 3)),
+        lambda x: x.max(1).values,
+        lambda x: x[np.array([0, 0])],
+        lambda x: ck.stack([x, x]),
     ],
     ids=[
         "relu",
@@ -340,6 +349,14 @@ def test_linear_keeps_its_input_for_its_weight_alone():
         "softmax",
         "log_softmax",
         "flatten",
+        "pad",
+        "exp",
+        "sqrt",
+        "sum",
+        "mean",
+        "max",
+        "getitem",
+        "stack",
     ],
 )
 def test_these_keep_no_input(operation):

@@ -61,11 +61,11 @@ def pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
     return integer(op, name, value[0], least), integer(op, name, value[1], least)
 
 
-def shape(op: str, name: str, value: object, ndim: int) -> Shape:
-    """Return a shape of `ndim` sizes as a tuple of ints."""
+def shape(op: str, name: str, value: object, ndim: int | None) -> Shape:
+    """Return a shape of `ndim` sizes, or any number of them, as a tuple of ints."""
     if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{op}: {name}={value!r} must be a tuple of {ndim} integers")
-    if len(value) != ndim:
+        raise TypeError(f"{op}: {name}={value!r} must be a tuple of {'' if ndim is None else f'{ndim} '}integers")
+    if ndim is not None and len(value) != ndim:
         raise ValueError(f"{op}: {name}={tuple(value)} must have {ndim} sizes, not {len(value)}")
     return tuple([integer(op, name, size, 0) for size in value])
 

@@ -42,7 +42,9 @@ def add(input: Operand, other: Operand) -> Tensor:
             [12., 22.]])
     """
     a, b = operands("add", input, other)
-    return recording.record("add", computed("add", np.add, a, b), (input, _passed_on), (other, _passed_on))
+    return recording.record(
+        "add", computed("add", np.add, a, b), (input, recording.passed_on), (other, recording.passed_on)
+    )
 
 
 def sub(input: Operand, other: Operand) -> Tensor:
@@ -55,7 +57,9 @@ def sub(input: Operand, other: Operand) -> Tensor:
     tensor([2., 1.])
     """
     a, b = operands("sub", input, other)
-    return recording.record("sub", computed("sub", np.subtract, a, b), (input, _passed_on), (other, np.negative))
+    return recording.record(
+        "sub", computed("sub", np.subtract, a, b), (input, recording.passed_on), (other, np.negative)
+    )
 
 
 def mul(input: Operand, other: Operand) -> Tensor:
@@ -159,10 +163,6 @@ def neg(input: Input) -> Tensor:
     tensor([-1.,  2.])
     """
     return recording.record("neg", computed("neg", np.negative, array_of("neg", input)), (input, np.negative))
-
-
-def _passed_on(grad: Array) -> Array:
-    return grad
 
 
 def _floats(a: Array, b: Array) -> tuple[Array, Array]:

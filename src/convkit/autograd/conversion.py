@@ -26,7 +26,7 @@ def clone(input: Tensor | Array) -> Tensor:
     >>> ck.clone(ck.tensor([1.0, 2.0]))
     tensor([1., 2.])
     """
-    return recording.record("clone", array_of("clone", input).copy(order="K"), (input, _passed_on))
+    return recording.record("clone", array_of("clone", input).copy(order="K"), (input, recording.passed_on))
 
 
 def to(input: Tensor, dtype: DTypeLike) -> Tensor:
@@ -59,7 +59,7 @@ def to(input: Tensor, dtype: DTypeLike) -> Tensor:
         return input
     if converted.dtype.kind != "f":
         return recording.result_tensor(converted)
-    return recording.record("to", converted, (input, _passed_on))
+    return recording.record("to", converted, (input, recording.passed_on))
 
 
 def float(input: Tensor) -> Tensor:
@@ -70,7 +70,3 @@ def float(input: Tensor) -> Tensor:
 def double(input: Tensor) -> Tensor:
     """Convert a tensor to float64."""
     return to(input, np.float64)
-
-
-def _passed_on(grad: Array) -> Array:
-    return grad

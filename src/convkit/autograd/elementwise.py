@@ -233,7 +233,7 @@ def clamp(input: Input, min: float | None = None, max: float | None = None) -> T
     if max is not None:
         output, high = operands("clamp", output, _number("max", max))
         output, inside = computed("clamp", np.minimum, output, high), inside & (x <= high)
-    return recording.record("clamp", output, (input, lambda grad: grad * inside))
+    return recording.record("clamp", output, (input, lambda grad: applied(np.multiply, grad, inside)))
 
 
 def where(condition: Input, input: Operand, other: Operand) -> Tensor:

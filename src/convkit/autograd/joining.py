@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def cat(tensors: Sequence[Input], dim: int = 0) -> Tensor:
     parts = _arrays_of("cat", tensors)
     axis = _shapes.axis("cat", "dim", dim, parts[0].ndim)
     shape = _joined_shape(parts, axis)
-    out = empty_in_order(shape, np.result_type(*parts), parts[0].strides)
+    out = empty_in_order(shape, _common_dtype(parts), parts[0].strides)
     ends = list(itertools.accumulate([part.shape[axis] for part in parts], initial=0))
     places = [(*[slice(None)] * axis, slice(start, end)) for start, end in itertools.pairwise(ends)]
     edges = zip(tensors, [functools.partial(_part, place) for place in places], strict=True)
@@ -107,16 +107,20 @@ def _arrays_of(op: str, tensors: Sequence[Input]) -> list[Array]:
 
 def _joined_shape(parts: list[Array], axis: int) -> Shape:
     first = parts[0].shape
+    before, after = first[:axis], first[axis + 1 :]
     for i, part in enumerate(parts):
-        if part.ndim != len(first) or (*part.shape[:axis], *part.shape[axis + 1 :]) != (
-            *first[:axis],
-            *first[axis + 1 :],
-        ):
+        if part.ndim != len(first) or part.shape[:axis] != before or part.shape[axis + 1 :] != after:
             raise ValueError(
                 f"cat: tensors[{i}] has shape {part.shape} but tensors[0] has {first}: they may differ along "
                 f"dim={axis} alone"
             )
-    return (*first[:axis], sum(part.shape[axis] for part in parts), *first[axis + 1 :])
+    return (*before, sum(part.shape[axis] for part in parts), *after)
+
+
+def _common_dtype(parts: list[Array]) -> np.dtype[Any]:
+    """Return the dtype of all together: that of the floats, if there are any, whatever integers are with them."""
+    dtypes = {part.dtype for part in parts}
+    return np.result_type(*({dtype for dtype in dtypes if dtype.kind == "f"} or dtypes))
 
 
 def _part(place: tuple[slice, ...], grad: Array) -> Array:

@@ -285,4 +285,4 @@ def _expanded(op: str, input: Input, shape: tuple[Sizes, ...]) -> Tensor:
     if new < 0 or -1 in sizes or any(old not in (1, size) for old, size in zip(x.shape, sizes[new:], strict=True)):
         raise ValueError(f"{op}: shape {x.shape} cannot become {wanted}: only a size of 1 can grow")
     # `backward` adds up what is too large for an input.
-    return recording.record(op, np.broadcast_to(x, sizes), (input, lambda grad: grad))
+    return recording.record(op, np.broadcast_to(x, sizes), (input, recording.passed_on))

@@ -76,7 +76,9 @@ def matmul_backward_input(input_shape: Shape, other: Array, grad_output: Array) 
     """
     op = "matmul_backward_input"
     _shapes.array(op, "other", other)
-    rows = _checked_gradient(op, input_shape, other.shape, grad_output, other)
+    _shapes.array(op, "grad_output", grad_output, None, other, "other")
+    input_shape = _shapes.shape(op, "input_shape", input_shape, None)
+    rows = _with_both_axes(op, input_shape, other.shape, grad_output)
     return _summed(_product(rows, _columns(other).swapaxes(-1, -2)), input_shape)
 
 
@@ -111,7 +113,9 @@ def matmul_backward_other(input: Array, other_shape: Shape, grad_output: Array) 
     """
     op = "matmul_backward_other"
     _shapes.array(op, "input", input)
-    rows = _checked_gradient(op, input.shape, other_shape, grad_output, input)
+    _shapes.array(op, "grad_output", grad_output, None, input)
+    other_shape = _shapes.shape(op, "other_shape", other_shape, None)
+    rows = _with_both_axes(op, input.shape, other_shape, grad_output)
     if len(other_shape) > 2:
         return _summed(_product(_rows(input).swapaxes(-1, -2), rows), other_shape)
     transposed = (rows.shape[-1], input.shape[-1])
@@ -139,9 +143,8 @@ def _product(a: Array, b: Array) -> Array:
     return out
 
 
-def _checked_gradient(op: str, input_shape: Shape, other_shape: Shape, grad_output: Array, like: Array) -> Array:
+def _with_both_axes(op: str, input_shape: Shape, other_shape: Shape, grad_output: Array) -> Array:
     """Check shapes against each other, and return the gradient with both axes of a matrix."""
-    _shapes.array(op, "grad_output", grad_output, None, like, "the operand")
     shape = _shapes.matmul(op, input_shape, other_shape)
     _shapes.same_shape(op, "grad_output", grad_output.shape, shape)
     rows = input_shape[-2] if len(input_shape) > 1 else 1

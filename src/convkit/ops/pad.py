@@ -87,6 +87,7 @@ def pad_backward(grad_output: Array, input_shape: Shape, pad: tuple[int, ...], m
     """
     op = "pad_backward"
     _shapes.array(op, "grad_output", grad_output)
+    input_shape = _shapes.shape(op, "input_shape", input_shape, None)
     sides = _shapes.pad(op, input_shape, pad, mode)
     padded = tuple([size + before + after for size, (before, after) in zip(input_shape, sides, strict=True)])
     _shapes.same_shape(op, "grad_output", grad_output.shape, padded)
