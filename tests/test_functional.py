@@ -8,6 +8,7 @@ import pytest
 import reference
 from gradients import apart, assert_gradients
 
+import convkit as ck
 from convkit import functional as F
 from convkit._random import manual_seed
 from convkit.autograd import Tensor, no_grad
@@ -269,121 +270,6 @@ def test_dropout_needs_floats():
         F.dropout(np.ones(3, np.int64))
 
 
-# --------------------------------------------------------------------------------------------------- cross-entropy
-
-
-def plain_cross_entropy(scores, target, weight=None, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """Label by label, from the definition."""
-    classes = scores.shape[1]
-    weight = np.ones(classes) if weight is None else weight
-    losses, total = np.zeros(target.shape), 0.0
-    for where in np.ndindex(*target.shape):
-        label = target[where]
-        if label == ignore_index:
-            continue
-        z = scores[(where[0], slice(None), *where[1:])]
-        logp = z - np.log(np.sum(np.exp(z)))
-        share = np.full(classes, label_smoothing / classes)
-        share[label] += 1 - label_smoothing
-        losses[where] = -np.sum(share * weight * logp)
-        total += weight[label]
-    if reduction == "none":
-        return losses
-    return losses.sum() / (total if reduction == "mean" else 1)
-
-
-def cross_entropy_case(shape, ignore_index, weighted, **options):
-    scores, target = normal(*shape), rng(1).integers(0, 4, (shape[0], *shape[2:]))
-    target.flat[0] = ignore_index
-    weight = np.array([0.5, 2.0, 1.0, 0.25]) if weighted else None
-    return scores, target, {"weight": weight, "ignore_index": ignore_index, **options}
-
-
-CROSS_ENTROPIES = [
-    pytest.mark.parametrize("label_smoothing", [0.0, 0.2, 1.0]),
-    pytest.mark.parametrize("reduction", ["mean", "sum", "none"]),
-    pytest.mark.parametrize("weighted", [False, True]),
-    pytest.mark.parametrize("ignore_index", [-100, 2]),
-    pytest.mark.parametrize("shape", [(6, 4), (2, 4, 3, 2), (2, 4, 3)]),
-]
-
-
-def for_each_cross_entropy(test):
-    for mark in CROSS_ENTROPIES:
-        test = mark(test)
-    return test
-
-
-@for_each_cross_entropy
-def test_cross_entropy(shape, ignore_index, weighted, reduction, label_smoothing):
-    scores, target, options = cross_entropy_case(
-        shape, ignore_index, weighted, reduction=reduction, label_smoothing=label_smoothing
-    )
-    found = F.cross_entropy(scores, target, **options)
-    np.testing.assert_allclose(found.data, plain_cross_entropy(scores, target, **options), rtol=1e-10)
-    assert_gradients(lambda x: F.cross_entropy(x, target, **options), scores)
-
-
-@for_each_cross_entropy
-def test_plain_cross_entropy_is_that_of_pytorch(shape, ignore_index, weighted, reduction, label_smoothing):
-    torch = pytest.importorskip("torch")
-    scores, target, options = cross_entropy_case(
-        shape, ignore_index, weighted, reduction=reduction, label_smoothing=label_smoothing
-    )
-    expected = plain_cross_entropy(scores, target, **options)
-    options["weight"] = torch.tensor(options["weight"]) if weighted else None
-    theirs = torch.nn.functional.cross_entropy(torch.tensor(scores), torch.tensor(target), **options)
-    np.testing.assert_allclose(theirs.numpy(), expected, rtol=1e-10)
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8])
-def test_cross_entropy_takes_labels_of_any_integer_type(dtype):
-    scores, target = normal(3, 4), np.array([0, 3, 1], dtype)
-    expected = plain_cross_entropy(scores, target)
-    for labels in (target, Tensor(target)):
-        assert F.cross_entropy(scores, labels).item() == pytest.approx(expected)
-
-
-def test_cross_entropy_of_certain_and_of_hopeless_scores():
-    scores = Tensor(np.float32([[1000, 0, -1000], [0, 0, 1000]]), requires_grad=True)
-    loss = F.cross_entropy(scores, np.array([0, 1]), reduction="none")
-    assert loss.data.tolist() == [0, 1000]
-    loss.sum().backward()
-    assert scores.grad.data.tolist() == [[0, 0, 0], [0, -1, 1]]
-
-
-def test_the_mean_of_no_label_is_nan_and_has_no_gradient():
-    scores = Tensor(normal(2, 3), requires_grad=True)
-    loss = F.cross_entropy(scores, np.array([-100, -100]))
-    assert np.isnan(loss.item())
-    loss.backward()
-    assert not scores.grad.data.any()
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (
-            {"target": np.array([0, 4, 1])},
-            ValueError,
-            r"target\[1\] is 4, but must be a class in \[0, 4\) or ignore_index=-100",
-        ),
-        ({"target": np.array([0, 1, -1])}, ValueError, r"target\[2\] is -1"),
-        ({"target": np.array([0, 1])}, ValueError, r"target has shape \(2,\)"),
-        ({"target": np.array([0.0, 1.0, 2.0])}, TypeError, "target must be .* integers.* not dtype float64"),
-        ({"target": [0, 1, 2]}, TypeError, "target must be .* integers.* not list"),
-        ({"input": np.ones(4)}, ValueError, r"input has shape \(4,\)"),
-        ({"input": np.ones((3, 4), int)}, TypeError, "input has dtype int64"),
-        ({"weight": np.ones(3)}, ValueError, r"weight has shape \(3,\)"),
-        ({"reduction": "average"}, ValueError, "reduction='average' must be one of 'mean', 'sum', 'none'"),
-        ({"label_smoothing": 1.5}, ValueError, r"label_smoothing=1.5 must be in \[0, 1\]"),
-    ],
-)
-def test_cross_entropy_refuses(change, error, message):
-    with pytest.raises(error, match=f"cross_entropy: {message}"):
-        F.cross_entropy(**{"input": np.ones((3, 4)), "target": np.array([0, 1, 2]), **change})
-
-
 # --------------------------------------------------------------------------------- what is kept, and what is not
 
 
@@ -443,6 +329,14 @@ def test_linear_keeps_its_input_for_its_weight_alone():
         lambda x: F.softmax(x, 1),
         lambda x: F.log_softmax(x, 1),
         lambda x: F.flatten(x, 1),
+        lambda x: F.pad(x, (1, 1)),
+        ck.exp,
+        ck.sqrt,
+        lambda x: x.sum(0),
+        lambda x: x.mean((2, 3)),
+        lambda x: x.max(1).values,
+        lambda x: x[np.array([0, 0])],
+        lambda x: ck.stack([x, x]),
     ],
     ids=[
         "relu",
@@ -455,6 +349,14 @@ def test_linear_keeps_its_input_for_its_weight_alone():
         "softmax",
         "log_softmax",
         "flatten",
+        "pad",
+        "exp",
+        "sqrt",
+        "sum",
+        "mean",
+        "max",
+        "getitem",
+        "stack",
     ],
 )
 def test_these_keep_no_input(operation):

@@ -249,24 +249,6 @@ def test_weights_and_biases_start_uniform_within_one_over_the_root_of_the_fan(la
         assert values.std() == pytest.approx(bound / math.sqrt(3), rel=5 / math.sqrt(values.size))
 
 
-@pytest.mark.parametrize(
-    ("mode", "a", "bound"),
-    [("fan_in", 0, math.sqrt(6 / 45)), ("fan_out", 0, math.sqrt(6 / 72)), ("fan_in", 2, math.sqrt(6 / 5 / 45))],
-)
-def test_kaiming_uniform(mode, a, bound):
-    manual_seed(1)
-    weight = Tensor(np.zeros((8, 5, 3, 3)))
-    assert nn.init.kaiming_uniform_(weight, a, mode) is weight
-    assert bound * 0.97 < np.abs(weight.data).max() <= bound
-
-
-def test_kaiming_uniform_refuses():
-    with pytest.raises(ValueError, match="mode='fan'"):
-        nn.init.kaiming_uniform_(Tensor(np.zeros((2, 2))), mode="fan")
-    with pytest.raises(ValueError, match=r"shape \(2,\)"):
-        nn.init.kaiming_uniform_(Tensor(np.zeros(2)))
-
-
 def test_a_seed_gives_the_same_network_in_both_precisions():
     def build(dtype):
         manual_seed(5)

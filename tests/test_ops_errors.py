@@ -51,6 +51,11 @@ CALLS = {
     "linear_backward_input": {"input_shape": L.shape, "weight": LW, "grad_output": LG},
     "linear_backward_weight": {"input": L, "weight_shape": LW.shape, "grad_output": LG},
     "linear_backward_bias": {"grad_output": LG},
+    "matmul": {"input": L, "other": LW.T},
+    "matmul_backward_input": {"input_shape": L.shape, "other": LW.T, "grad_output": LG},
+    "matmul_backward_other": {"input": L, "other_shape": (5, 6), "grad_output": LG},
+    "pad": {"input": L, "pad": (1, 0)},
+    "pad_backward": {"grad_output": LG, "input_shape": L.shape, "pad": (1, 0)},
     "relu": {"input": X},
     "relu_backward": {"grad_output": X, "output": X},
     "relu6": {"input": X},
@@ -146,7 +151,7 @@ def test_shapes_that_are_none(op, name):
     refused(op, ValueError, "-4", **{name: (2, -4, 6, 7)})
     refused(op, TypeError, r"2\.5", **{name: (2.5, *CALLS[op][name][1:])})
     refused(op, TypeError, "7", **{name: 7})
-    if not op.startswith("linear"):
+    if not op.startswith(("linear", "matmul", "pad")):
         refused(op, ValueError, r"\(4, 6, 7\)", **{name: (4, 6, 7)})
 
 

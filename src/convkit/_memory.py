@@ -45,9 +45,14 @@ def empty_like(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Allocate an array of the shape and dtype of `x` that lies without gaps, its axes in the order of those of `x`."""
     if x.nbytes < LEAST:
         return np.empty_like(x, subok=False)
-    outer_to_inner = sorted(range(x.ndim), key=lambda axis: -abs(x.strides[axis]))
-    out = empty(tuple([x.shape[axis] for axis in outer_to_inner]), x.dtype)
-    return out.transpose(sorted(range(x.ndim), key=outer_to_inner.__getitem__))
+    return empty_in_order(x.shape, x.dtype, x.strides)
+
+
+def empty_in_order(shape: tuple[int, ...], dtype: "np.dtype[Any]", strides: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Allocate an array without gaps whose axes lie in the order of those of an array with these strides."""
+    outer_to_inner = sorted(range(len(shape)), key=lambda axis: -abs(strides[axis]))
+    out = empty(tuple([shape[axis] for axis in outer_to_inner]), dtype)
+    return out.transpose(sorted(range(len(shape)), key=outer_to_inner.__getitem__))
 
 
 class MemoryStats(TypedDict):

@@ -7,22 +7,85 @@ for each input that requires a gradient, where that gradient goes on to and how 
     x.grad ◄── node ◄── node ◄── node ◄── 1          backward: gradients, right to left
 
 ``recording.py`` says how to write an operation, ``tape.py`` has the nodes and the walk back along them,
-``tensors.py`` the tensors with their operators, ``grad_mode.py`` the switch.
+``tensors.py`` the tensors, ``grad_mode.py`` the switch. Each of the other modules has the operations of one subject,
+which are PyTorch's in name, arguments and meaning; `Tensor` has them for methods, and the package for functions.
 """
 
-from .grad_mode import enable_grad, is_grad_enabled, no_grad
-from .recording import arrays, record, record_joint
-from .tape import Node
+# First: tensors have the operations for methods, so these modules have to be complete before the class is.
 from .tensors import Tensor, tensor
+
+# isort: split
+from .arithmetic import add, div, maximum, minimum, mul, neg, pow, sub
+from .comparison import eq, ge, gt, le, lt, ne
+from .conversion import clone
+from .elementwise import abs, clamp, cos, exp, expm1, log, log1p, rsqrt, sin, sqrt, square, tan, where
+from .extremes import amax, amin, argmax, argmin, max, min
+from .grad_mode import enable_grad, is_grad_enabled, no_grad
+from .joining import cat, stack
+from .matrices import matmul
+from .recording import arrays, record, record_joint
+from .reductions import logsumexp, mean, prod, std, sum, var
+from .shapes import broadcast_to, flatten, permute, reshape, squeeze, transpose, unsqueeze
+from .tape import Node
 
 __all__ = [
     "Node",
     "Tensor",
+    "abs",
+    "add",
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
     "arrays",
+    "broadcast_to",
+    "cat",
+    "clamp",
+    "clone",
+    "cos",
+    "div",
     "enable_grad",
+    "eq",
+    "exp",
+    "expm1",
+    "flatten",
+    "ge",
+    "gt",
     "is_grad_enabled",
+    "le",
+    "log",
+    "log1p",
+    "logsumexp",
+    "lt",
+    "matmul",
+    "max",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "mul",
+    "ne",
+    "neg",
     "no_grad",
+    "permute",
+    "pow",
+    "prod",
     "record",
     "record_joint",
+    "reshape",
+    "rsqrt",
+    "sin",
+    "sqrt",
+    "square",
+    "squeeze",
+    "stack",
+    "std",
+    "sub",
+    "sum",
+    "tan",
     "tensor",
+    "transpose",
+    "unsqueeze",
+    "var",
+    "where",
 ]

@@ -1,4 +1,4 @@
-"""What tensors ask of their arrays: dtypes that convkit has, mixed as PyTorch mixes them."""
+"""What tensors ask of their arrays: dtypes that convkit has, and results in recycled memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._memory import empty_like
+from .. import _shapes
+from .._memory import LEAST, empty_like
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
@@ -27,41 +28,49 @@ def checked_array(data: Any, dtype: DTypeLike | None) -> Array:
     return array
 
 
-def promoted(a: Array, b: Any) -> tuple[Array, Array]:
-    """Bring both sides of an operator to one dtype.
+def applied(ufunc: np.ufunc, *inputs: Array) -> Array:
+    """Apply a ufunc; large results are made of recycled memory."""
+    result: Array = ufunc(*inputs, out=_room(ufunc, inputs))
+    return result
 
-    Numbers adapt to the tensor, and integers to floats: float32 stays float32, as in PyTorch.
+
+@np.errstate(all="ignore")
+def computed(op: str, ufunc: np.ufunc, *inputs: Array) -> Array:
+    """Do what `applied` does for the values of an operation: Inf and NaN come without a warning, as in PyTorch.
+
+    Gradients need not ask for that: the walk back along the tape asks once for all of them.
     """
-    if isinstance(b, float) and a.dtype.kind != "f":
-        b = np.asarray(b, np.float32)
-    elif isinstance(b, int | float):
-        b = np.asarray(b, None if a.dtype.kind == "b" else a.dtype)
-    if a.dtype.kind == "f" and b.dtype.kind != "f":
-        b = b.astype(a.dtype)
-    elif b.dtype.kind == "f" and a.dtype.kind != "f":
-        a = a.astype(b.dtype)
-    return a, b
+    try:
+        return applied(ufunc, *inputs)
+    except ValueError:
+        _shapes.broadcast(op, *[x.shape for x in inputs])  # raises, if this is what is wrong
+        raise
 
 
-def floats(a: Array, b: Array) -> tuple[Array, Array]:
-    """Make float32 of integers, as a division needs them."""
-    return (a, b) if a.dtype.kind == "f" else (a.astype(np.float32), b.astype(np.float32))
+def reduced(ufunc: Any, x: Array, axes: tuple[int, ...], dtype: DTypeLike | None = None) -> Array:
+    """Reduce along axes, which are kept with size 1.
+
+    NumPy adds pairwise along the axis whose elements are next to each other in memory, and one after the other along
+    the rest. Where that axis stays, each of the others is therefore reduced by itself: no sum of channels-last images
+    over images, rows and columns then has more terms in a row than one of these is long.
+    """
+    if len(axes) < 2 or min(range(x.ndim), key=lambda axis: abs(x.strides[axis])) in axes:
+        steps: list[Any] = [axes]
+    else:
+        steps = sorted(axes, key=lambda axis: abs(x.strides[axis]))
+    for step in steps:
+        x = ufunc.reduce(x, axis=step, keepdims=True, dtype=dtype)
+    return x
 
 
-def added(a: Array, b: Array) -> Array:
-    """Return ``a + b``, of arrays that are alike, as those of a network's branches are, in recycled memory."""
-    alike = (a.shape, a.dtype, a.strides) == (b.shape, b.dtype, b.strides)
-    total: Array = np.add(a, b, out=empty_like(a) if alike else None)
-    return total
+def _room(ufunc: np.ufunc, inputs: tuple[Array, ...]) -> Array | None:
+    """Allocate a large result that is like one of the inputs; NumPy sees to the others."""
+    like = inputs[0] if len(inputs) == 1 else max(inputs, key=_bytes)
+    if like.nbytes < LEAST or np.broadcast_shapes(*[x.shape for x in inputs]) != like.shape:
+        return None
+    dtype = ufunc.resolve_dtypes((*[x.dtype for x in inputs], None))[-1]
+    return empty_like(like) if dtype == like.dtype else None
 
 
-def base_slope(base: Array, exponent: Array) -> Array:
-    """Differentiate ``base ** exponent`` by the base: 0 where the exponent is 0, even at base 0."""
-    slope: Array = exponent * base ** np.where(exponent == 0, 0, exponent - 1).astype(base.dtype)
-    return slope
-
-
-def exponent_slope(base: Array, power: Array) -> Array:
-    """Differentiate ``power = base ** exponent`` by the exponent: 0 at base 0."""
-    slope: Array = power * np.log(np.where(base == 0, 1, base))
-    return slope
+def _bytes(x: Array) -> int:
+    return x.nbytes

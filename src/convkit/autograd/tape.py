@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ._arrays import added
+from ._arrays import applied, reduced
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,6 +71,7 @@ class Node:
         return f"<{self.name}>"
 
 
+@np.errstate(all="ignore")
 def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> dict[Tensor, Array]:
     """Walk from `root` back to the leaves, and return the gradient that arrives at each.
 
@@ -87,7 +88,7 @@ def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> di
                 continue
             gradient = _fitted(computed, target, node)
             if target in gradients:
-                gradients[target] = added(gradients[target], gradient)
+                gradients[target] = applied(np.add, gradients[target], gradient)
             elif isinstance(target, Node):
                 gradients[target] = gradient
                 heapq.heappush(queue, (-target.number, target))
@@ -114,7 +115,7 @@ def _summed(gradient: Array, shape: tuple[int, ...], node: Node) -> Array:
     if added < 0 or any(small not in (1, large) for small, large in zip(shape, kept, strict=True)):
         raise RuntimeError(f"backward: {node.name} made a gradient {gradient.shape} for an input {shape}")
     stretched = [added + axis for axis, size in enumerate(shape) if size != kept[axis]]
-    return np.asarray(gradient.sum(axis=(*range(added), *stretched))).reshape(shape)
+    return reduced(np.add, gradient, (*range(added), *stretched)).reshape(shape)
 
 
 def _own(gradient: Array, incoming: Array) -> Array:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+import builtins
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .. import _shapes
-from ..ops._arrays import channels_first
-from . import recording
-from ._arrays import added, base_slope, checked_array, exponent_slope, floats, promoted
+from . import (
+    arithmetic,
+    comparison,
+    conversion,
+    elementwise,
+    extremes,
+    indexing,
+    matrices,
+    recording,
+    reductions,
+    shapes,
+)
+from ._arrays import checked_array
+from ._operands import is_operand
 from .tape import gradients_of_leaves
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Self
 
     from numpy.typing import DTypeLike
 
+    from ._operands import Operand
     from .tape import Array, Node
-
-    Operand: TypeAlias = "Tensor | Array | float"
-    Dim: TypeAlias = int | tuple[int, ...] | None
 
 
 class Tensor:
@@ -49,7 +58,9 @@ class Tensor:
     Notes
     -----
     ``+ - * / **`` and comparisons work element by element, with broadcasting; a number takes on the dtype of
-    the tensor it meets. Results keep the memory order of their operands.
+    the tensor it meets. Results keep the memory order of their operands. ``@`` multiplies matrices, ``tensor[...]``
+    chooses elements. Functions such as `exp` and `sum` are methods and functions of the package: ``x.exp()`` is
+    ``ck.exp(x)``.
 
     Examples
     --------
@@ -220,144 +231,127 @@ class Tensor:
             raise ValueError(f"backward: gradient has shape {start.shape}, the tensor has {self.shape}")
         return start
 
-    # Arithmetic. Each gradient function refers only to the arrays it needs.
+    # Operations: the functions of the modules beside this one, whose first argument the tensor is.
 
-    def __add__(self, other: Operand) -> Tensor:
-        a, b = _operands(self, other)
-        return recording.record("add", added(a, b), (self, _passed_on), (other, _passed_on))
+    add = arithmetic.add
+    sub = arithmetic.sub
+    mul = arithmetic.mul
+    div = arithmetic.div
+    pow = arithmetic.pow
+    neg = arithmetic.neg
+    maximum = arithmetic.maximum
+    minimum = arithmetic.minimum
+    matmul = matrices.matmul
 
-    __radd__ = __add__
+    abs = elementwise.abs
+    clamp = elementwise.clamp
+    cos = elementwise.cos
+    exp = elementwise.exp
+    expm1 = elementwise.expm1
+    log = elementwise.log
+    log1p = elementwise.log1p
+    rsqrt = elementwise.rsqrt
+    sin = elementwise.sin
+    sqrt = elementwise.sqrt
+    square = elementwise.square
+    tan = elementwise.tan
 
-    def __sub__(self, other: Operand) -> Tensor:
-        a, b = _operands(self, other)
-        return recording.record("sub", a - b, (self, _passed_on), (other, np.negative))
+    eq = comparison.eq
+    ne = comparison.ne
+    lt = comparison.lt
+    le = comparison.le
+    gt = comparison.gt
+    ge = comparison.ge
+
+    sum = reductions.sum
+    mean = reductions.mean
+    var = reductions.var
+    std = reductions.std
+    prod = reductions.prod
+    amax = extremes.amax
+    amin = extremes.amin
+    max = extremes.max
+    min = extremes.min
+    argmax = extremes.argmax
+    argmin = extremes.argmin
+    logsumexp = reductions.logsumexp
+
+    reshape = shapes.reshape
+    view = shapes.reshape  # how elements lie in memory is convkit's own affair, so both may have to copy
+    flatten = shapes.flatten
+    transpose = shapes.transpose
+    permute = shapes.permute
+    squeeze = shapes.squeeze
+    unsqueeze = shapes.unsqueeze
+    broadcast_to = shapes.broadcast_to
+    expand = shapes.expand
+
+    @property
+    def T(self) -> Tensor:  # noqa: N802 (PyTorch's and NumPy's name)
+        """The tensor with its dimensions in the opposite order."""
+        return self.permute(tuple(range(self.ndim))[::-1])
+
+    clone = conversion.clone
+    to = conversion.to
+    float = conversion.float
+    double = conversion.double
+
+    # Operators.
+
+    __add__ = arithmetic.add
+    __sub__ = arithmetic.sub
+    __mul__ = arithmetic.mul
+    __truediv__ = arithmetic.div
+    __pow__ = arithmetic.pow
+    __matmul__ = matrices.matmul
+    __neg__ = arithmetic.neg
+    __abs__ = elementwise.abs
+    __getitem__ = indexing.getitem
+
+    def __radd__(self, other: Operand) -> Tensor:
+        return arithmetic.add(other, self)
 
     def __rsub__(self, other: Operand) -> Tensor:
-        a, b = _operands(self, other)
-        return recording.record("sub", b - a, (self, np.negative))
+        return arithmetic.sub(other, self)
 
-    def __mul__(self, other: Operand) -> Tensor:
-        a, b = _operands(self, other)
-        return recording.record("mul", a * b, (self, lambda grad: grad * b), (other, lambda grad: grad * a))
-
-    __rmul__ = __mul__
-
-    def __truediv__(self, other: Operand) -> Tensor:
-        return _divided(self, other, *floats(*_operands(self, other)))
+    def __rmul__(self, other: Operand) -> Tensor:
+        return arithmetic.mul(other, self)
 
     def __rtruediv__(self, other: Operand) -> Tensor:
-        a, b = floats(*_operands(self, other))
-        return _divided(other, self, b, a)
+        return arithmetic.div(other, self)
 
-    def __pow__(self, exponent: Operand) -> Tensor:
-        return _raised(self, exponent, *_operands(self, exponent))
+    def __rpow__(self, other: Operand) -> Tensor:
+        return arithmetic.pow(other, self)
 
-    def __rpow__(self, base: Operand) -> Tensor:
-        a, b = _operands(self, base)
-        return _raised(base, self, b, a)
+    def __rmatmul__(self, other: Array) -> Tensor:
+        return matrices.matmul(other, self)
 
-    def __neg__(self) -> Tensor:
-        return recording.record("neg", -self.data, (self, np.negative))
-
-    # Comparisons: tensors of bools, which have no gradient.
-
-    def __lt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
-        a, b = _operands(self, other)
-        return recording.result_tensor(a < b)
-
-    def __le__(self, other: Operand) -> Tensor:  # type: ignore[misc]
-        a, b = _operands(self, other)
-        return recording.result_tensor(a <= b)
-
-    def __gt__(self, other: Operand) -> Tensor:  # type: ignore[misc]
-        a, b = _operands(self, other)
-        return recording.result_tensor(a > b)
-
-    def __ge__(self, other: Operand) -> Tensor:  # type: ignore[misc]
-        a, b = _operands(self, other)
-        return recording.result_tensor(a >= b)
+    __lt__ = comparison.lt
+    __le__ = comparison.le
+    __gt__ = comparison.gt
+    __ge__ = comparison.ge
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        if not isinstance(other, _OPERANDS):
-            return NotImplemented
-        a, b = _operands(self, cast("Operand", other))
-        return recording.result_tensor(a == b)
+        return comparison.eq(self, cast("Operand", other)) if is_operand(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        if not isinstance(other, _OPERANDS):
-            return NotImplemented
-        a, b = _operands(self, cast("Operand", other))
-        return recording.result_tensor(a != b)
+        return comparison.ne(self, cast("Operand", other)) if is_operand(other) else NotImplemented
 
     __hash__ = object.__hash__
-
-    # Reductions and shapes.
-
-    def sum(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
-        """Add up all elements, or those along `dim`.
-
-        Parameters
-        ----------
-        dim : int or tuple of int, optional
-            The dimensions to add along; all by default.
-        keepdim : bool, default False
-            Keep those dimensions, with size 1.
-
-        Returns
-        -------
-        Tensor
-        """
-        shape = self.shape
-
-        def spread(grad: Array) -> Array:
-            if dim is not None and not keepdim:
-                grad = np.expand_dims(grad, dim)
-            return np.broadcast_to(grad, shape)
-
-        return recording.record("sum", self.data.sum(axis=dim, keepdims=keepdim), (self, spread))
-
-    def mean(self, dim: Dim = None, keepdim: bool = False) -> Tensor:
-        """Average all elements, or those along `dim`; arguments as for `sum`.
-
-        Raises
-        ------
-        TypeError
-            If the tensor is not of floats.
-        """
-        if self.dtype.kind != "f":
-            raise TypeError(f"mean: needs float32 or float64, this is {self.dtype}")
-        total = self.sum(dim, keepdim)
-        return total / (self.numel() / total.numel())
-
-    def reshape(self, *shape: int | tuple[int, ...]) -> Tensor:
-        """Return the same elements, in C order, in another shape; one size may be -1, meaning what is left."""
-        before = self.shape
-        sizes = shape[0] if len(shape) == 1 else shape
-        output = self.data.reshape(cast("tuple[int, ...]", sizes))
-        return recording.record("reshape", output, (self, lambda grad: grad.reshape(before)))
-
-    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-        """Make one dimension of those from `start_dim` to `end_dim`, both included."""
-        start = _shapes.axis("flatten", "start_dim", start_dim, max(self.ndim, 1))
-        end = _shapes.axis("flatten", "end_dim", end_dim, max(self.ndim, 1))
-        if start > end:
-            raise ValueError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim} in shape {self.shape}")
-        before, shape = self.shape, self.shape or (1,)
-        # Where channels join others, they have to come first; height and width alone join as they lie.
-        data = channels_first(self.data) if start < min(end, 2) else self.data
-        output = data.reshape((*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
-        return recording.record("flatten", output, (self, lambda grad: grad.reshape(before)))
 
     # What Python and NumPy expect.
 
     def __len__(self) -> int:
         return len(self.data)
 
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
     def __bool__(self) -> bool:
         return bool(self.item())
 
-    def __float__(self) -> float:
-        return float(self.item())
+    def __float__(self) -> builtins.float:
+        return builtins.float(self.item())
 
     def __int__(self) -> int:
         return int(self.item())
@@ -407,32 +401,3 @@ def tensor(data: Any, *, dtype: DTypeLike | None = None, requires_grad: bool = F
     """
     (values,) = recording.arrays(data)
     return Tensor(checked_array(values, dtype).copy(order="K"), requires_grad)
-
-
-_OPERANDS = (Tensor, np.ndarray, np.generic, int, float)
-
-
-def _operands(tensor: Tensor, other: Operand) -> tuple[Array, Array]:
-    if not isinstance(other, _OPERANDS):
-        raise TypeError(f"a Tensor meets tensors, ndarrays and numbers in operators, not {type(other).__name__}")
-    return promoted(tensor.data, other.data if isinstance(other, Tensor) else other)
-
-
-def _passed_on(grad: Array) -> Array:
-    return grad
-
-
-def _divided(dividend: Operand, divisor: Operand, a: Array, b: Array) -> Tensor:
-    return recording.record(
-        "div", a / b, (dividend, lambda grad: grad / b), (divisor, lambda grad: -grad * (a / b / b))
-    )
-
-
-def _raised(base: Operand, exponent: Operand, a: Array, b: Array) -> Tensor:
-    power = a**b
-    return recording.record(
-        "pow",
-        power,
-        (base, lambda grad: grad * base_slope(a, b)),
-        (exponent, lambda grad: grad * exponent_slope(a, power)),
-    )

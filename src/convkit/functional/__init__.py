@@ -4,13 +4,16 @@ Each calls its namesake in `convkit.ops` and records how the gradient comes back
 ndarrays; an ndarray is a constant.
 """
 
+from ..autograd import flatten
 from .activation import elu, hardsigmoid, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh
 from .batch_norm import batch_norm
+from .binary_cross_entropy import binary_cross_entropy, binary_cross_entropy_with_logits
 from .conv import conv2d, conv_transpose2d
+from .cross_entropy import cross_entropy, nll_loss
 from .dropout import dropout
-from .flatten import flatten
 from .linear import linear
-from .loss import cross_entropy
+from .loss import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+from .pad import pad
 from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
 
 __all__ = [
@@ -18,6 +21,8 @@ __all__ = [
     "adaptive_max_pool2d",
     "avg_pool2d",
     "batch_norm",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "conv2d",
     "conv_transpose2d",
     "cross_entropy",
@@ -26,14 +31,20 @@ __all__ = [
     "flatten",
     "hardsigmoid",
     "hardswish",
+    "huber_loss",
+    "l1_loss",
     "leaky_relu",
     "linear",
     "log_softmax",
     "max_pool2d",
+    "mse_loss",
+    "nll_loss",
+    "pad",
     "relu",
     "relu6",
     "sigmoid",
     "silu",
+    "smooth_l1_loss",
     "softmax",
     "tanh",
 ]

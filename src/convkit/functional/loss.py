@@ -1,143 +1,192 @@
-"""Losses."""
+"""Losses of numbers that should be close to others."""
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import _shapes
 from .._shapes import Array
-from ..autograd import Tensor, arrays, record
-from .activation import log_softmax
-
-Labels = npt.NDArray[np.integer]
-Mask = npt.NDArray[np.bool_]
-
-_REDUCTIONS = ("mean", "sum", "none")
+from ..autograd import Tensor
+from ._reduction import compared, record_loss
 
 
-def cross_entropy(
-    input: Tensor | Array,
-    target: Tensor | npt.NDArray[np.integer],
-    weight: Tensor | Array | None = None,
-    ignore_index: int = -100,
-    reduction: str = "mean",
-    label_smoothing: float = 0.0,
-) -> Tensor:
-    """Compare scores with the classes that are right.
+def mse_loss(input: Tensor | Array, target: Tensor | Array, reduction: str = "mean") -> Tensor:
+    """Average the squares of differences.
 
     Parameters
     ----------
-    input : Tensor, shape (N, C, ...), float32 or float64
-        Scores (logits) of C classes: (N, C) for images, (N, C, H, W) for pixels.
-    target : Tensor or ndarray, shape (N, ...), integers
-        The right classes, each in [0, C) or `ignore_index`.
-    weight : Tensor, shape (C,), dtype of `input`, optional
-        How much each class counts; 1 if not given.
-    ignore_index : int, default -100
-        Label of what does not count.
+    input : Tensor of any shape, float32 or float64
+    target : Tensor, shape and dtype of `input`
+        What `input` should be.
     reduction : {'mean', 'sum', 'none'}, default 'mean'
-        Average over what counts (weighted by `weight`), add up, or return one loss for each label.
-    label_smoothing : float, default 0
-        Share of each label, in [0, 1], that is spread evenly over all classes.
+        Average, add up, or return one loss for each element.
 
     Returns
     -------
-    Tensor, shape () or that of `target`, dtype of `input`
-        The 'mean' of no label that counts is NaN, as in PyTorch.
+    Tensor, shape () or that of `input`
 
     Raises
     ------
-    TypeError
-        If `input` is not float32 or float64, or `target` not of integers.
-    ValueError
-        If shapes do not fit, a label is neither a class nor `ignore_index`, or an option has no such value.
+    TypeError, ValueError
+        If dtypes or shapes differ (nothing is broadcast), or there is no such reduction.
 
     See Also
     --------
-    convkit.nn.CrossEntropyLoss : the same as a layer.
+    convkit.nn.MSELoss : the same as a layer.
 
     Notes
     -----
-    For a label t, with ``logp = log_softmax(input, 1)`` and s for `label_smoothing`::
-
-        loss = -(1 - s)*weight[t]*logp[t] - s/C*sum over c of weight[c]*logp[c]
-
-    and 'mean' divides the sum of the losses by the sum of ``weight[t]``. Label smoothing is from C. Szegedy,
-    V. Vanhoucke, S. Ioffe, J. Shlens, Z. Wojna, "Rethinking the Inception architecture for computer vision", 2016.
+    ``loss = (input - target)**2``
 
     Examples
     --------
     >>> import numpy as np
     >>> import convkit.functional as F
-    >>> F.cross_entropy(np.float32([[0, 0], [0, 0]]), np.array([0, 1]))
-    tensor(0.6931472)
+    >>> F.mse_loss(np.float32([1, 2]), np.float32([1, 4]))
+    tensor(2.)
     """
-    check_options("cross_entropy", reduction, label_smoothing)
-    scores, labels, class_weight = arrays(input, target, weight)
-    counts = _counting_labels(scores, labels, class_weight, ignore_index)
-    classes = np.where(counts, labels, 0)
-    return _negative_log_likelihood(
-        log_softmax(input, 1), classes, counts, class_weight, reduction, float(label_smoothing)
+    x, y = compared("mse_loss", input, target, reduction)
+    apart = _difference(x, y)
+    return record_loss(
+        "mse_loss", np.square(apart), reduction, (input, lambda: 2 * apart), (target, lambda: -2 * apart)
     )
 
 
-def check_options(name: str, reduction: str, label_smoothing: float) -> None:
-    """Raise unless there is such a reduction and smoothing."""
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"{name}: reduction={reduction!r} must be one of {', '.join(map(repr, _REDUCTIONS))}")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name}: label_smoothing={label_smoothing!r} must be in [0, 1]")
+def l1_loss(input: Tensor | Array, target: Tensor | Array, reduction: str = "mean") -> Tensor:
+    """Average the absolute values of differences; arguments as for `mse_loss`.
+
+    See Also
+    --------
+    convkit.nn.L1Loss : the same as a layer.
+
+    Notes
+    -----
+    ``loss = |input - target|``, with gradient 0 where there is no difference.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.l1_loss(np.float32([1, 2]), np.float32([1, 4]))
+    tensor(1.)
+    """
+    x, y = compared("l1_loss", input, target, reduction)
+    apart = _difference(x, y)
+    return record_loss(
+        "l1_loss", np.abs(apart), reduction, (input, lambda: np.sign(apart)), (target, lambda: -np.sign(apart))
+    )
 
 
-def _counting_labels(scores: Array, labels: Labels, class_weight: Array | None, ignore_index: int) -> Mask:
-    """Check scores, labels and weights against each other, and tell which labels count."""
-    op = "cross_entropy"
-    _shapes.array(op, "input", scores)
-    classes = _shapes.channels(op, "input", scores)
-    _shapes.vector(op, "weight", class_weight, classes, f"input {scores.shape}", scores)
-    if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
-        found = f"dtype {labels.dtype}" if isinstance(labels, np.ndarray) else type(labels).__name__
-        raise TypeError(f"{op}: target must be a Tensor or ndarray of integers, the right classes, not {found}")
-    _shapes.same_shape(op, "target", labels.shape, (scores.shape[0], *scores.shape[2:]))
-    counts: Mask = labels != ignore_index
-    wrong = counts & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
-        raise ValueError(
-            f"{op}: target{list(where)} is {labels[where]}, but must be a class in [0, {classes}) "
-            f"or ignore_index={ignore_index}"
-        )
-    return counts
+def smooth_l1_loss(input: Tensor | Array, target: Tensor | Array, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """Average absolute differences, smoothed to squares where they are small.
+
+    Parameters
+    ----------
+    input, target, reduction
+        As for `mse_loss`.
+    beta : float, default 1
+        The difference from which on the loss is a straight line; at 0 it is `l1_loss`.
+
+    Returns
+    -------
+    Tensor, shape () or that of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `mse_loss`, and if `beta` is negative.
+
+    See Also
+    --------
+    huber_loss : `beta` times this.
+    convkit.nn.SmoothL1Loss : the same as a layer.
+
+    Notes
+    -----
+    ``loss = d**2/(2*beta) if |d| < beta else |d| - beta/2``, with ``d = input - target``. R. Girshick, "Fast R-CNN",
+    ICCV 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.smooth_l1_loss(np.float32([1, 2]), np.float32([2, 4]), reduction="none")
+    tensor([0.5, 1.5])
+    """
+    check_threshold("smooth_l1_loss", "beta", beta, zero=True)
+    if beta == 0:
+        return l1_loss(input, target, reduction)
+    x, y = compared("smooth_l1_loss", input, target, reduction)
+    apart = _difference(x, y)
+    losses = _bowl(apart, beta) / beta
+    return record_loss(
+        "smooth_l1_loss",
+        losses,
+        reduction,
+        (input, lambda: apart.clip(-beta, beta) / beta),
+        (target, lambda: apart.clip(-beta, beta) / -beta),
+    )
 
 
-def _negative_log_likelihood(
-    log_probabilities: Tensor,
-    classes: Labels,
-    counts: Mask,
-    class_weight: Array | None,
-    reduction: str,
-    smoothing: float,
-) -> Tensor:
-    logp = log_probabilities.data
-    at = np.expand_dims(classes, 1)
-    by_class = np.ones(logp.shape[1], logp.dtype) if class_weight is None else class_weight
-    by_label = np.where(counts, by_class[classes], 0)
-    # Of each loss, the part of the right class and the part that smoothing gives to every class.
-    spread = (smoothing / logp.shape[1] * by_class).reshape(-1, *[1] * (logp.ndim - 2))
-    losses = (smoothing - 1) * by_label * np.take_along_axis(logp, at, 1)[:, 0]
-    if smoothing:
-        losses -= (spread * logp).sum(axis=1)
-    losses = np.where(counts, losses, 0)
+def huber_loss(input: Tensor | Array, target: Tensor | Array, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """Average squares of differences, with straight lines where they are large.
 
-    total = float(by_label.sum())
-    scale = 1.0 if reduction != "mean" else 1 / total if total else np.nan
+    Parameters
+    ----------
+    input, target, reduction
+        As for `mse_loss`.
+    delta : float, default 1
+        The difference from which on the loss is a straight line.
 
-    def gradient(grad: Array) -> Array:
-        arrived = np.where(counts, grad * scale, 0)
-        out = np.zeros_like(logp)
-        np.put_along_axis(out, at, np.expand_dims((smoothing - 1) * by_label * arrived, 1), 1)
-        if smoothing:
-            out -= spread * np.expand_dims(arrived, 1)
-        return out
+    Returns
+    -------
+    Tensor, shape () or that of `input`
 
-    output = losses if reduction == "none" else losses.sum() * scale
-    return record("cross_entropy", output, (log_probabilities, gradient))
+    Raises
+    ------
+    TypeError, ValueError
+        As `mse_loss`, and if `delta` is not positive.
+
+    See Also
+    --------
+    convkit.nn.HuberLoss : the same as a layer.
+
+    Notes
+    -----
+    ``loss = d**2/2 if |d| < delta else delta*(|d| - delta/2)``, with ``d = input - target``. P. J. Huber, "Robust
+    estimation of a location parameter", 1964.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.huber_loss(np.float32([1, 2]), np.float32([2, 6]), reduction="none", delta=2)
+    tensor([0.5, 6. ])
+    """
+    check_threshold("huber_loss", "delta", delta, zero=False)
+    x, y = compared("huber_loss", input, target, reduction)
+    apart = _difference(x, y)
+    return record_loss(
+        "huber_loss",
+        _bowl(apart, delta),
+        reduction,
+        (input, lambda: apart.clip(-delta, delta)),
+        (target, lambda: -apart.clip(-delta, delta)),
+    )
+
+
+def check_threshold(op: str, name: str, value: object, zero: bool) -> None:
+    """Raise unless `value` is a number above 0, or 0 where that is allowed."""
+    number = _shapes.number(op, name, value)
+    if not (number > 0 or (zero and number == 0)):
+        raise ValueError(f"{op}: {name}={value!r} must be {'at least' if zero else 'greater than'} 0")
+
+
+@np.errstate(all="ignore")
+def _difference(x: Array, y: Array) -> Array:
+    return x - y
+
+
+@np.errstate(all="ignore")
+def _bowl(apart: Array, edge: float) -> Array:
+    """Return half the square up to the edge, and beyond it the line that goes on from there."""
+    distance = np.abs(apart)
+    return np.where(distance < edge, 0.5 * distance * distance, edge * (distance - 0.5 * edge))

@@ -28,6 +28,8 @@ from .batch_norm import batch_norm, batch_norm_backward, batch_norm_stats
 from .conv2d import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight, conv2d_output_shape
 from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward_input, conv_transpose2d_backward_weight
 from .linear import linear, linear_backward_bias, linear_backward_input, linear_backward_weight
+from .matmul import matmul, matmul_backward_input, matmul_backward_other
+from .pad import pad, pad_backward
 from .pool2d import (
     adaptive_avg_pool2d,
     adaptive_avg_pool2d_backward,
@@ -72,8 +74,13 @@ __all__ = [
     "linear_backward_weight",
     "log_softmax",
     "log_softmax_backward",
+    "matmul",
+    "matmul_backward_input",
+    "matmul_backward_other",
     "max_pool2d",
     "max_pool2d_backward",
+    "pad",
+    "pad_backward",
     "relu",
     "relu6",
     "relu6_backward",
