@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 
 import numpy as np
-from cases import LAYOUTS
+from cases import ACTIVATIONS, LAYOUTS
 
 from convkit import _memory, ops
 from convkit._dispatch import tile_shape
@@ -126,7 +126,7 @@ def calls(dtype, rng):
         yield ops.batch_norm_stats, (x,)
         yield ops.batch_norm, (x, mean, var, weight, bias)
         yield ops.batch_norm_backward, (g, x, mean, var, weight)
-        for name in ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish"):
+        for name in ACTIVATIONS:
             yield getattr(ops, name), (x,)
             yield getattr(ops, f"{name}_backward"), (g, x)
         for dim in (0, 1, 3):

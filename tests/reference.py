@@ -4,6 +4,8 @@ One output (or one window) at a time; NumPy only runs over images and channels. 
 `test_reference.py` holds these answers against PyTorch's once.
 """
 
+import math
+
 import numpy as np
 
 
@@ -466,6 +468,46 @@ def hardswish(input):
 def hardswish_backward(grad_output, input):
     input = np.asarray(input, np.float64)
     slope = np.where(input <= -3, 0, np.where(input >= 3, 1, input / 3 + 0.5))
+    return np.asarray(grad_output, np.float64) * slope
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """With PyTorch's threshold, from which on it is the input itself."""
+    scaled = beta * np.asarray(input, np.float64)
+    soft = np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))
+    return np.where(scaled > threshold, np.asarray(input, np.float64), soft / beta)
+
+
+def softplus_backward(grad_output, input, beta=1.0, threshold=20.0):
+    scaled = beta * np.asarray(input, np.float64)
+    return np.asarray(grad_output, np.float64) * np.where(scaled > threshold, 1, sigmoid(scaled))
+
+
+def _normal_distribution(input):
+    """P(X <= input), by erfc, which does not cancel in the tail."""
+    return np.vectorize(lambda x: math.erfc(-x / math.sqrt(2)) / 2, otypes=[np.float64])(input)
+
+
+def _gelu_tanh(input):
+    """Value and slope of the inside of the approximation's hyperbolic tangent."""
+    factor = np.sqrt(2 / np.pi)
+    return factor * (input + 0.044715 * input**3), factor * (1 + 3 * 0.044715 * input**2)
+
+
+def gelu(input, approximate="none"):
+    input = np.asarray(input, np.float64)
+    if approximate == "tanh":
+        return input * (1 + np.tanh(_gelu_tanh(input)[0])) / 2
+    return input * _normal_distribution(input)
+
+
+def gelu_backward(grad_output, input, approximate="none"):
+    input = np.asarray(input, np.float64)
+    if approximate == "tanh":
+        inside, slope = _gelu_tanh(input)
+        slope = (1 + np.tanh(inside)) / 2 + input / np.cosh(inside) ** 2 / 2 * slope
+    else:
+        slope = _normal_distribution(input) + input * np.exp(-(input**2) / 2) / np.sqrt(2 * np.pi)
     return np.asarray(grad_output, np.float64) * slope
 
 

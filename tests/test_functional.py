@@ -154,6 +154,10 @@ def test_relu():
         ("silu", {}),
         ("hardsigmoid", {}),
         ("hardswish", {}),
+        ("softplus", {}),
+        ("softplus", {"beta": 3.0}),
+        ("gelu", {}),
+        ("gelu", {"approximate": "tanh"}),
     ],
 )
 def test_activations(name, arguments):

@@ -331,6 +331,8 @@ def test_layers_call_their_functions():
         (nn.SiLU()(x), F.silu(x)),
         (nn.Hardsigmoid()(x), F.hardsigmoid(x)),
         (nn.Hardswish()(x), F.hardswish(x)),
+        (nn.Softplus(2.0, 1.0)(x), F.softplus(x, 2.0, 1.0)),
+        (nn.GELU("tanh")(x), F.gelu(x, "tanh")),
         (nn.Softmax(1)(x), F.softmax(x, 1)),
         (nn.LogSoftmax(-1)(x), F.log_softmax(x, -1)),
         (nn.Flatten(0, 2)(x), F.flatten(x, 0, 2)),

@@ -7,7 +7,7 @@ the answer for integers times a power of two.
 import numpy as np
 import pytest
 import reference
-from cases import DTYPES, PEAK, denormals, integers, keeps_denormals
+from cases import ACTIVATIONS, DTYPES, PEAK, denormals, integers, keeps_denormals
 
 from convkit import num_threads, ops
 
@@ -59,7 +59,6 @@ LINEAR = {
     "relu": (lambda m, x: m.relu(x), SHAPE),
     "relu_backward": (lambda m, g, y: m.relu_backward(g, y), SHAPE, SHAPE),
 }
-ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
 TERMS = 8 * 9 * 24 + 1  # more numbers than any of these sums has
 
 

@@ -69,6 +69,10 @@ CALLS = {
     "hardsigmoid_backward": {"grad_output": X, "input": X},
     "hardswish": {"input": X},
     "hardswish_backward": {"grad_output": X, "input": X},
+    "softplus": {"input": X, "beta": 2, "threshold": 3},
+    "softplus_backward": {"grad_output": X, "input": X, "beta": 2, "threshold": 3},
+    "gelu": {"input": X, "approximate": "tanh"},
+    "gelu_backward": {"grad_output": X, "input": X, "approximate": "tanh"},
     "softmax": {"input": L, "dim": 1},
     "log_softmax": {"input": L, "dim": 1},
     "softmax_backward": {"grad_output": L, "output": L, "dim": 1},
@@ -313,12 +317,21 @@ def test_dim_of_softmax(op):
     refused(op, TypeError, "True", dim=True)
 
 
-@pytest.mark.parametrize(("op", "name"), [("leaky_relu", "negative_slope"), ("elu", "alpha")])
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [("leaky_relu", "negative_slope"), ("elu", "alpha"), ("softplus", "beta"), ("softplus", "threshold")],
+)
 def test_parameters_that_are_no_numbers(op, name):
     for function in (op, f"{op}_backward"):
         refused(function, TypeError, "'1'", **{name: "1"})
         refused(function, TypeError, "True", **{name: True})
         refused(function, TypeError, "None", **{name: None})
+
+
+@pytest.mark.parametrize("op", ["gelu", "gelu_backward"])
+def test_approximations_of_gelu(op):
+    for wrong in ("erf", None, True):
+        refused(op, ValueError, repr(wrong), approximate=wrong)
 
 
 def test_integers_of_numpy_are_integers():

@@ -166,6 +166,10 @@ def test_relu(rng):
         ("tanh", {}, "output"),
         ("silu", {}, "input"),
         ("hardswish", {}, "input"),
+        ("softplus", {}, "input"),
+        ("softplus", {"beta": 2.0, "threshold": 3.0}, "input"),
+        ("gelu", {}, "input"),
+        ("gelu", {"approximate": "tanh"}, "input"),
     ],
 )
 def test_activations(rng, name, arguments, takes):

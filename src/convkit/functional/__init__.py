@@ -4,7 +4,21 @@ Each calls its namesake in `convkit.ops` and records how the gradient comes back
 ndarrays; an ndarray is a constant.
 """
 
-from .activation import elu, hardsigmoid, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh
+from .activation import (
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    leaky_relu,
+    log_softmax,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from .batch_norm import batch_norm
 from .conv import conv2d, conv_transpose2d
 from .dropout import dropout
@@ -24,6 +38,7 @@ __all__ = [
     "dropout",
     "elu",
     "flatten",
+    "gelu",
     "hardsigmoid",
     "hardswish",
     "leaky_relu",
@@ -35,5 +50,6 @@ __all__ = [
     "sigmoid",
     "silu",
     "softmax",
+    "softplus",
     "tanh",
 ]

@@ -7,6 +7,8 @@ in other orders are reordered once, on the way in. Arguments are never written t
 from .activation import (
     elu,
     elu_backward,
+    gelu,
+    gelu_backward,
     hardsigmoid,
     hardsigmoid_backward,
     hardswish,
@@ -21,6 +23,8 @@ from .activation import (
     sigmoid_backward,
     silu,
     silu_backward,
+    softplus,
+    softplus_backward,
     tanh,
     tanh_backward,
 )
@@ -60,6 +64,8 @@ __all__ = [
     "conv_transpose2d_backward_weight",
     "elu",
     "elu_backward",
+    "gelu",
+    "gelu_backward",
     "hardsigmoid",
     "hardsigmoid_backward",
     "hardswish",
@@ -84,6 +90,8 @@ __all__ = [
     "silu_backward",
     "softmax",
     "softmax_backward",
+    "softplus",
+    "softplus_backward",
     "tanh",
     "tanh_backward",
 ]
