@@ -254,6 +254,47 @@ def avg_pool2d_backward(
     return grad_input
 
 
+def _powers(input, norm_type):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(input, np.float64) ** norm_type
+
+
+def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """Of a window that is only partly in the image the mean power counts, for each of its taps."""
+    means = avg_pool2d(_powers(input, norm_type), kernel_size, stride, 0, ceil_mode)
+    return _powers(means * np.prod(pair(kernel_size)), 1 / norm_type)
+
+
+def lp_pool2d_backward(grad_output, input, output, norm_type, kernel_size, stride=None, ceil_mode=False):
+    input, output = np.asarray(input, np.float64), np.asarray(output, np.float64)
+    grad_input = np.zeros(input.shape)
+    for (p, q), _, taps in _pool_windows(input.shape[2:], kernel_size, stride, 0, 1, ceil_mode):
+        norm = output[:, :, p, q]
+        share = np.prod(pair(kernel_size)) / len(taps) * _powers(np.where(norm == 0, 1, norm), 1 - norm_type)
+        for y, x in taps:
+            slope = np.where(norm == 0, 0, share) * _powers(input[:, :, y, x], norm_type - 1)
+            grad_input[:, :, y, x] += grad_output[:, :, p, q] * slope
+    return grad_input
+
+
+def weighted_pool2d(input, weights, stride=None, padding=0):
+    input, weights = np.asarray(input, np.float64), np.asarray(weights, np.float64)
+    output = np.zeros(_pool_shape(input.shape, weights.shape, stride, padding, 1, False))
+    for (p, q), start, taps in _pool_windows(input.shape[2:], weights.shape, stride, padding, 1, False):
+        for y, x in taps:
+            output[:, :, p, q] += weights[y - start[0], x - start[1]] * input[:, :, y, x]
+    return output
+
+
+def weighted_pool2d_backward(grad_output, input_shape, weights, stride=None, padding=0):
+    grad_output, weights = np.asarray(grad_output, np.float64), np.asarray(weights, np.float64)
+    grad_input = np.zeros(input_shape)
+    for (p, q), start, taps in _pool_windows(tuple(input_shape[2:]), weights.shape, stride, padding, 1, False):
+        for y, x in taps:
+            grad_input[:, :, y, x] += weights[y - start[0], x - start[1]] * grad_output[:, :, p, q]
+    return grad_input
+
+
 def adaptive_windows(size, count):
     """Where each of `count` windows that cover `size` positions begins, and where it has ended."""
     return [(int(np.floor(i * size / count)), int(np.ceil((i + 1) * size / count))) for i in range(count)]

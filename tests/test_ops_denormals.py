@@ -44,6 +44,11 @@ LINEAR = {
     "max_pool2d_backward": (max_pool2d_backward, (4, 8, 3, 4), SHAPE),
     "avg_pool2d": (lambda m, x: m.avg_pool2d(x, 2), SHAPE),
     "avg_pool2d_backward": (lambda m, g: m.avg_pool2d_backward(g, SHAPE, 2), (4, 8, 3, 4)),
+    "lp_pool2d": (lambda m, x: m.lp_pool2d(x, 1, 2), SHAPE),
+    "lp_pool2d_backward": (
+        lambda m, g: m.lp_pool2d_backward(g, *(np.ones(shape, g.dtype) for shape in (SHAPE, g.shape)), 1, 2),
+        (4, 8, 3, 4),
+    ),
     "batch_norm_stats": (lambda m, x: m.batch_norm_stats(x[..., :4, :])[0], SHAPE),
     "batch_norm": (lambda m, x: m.batch_norm(x, *given(ZERO, QUARTER, like=x), eps=0), SHAPE),
     "batch_norm_backward": (

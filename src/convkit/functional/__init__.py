@@ -25,7 +25,7 @@ from .dropout import dropout
 from .flatten import flatten
 from .linear import linear
 from .loss import cross_entropy
-from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
+from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, lp_pool2d, max_pool2d, weighted_pool2d
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -44,6 +44,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "lp_pool2d",
     "max_pool2d",
     "relu",
     "relu6",
@@ -52,4 +53,5 @@ __all__ = [
     "softmax",
     "softplus",
     "tanh",
+    "weighted_pool2d",
 ]

@@ -26,7 +26,7 @@ from .linear import Linear
 from .loss import CrossEntropyLoss
 from .module import Module
 from .parameter import Buffer, Parameter
-from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, MaxPool2d
+from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, LPPool2d, MaxPool2d, WeightedPool2d
 
 __all__ = [
     "ELU",
@@ -43,6 +43,7 @@ __all__ = [
     "Flatten",
     "Hardsigmoid",
     "Hardswish",
+    "LPPool2d",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -58,5 +59,6 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "WeightedPool2d",
     "init",
 ]

@@ -28,21 +28,16 @@ from .activation import (
     tanh,
     tanh_backward,
 )
+from .avg_pool2d import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, avg_pool2d, avg_pool2d_backward
 from .batch_norm import batch_norm, batch_norm_backward, batch_norm_stats
 from .conv2d import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight, conv2d_output_shape
 from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward_input, conv_transpose2d_backward_weight
 from .linear import linear, linear_backward_bias, linear_backward_input, linear_backward_weight
-from .pool2d import (
-    adaptive_avg_pool2d,
-    adaptive_avg_pool2d_backward,
-    adaptive_max_pool2d,
-    adaptive_max_pool2d_backward,
-    avg_pool2d,
-    avg_pool2d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-)
+from .lp_pool2d import lp_pool2d, lp_pool2d_backward
+from .max_pool2d import adaptive_max_pool2d, adaptive_max_pool2d_backward, max_pool2d, max_pool2d_backward
+from .pool2d_output_shape import pool2d_output_shape
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .weighted_pool2d import distance_weights, weighted_pool2d, weighted_pool2d_backward
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -62,6 +57,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose2d_backward_input",
     "conv_transpose2d_backward_weight",
+    "distance_weights",
     "elu",
     "elu_backward",
     "gelu",
@@ -78,8 +74,11 @@ __all__ = [
     "linear_backward_weight",
     "log_softmax",
     "log_softmax_backward",
+    "lp_pool2d",
+    "lp_pool2d_backward",
     "max_pool2d",
     "max_pool2d_backward",
+    "pool2d_output_shape",
     "relu",
     "relu6",
     "relu6_backward",
@@ -94,4 +93,6 @@ __all__ = [
     "softplus_backward",
     "tanh",
     "tanh_backward",
+    "weighted_pool2d",
+    "weighted_pool2d_backward",
 ]

@@ -1,6 +1,6 @@
 """Activation layers that multiply a number with a gate made of itself."""
 
-from ... import functional
+from ... import _shapes, functional
 from ...autograd import Tensor
 from ..module import Module
 
@@ -53,6 +53,11 @@ class GELU(Module):
     approximate : {'none', 'tanh'}, default 'none'
         Whether to put a hyperbolic tangent in the place of the error function.
 
+    Raises
+    ------
+    ValueError
+        If there is no such `approximate`.
+
     See Also
     --------
     convkit.functional.gelu : the operation.
@@ -67,7 +72,7 @@ class GELU(Module):
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
-        self.approximate = approximate
+        self.approximate = _shapes.approximation("GELU", approximate)
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the function to `input`, of any shape."""

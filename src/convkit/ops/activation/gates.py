@@ -1,7 +1,11 @@
 """Activations that multiply a number with a gate made of itself, and their gradients."""
 
+from ... import _shapes
 from ..._shapes import Array
 from ._elementwise import gradient, value
+
+# What the kernel calls the approximations of GELU.
+_GELU = {"none": "gelu", "tanh": "gelu_tanh"}
 
 
 def silu(input: Array) -> Array:
@@ -168,7 +172,7 @@ def gelu(input: Array, approximate: str = "none") -> Array:
     >>> gelu(np.float32([-200, 0, 200]))
     array([ -0.,   0., 200.], dtype=float32)
     """
-    return value("gelu", input, kind=_gelu("gelu", approximate))
+    return value("gelu", input, kind=_GELU[_shapes.approximation("gelu", approximate)])
 
 
 def gelu_backward(grad_output: Array, input: Array, approximate: str = "none") -> Array:
@@ -201,11 +205,5 @@ def gelu_backward(grad_output: Array, input: Array, approximate: str = "none") -
     >>> gelu_backward(np.float32([4]), np.float32([0]))
     array([2.], dtype=float32)
     """
-    return gradient("gelu", grad_output, "input", input, kind=_gelu("gelu_backward", approximate))
-
-
-def _gelu(op: str, approximate: object) -> str:
-    """Return what the kernel calls this approximation."""
-    if approximate not in ("none", "tanh"):
-        raise ValueError(f"{op}: approximate={approximate!r} must be 'none' or 'tanh'")
-    return "gelu" if approximate == "none" else "gelu_tanh"
+    kind = _GELU[_shapes.approximation("gelu_backward", approximate)]
+    return gradient("gelu", grad_output, "input", input, kind=kind)
