@@ -126,6 +126,19 @@ def conv2d(
                    pair(op, "dilation", dilation, 1), integer(op, "groups", groups, 1))  # fmt: skip
 
 
+def conv2d_bias(op: str, bias: Array | None, geometry: Conv2d, of: str, like: Array) -> None:
+    """Check an optional bias: a number for each channel, or, with three axes, one for each of their positions."""
+    if not isinstance(bias, np.ndarray) or bias.ndim != 3:
+        vector(op, "bias", bias, geometry.output_shape[1], of, like)
+        return
+    array(op, "bias", bias, 3, like)
+    if bias.shape != geometry.output_shape[1:]:
+        raise ValueError(
+            f"{op}: bias has shape {bias.shape} but the output's channels, height and width are "
+            f"{geometry.output_shape[1:]}"
+        )
+
+
 @lru_cache(maxsize=4096)
 def _conv2d(
     op: str,
