@@ -27,6 +27,7 @@ from .loss import CrossEntropyLoss
 from .module import Module
 from .parameter import Buffer, Parameter
 from .pooling import AdaptiveAvgPool2d, AdaptiveMaxPool2d, AvgPool2d, LPPool2d, MaxPool2d, WeightedPool2d
+from .summary import LayerSummary, Summary
 
 __all__ = [
     "ELU",
@@ -44,6 +45,7 @@ __all__ = [
     "Hardsigmoid",
     "Hardswish",
     "LPPool2d",
+    "LayerSummary",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
@@ -58,6 +60,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Summary",
     "Tanh",
     "WeightedPool2d",
     "init",

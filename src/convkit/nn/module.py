@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from .hooks import ForwardHook
+    from .summary import Summary
 
     StateDict = dict[str, npt.NDArray[Any]]
 
@@ -284,6 +285,55 @@ class Module:
         return self
 
     # How it looks.
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Tell layer by layer what this network makes of an input of shape `input_shape`.
+
+        The network runs once on zeros, out of training and without hooks left behind; layers are observed as they are
+        called, in a ``forward`` of your own as in a `Sequential`.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            (N, C, H, W) of images, or another shape that the network takes. Counts are of all N images.
+
+        Returns
+        -------
+        Summary
+            Shows as a table of layers: output shape, neurons (width times height times channels), parameters,
+            multiply-adds of weights, receptive field in pixels of the image, and bytes of the output. Its ``layers``
+            and totals are numbers to go on with.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `input_shape` is no shape, or one that the network does not take.
+
+        Notes
+        -----
+        A receptive field grows from layer to layer by the layer's windows, ``(reach - 1)*step`` pixels, where ``step``
+        is the product of the strides before it; it is given as far as the image goes, and as ``?`` behind poolings and
+        convolutions that ``forward`` calls as functions, whose windows cannot be seen. Nor are their multiply-adds.
+        Where adaptive windows differ in size the largest counts.
+
+        Examples
+        --------
+        >>> from convkit import nn
+        >>> nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)).summary((1, 3, 32, 32))
+        layer          output shape    neurons  parameters  multiply-adds  field   memory
+        ---------------------------------------------------------------------------------
+        0 (Conv2d)     (1, 6, 28, 28)    4,704         456        352,800    5x5  18.8 kB
+        1 (ReLU)       (1, 6, 28, 28)    4,704           0              0    5x5  18.8 kB
+        2 (MaxPool2d)  (1, 6, 14, 14)    1,176           0              0    6x6   4.7 kB
+        ---------------------------------------------------------------------------------
+        input (1, 3, 32, 32)
+        456 parameters
+        352,800 multiply-adds
+        1.82 kB of parameters, 42.3 kB of outputs
+        """
+        from .summary import summarize  # which knows the layers, and they this module
+
+        return summarize(self, input_shape)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows in the parentheses; layers override it."""
