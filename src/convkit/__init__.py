@@ -6,10 +6,10 @@ Each floor is a way in of its own, and imports only the floors below it:
 - `convkit.models`: the networks of the articles
 - `convkit.nn`, `convkit.optim`, `convkit.data`: layers, optimizers, batches
 - `convkit.functional`: differentiable operations on `Tensor`
-- `convkit.ops`: operations on NumPy arrays, without a tape
+- `convkit.ops`: operations on NumPy arrays, without a tape; `convkit.filters`, made by hand, to try them with
 """
 
-from . import data, functional, models, nn, ops, optim, train
+from . import data, filters, functional, models, nn, ops, optim, train
 from ._config import config, show_config
 from ._memory import empty_cache, memory_stats
 from ._random import manual_seed
@@ -24,6 +24,7 @@ __all__ = [
     "data",
     "empty_cache",
     "enable_grad",
+    "filters",
     "functional",
     "get_num_threads",
     "is_grad_enabled",
