@@ -2,15 +2,15 @@
 
     out = (S/E * sum over the window's E elements of x^p)^(1/p),  S = elements of a whole window
 
-The norms of the articles, p = 1 and p = 2, are literals where they are inlined, and need no power. The backward pass
-first takes what each window's elements have in common, grad*S/E*out^(1 - p), into scratch; then it gathers: each input
-pixel sums over the windows that hold it, times x^(p - 1), and is written once.
+The sum and the Euclidean norm, p = 1 and p = 2, are literals where they are inlined, and need no power. The backward
+pass first takes what each window's elements have in common, grad*S/E*out^(1 - p), into scratch; then it gathers: each
+input pixel sums over the windows that hold it, times x^(p - 1), and is written once.
 
 A function returns False where there is no memory for its tables and scratch.
 """
 
 from cython.parallel cimport prange
-from libc.math cimport pow, sqrt
+from libc.math cimport pow, powf, sqrt
 from libc.stdlib cimport free, malloc
 
 from convkit._kernels._simd cimport (
@@ -24,6 +24,7 @@ from convkit._kernels._windows cimport Axis, Holders, Window, lay_axis, spacing_
 cdef enum:
     VECTORS = 4                     # of channels, kept in registers together
     MOST_LANES = 64                 # at least VLEN
+    MOST_FACTORS = 8                # of a power that is computed as a product
 
 cdef enum:
     ONE                             # the norm p
@@ -38,12 +39,24 @@ cdef struct Part:
     real scale                      # of their sum
 
 
+cdef inline vr product(vr v, int factors) noexcept nogil:
+    cdef vr result = vsplat(1)
+    cdef int _
+    for _ in range(factors):
+        result = result*v
+    return result
+
+
 cdef inline vr power(vr v, real exponent) noexcept nogil:
+    """A product where the exponent is a small integer, else lane by lane."""
     cdef real lanes[MOST_LANES]
     cdef int i
+    if -MOST_FACTORS <= exponent <= MOST_FACTORS and exponent == <real><int>exponent:
+        i = <int>exponent
+        return product(v, i) if i >= 0 else vsplat(1)/product(v, -i)
     vstore(lanes, v)
     for i in range(VLEN):
-        lanes[i] = <real>pow(lanes[i], exponent)
+        lanes[i] = <real>powf(<float>lanes[i], <float>exponent) if sizeof(real) == 4 else <real>pow(lanes[i], exponent)
     return vload(lanes)
 
 
