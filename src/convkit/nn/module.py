@@ -313,8 +313,8 @@ class Module:
         -----
         A receptive field grows from layer to layer by the layer's windows, ``(reach - 1)*step`` pixels, where ``step``
         is the product of the strides before it; it is given as far as the image goes, and as ``?`` behind poolings and
-        convolutions that ``forward`` calls as functions, whose windows cannot be seen. Nor are their multiply-adds.
-        Where adaptive windows differ in size the largest counts.
+        convolutions that ``forward`` calls as functions, whose windows cannot be seen. Nor are their multiply-adds, nor
+        layers whose input is given by name. Where adaptive windows differ in size the largest counts.
 
         Examples
         --------
