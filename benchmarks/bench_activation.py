@@ -10,7 +10,9 @@ from benchmarks.moved import images as _images
 from convkit import ops
 from convkit.ops import _arrays
 
-ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
+ACTIVATIONS = (
+    "relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "softplus", "gelu"
+)  # fmt: skip
 
 
 class Activation(_Moved):

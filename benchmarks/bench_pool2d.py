@@ -19,6 +19,26 @@ _POOLINGS = {
 }
 
 
+class LPPool2d(_Moved):
+    """The norms of windows, forward and backward, on one thread and on two."""
+
+    params = ([1, 2, 3], ["forward", "backward"], [1, 2])
+    param_names = ("norm", "pass", "threads")
+
+    def setup(self, norm: int, which: str, threads: int) -> None:
+        """Prepare operands, and warm up."""
+        convkit.set_num_threads(threads)
+        x = _images(0, _LARGE)
+        output = ops.lp_pool2d(x, norm, 2)
+        grad = _images(1, output.shape)
+        if which == "forward":
+            self.call = lambda: ops.lp_pool2d(x, norm, 2)
+        else:
+            self.call = lambda: ops.lp_pool2d_backward(grad, x, output, norm, 2)
+        self.bytes = (1 if which == "forward" else 2) * (x.nbytes + output.nbytes)
+        self.call()
+
+
 class Pool2d(_Moved):
     """Each pooling, forward and backward, on one thread and on two."""
 

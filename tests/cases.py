@@ -15,6 +15,11 @@ SETTLED = (1, 2, 3, 7)  # thread counts whose results must agree to the bit
 EXACT = 2**24  # float32 holds every integer up to here
 PEAK = 15
 
+# Every function of one element.
+ACTIVATIONS = (
+    "relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish", "softplus", "gelu"
+)  # fmt: skip
+
 # The RMS error relative to float64 that a plain float32 sum stays under; the same of float64, doubled because
 # the answer is rounded too.
 RMS = {np.float32: 1e-6, np.float64: 2e-6 * np.finfo(np.float64).eps / np.finfo(np.float32).eps}

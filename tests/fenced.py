@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 
 import numpy as np
-from cases import LAYOUTS
+from cases import ACTIVATIONS, LAYOUTS
 
 from convkit import _memory, ops
 from convkit._dispatch import tile_shape
@@ -110,6 +110,14 @@ def calls(dtype, rng):
         yield lambda g, i, s=x.shape, w=window: ops.max_pool2d_backward(g, i, s, *w), (g, indices)
         yield lambda x, w=window: ops.avg_pool2d(x, *w), (x,)
         yield lambda g, s=x.shape, w=window: ops.avg_pool2d_backward(g, s, *w), (g,)
+        positive = abs(x)
+        for norm_type in (1, 2, 3):
+            g = ops.lp_pool2d(positive, norm_type, kernel, stride)
+            yield lambda x, p=norm_type, w=window: ops.lp_pool2d(x, p, *w[:2]), (positive,)
+            yield (
+                lambda g, x, y, p=norm_type, w=window: ops.lp_pool2d_backward(g, x, y, p, *w[:2]),
+                (g, positive, ops.lp_pool2d(positive, norm_type, kernel, stride)),
+            )
     for channels, size in itertools.product((1, 3, lanes - 1, lanes, 4 * lanes + 1), [1, (3, 5), (7, 8)]):
         x = LAYOUTS["channels-last"](make(2, channels, 6, 7))
         g, indices = ops.adaptive_max_pool2d(x, size)
@@ -126,7 +134,7 @@ def calls(dtype, rng):
         yield ops.batch_norm_stats, (x,)
         yield ops.batch_norm, (x, mean, var, weight, bias)
         yield ops.batch_norm_backward, (g, x, mean, var, weight)
-        for name in ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish"):
+        for name in ACTIVATIONS:
             yield getattr(ops, name), (x,)
             yield getattr(ops, f"{name}_backward"), (g, x)
         for dim in (0, 1, 3):

@@ -4,6 +4,8 @@ One output (or one window) at a time; NumPy only runs over images and channels. 
 `test_reference.py` holds these answers against PyTorch's once.
 """
 
+import math
+
 import numpy as np
 
 
@@ -252,6 +254,47 @@ def avg_pool2d_backward(
     return grad_input
 
 
+def _powers(input, norm_type):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(input, np.float64) ** norm_type
+
+
+def lp_pool2d(input, norm_type, kernel_size, stride=None, ceil_mode=False):
+    """Of a window that is only partly in the image the mean power counts, for each of its taps."""
+    means = avg_pool2d(_powers(input, norm_type), kernel_size, stride, 0, ceil_mode)
+    return _powers(means * np.prod(pair(kernel_size)), 1 / norm_type)
+
+
+def lp_pool2d_backward(grad_output, input, output, norm_type, kernel_size, stride=None, ceil_mode=False):
+    input, output = np.asarray(input, np.float64), np.asarray(output, np.float64)
+    grad_input = np.zeros(input.shape)
+    for (p, q), _, taps in _pool_windows(input.shape[2:], kernel_size, stride, 0, 1, ceil_mode):
+        norm = output[:, :, p, q]
+        share = np.prod(pair(kernel_size)) / len(taps) * _powers(np.where(norm == 0, 1, norm), 1 - norm_type)
+        for y, x in taps:
+            slope = np.where(norm == 0, 0, share) * _powers(input[:, :, y, x], norm_type - 1)
+            grad_input[:, :, y, x] += grad_output[:, :, p, q] * slope
+    return grad_input
+
+
+def weighted_pool2d(input, weights, stride=None, padding=0):
+    input, weights = np.asarray(input, np.float64), np.asarray(weights, np.float64)
+    output = np.zeros(_pool_shape(input.shape, weights.shape, stride, padding, 1, False))
+    for (p, q), start, taps in _pool_windows(input.shape[2:], weights.shape, stride, padding, 1, False):
+        for y, x in taps:
+            output[:, :, p, q] += weights[y - start[0], x - start[1]] * input[:, :, y, x]
+    return output
+
+
+def weighted_pool2d_backward(grad_output, input_shape, weights, stride=None, padding=0):
+    grad_output, weights = np.asarray(grad_output, np.float64), np.asarray(weights, np.float64)
+    grad_input = np.zeros(input_shape)
+    for (p, q), start, taps in _pool_windows(tuple(input_shape[2:]), weights.shape, stride, padding, 1, False):
+        for y, x in taps:
+            grad_input[:, :, y, x] += weights[y - start[0], x - start[1]] * grad_output[:, :, p, q]
+    return grad_input
+
+
 def adaptive_windows(size, count):
     """Where each of `count` windows that cover `size` positions begins, and where it has ended."""
     return [(int(np.floor(i * size / count)), int(np.ceil((i + 1) * size / count))) for i in range(count)]
@@ -466,6 +509,46 @@ def hardswish(input):
 def hardswish_backward(grad_output, input):
     input = np.asarray(input, np.float64)
     slope = np.where(input <= -3, 0, np.where(input >= 3, 1, input / 3 + 0.5))
+    return np.asarray(grad_output, np.float64) * slope
+
+
+def softplus(input, beta=1.0, threshold=20.0):
+    """With PyTorch's threshold, from which on it is the input itself."""
+    scaled = beta * np.asarray(input, np.float64)
+    soft = np.maximum(scaled, 0) + np.log1p(np.exp(-np.abs(scaled)))
+    return np.where(scaled > threshold, np.asarray(input, np.float64), soft / beta)
+
+
+def softplus_backward(grad_output, input, beta=1.0, threshold=20.0):
+    scaled = beta * np.asarray(input, np.float64)
+    return np.asarray(grad_output, np.float64) * np.where(scaled > threshold, 1, sigmoid(scaled))
+
+
+def _normal_distribution(input):
+    """P(X <= input), by erfc, which does not cancel in the tail."""
+    return np.vectorize(lambda x: math.erfc(-x / math.sqrt(2)) / 2, otypes=[np.float64])(input)
+
+
+def _gelu_tanh(input):
+    """Value and slope of the inside of the approximation's hyperbolic tangent."""
+    factor = np.sqrt(2 / np.pi)
+    return factor * (input + 0.044715 * input**3), factor * (1 + 3 * 0.044715 * input**2)
+
+
+def gelu(input, approximate="none"):
+    input = np.asarray(input, np.float64)
+    if approximate == "tanh":
+        return input * (1 + np.tanh(_gelu_tanh(input)[0])) / 2
+    return input * _normal_distribution(input)
+
+
+def gelu_backward(grad_output, input, approximate="none"):
+    input = np.asarray(input, np.float64)
+    if approximate == "tanh":
+        inside, slope = _gelu_tanh(input)
+        slope = (1 + np.tanh(inside)) / 2 + input / np.cosh(inside) ** 2 / 2 * slope
+    else:
+        slope = _normal_distribution(input) + input * np.exp(-(input**2) / 2) / np.sqrt(2 * np.pi)
     return np.asarray(grad_output, np.float64) * slope
 
 

@@ -26,7 +26,7 @@ FLOORS = [
     ["_dispatch", "_memory", "_shapes", "_threads"],
     ["_config"],
     ["ops"],
-    ["autograd"],
+    ["autograd", "filters"],
     ["functional"],
     ["nn", "optim", "data"],
     ["models"],

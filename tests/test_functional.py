@@ -155,6 +155,10 @@ def test_relu():
         ("silu", {}),
         ("hardsigmoid", {}),
         ("hardswish", {}),
+        ("softplus", {}),
+        ("softplus", {"beta": 3.0}),
+        ("gelu", {}),
+        ("gelu", {"approximate": "tanh"}),
     ],
 )
 def test_activations(name, arguments):

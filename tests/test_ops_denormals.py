@@ -7,7 +7,7 @@ the answer for integers times a power of two.
 import numpy as np
 import pytest
 import reference
-from cases import DTYPES, PEAK, denormals, integers, keeps_denormals
+from cases import ACTIVATIONS, DTYPES, PEAK, denormals, integers, keeps_denormals
 
 from convkit import num_threads, ops
 
@@ -44,6 +44,11 @@ LINEAR = {
     "max_pool2d_backward": (max_pool2d_backward, (4, 8, 3, 4), SHAPE),
     "avg_pool2d": (lambda m, x: m.avg_pool2d(x, 2), SHAPE),
     "avg_pool2d_backward": (lambda m, g: m.avg_pool2d_backward(g, SHAPE, 2), (4, 8, 3, 4)),
+    "lp_pool2d": (lambda m, x: m.lp_pool2d(x, 1, 2), SHAPE),
+    "lp_pool2d_backward": (
+        lambda m, g: m.lp_pool2d_backward(g, *(np.ones(shape, g.dtype) for shape in (SHAPE, g.shape)), 1, 2),
+        (4, 8, 3, 4),
+    ),
     "batch_norm_stats": (lambda m, x: m.batch_norm_stats(x[..., :4, :])[0], SHAPE),
     "batch_norm": (lambda m, x: m.batch_norm(x, *given(ZERO, QUARTER, like=x), eps=0), SHAPE),
     "batch_norm_backward": (
@@ -59,7 +64,6 @@ LINEAR = {
     "relu": (lambda m, x: m.relu(x), SHAPE),
     "relu_backward": (lambda m, g, y: m.relu_backward(g, y), SHAPE, SHAPE),
 }
-ACTIVATIONS = ("relu", "relu6", "leaky_relu", "elu", "sigmoid", "tanh", "silu", "hardsigmoid", "hardswish")
 TERMS = 8 * 9 * 24 + 1  # more numbers than any of these sums has
 
 

@@ -14,6 +14,7 @@ B = np.ones(8, np.float32)
 G = np.ones((2, 8, 4, 5), np.float32)  # of conv2d(X, W)
 T = np.ones((2, 4, 8, 9), np.float32)  # of conv_transpose2d(X, W[:4])
 POOLED = np.ones((2, 4, 3, 3), np.float32)  # of a pooling of X over 2x2
+WINDOW = np.ones((2, 2), np.float32)  # of weights
 V = np.ones(4, np.float32)
 L = np.ones((3, 5), np.float32)
 LW = np.ones((6, 5), np.float32)
@@ -44,6 +45,12 @@ CALLS = {
     "adaptive_max_pool2d_backward": {"grad_output": POOLED, "indices": ADAPTED, "input_shape": X.shape},
     "adaptive_avg_pool2d": {"input": X, "output_size": 3},
     "adaptive_avg_pool2d_backward": {"grad_output": POOLED, "input_shape": X.shape},
+    "lp_pool2d": {"input": X, "norm_type": 2, "kernel_size": 2},
+    "lp_pool2d_backward": {"grad_output": POOLED, "input": X, "output": POOLED, "norm_type": 2, "kernel_size": 2},
+    "weighted_pool2d": {"input": X, "weights": WINDOW},
+    "weighted_pool2d_backward": {"grad_output": POOLED, "input_shape": X.shape, "weights": WINDOW},
+    "distance_weights": {"kernel_size": 3, "dtype": np.float32},
+    "pool2d_output_shape": {"input_shape": X.shape, "kernel_size": 2},
     "batch_norm_stats": {"input": X},
     "batch_norm": {"input": X, "mean": V, "var": V, "weight": V, "bias": V},
     "batch_norm_backward": {"grad_output": X, "input": X, "mean": V, "var": V, "weight": V},
@@ -74,13 +81,17 @@ CALLS = {
     "hardsigmoid_backward": {"grad_output": X, "input": X},
     "hardswish": {"input": X},
     "hardswish_backward": {"grad_output": X, "input": X},
+    "softplus": {"input": X, "beta": 2, "threshold": 3},
+    "softplus_backward": {"grad_output": X, "input": X, "beta": 2, "threshold": 3},
+    "gelu": {"input": X, "approximate": "tanh"},
+    "gelu_backward": {"grad_output": X, "input": X, "approximate": "tanh"},
     "softmax": {"input": L, "dim": 1},
     "log_softmax": {"input": L, "dim": 1},
     "softmax_backward": {"grad_output": L, "output": L, "dim": 1},
     "log_softmax_backward": {"grad_output": L, "output": L, "dim": 1},
 }
 CONVS = ["conv2d", "conv2d_output_shape", "conv2d_backward_input", "conv2d_backward_weight"]
-POOLS = ["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"]
+POOLS = ["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward", "pool2d_output_shape"]
 ARRAYS = [(op, name) for op, call in CALLS.items() for name, a in call.items() if isinstance(a, np.ndarray)]
 FLOATS = [(op, name) for op, name in ARRAYS if name != "indices"]
 SEVERAL = [(op, name) for op, name in FLOATS if sum(other == op for other, _ in FLOATS) > 1]
@@ -318,12 +329,21 @@ def test_dim_of_softmax(op):
     refused(op, TypeError, "True", dim=True)
 
 
-@pytest.mark.parametrize(("op", "name"), [("leaky_relu", "negative_slope"), ("elu", "alpha")])
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [("leaky_relu", "negative_slope"), ("elu", "alpha"), ("softplus", "beta"), ("softplus", "threshold")],
+)
 def test_parameters_that_are_no_numbers(op, name):
     for function in (op, f"{op}_backward"):
         refused(function, TypeError, "'1'", **{name: "1"})
         refused(function, TypeError, "True", **{name: True})
         refused(function, TypeError, "None", **{name: None})
+
+
+@pytest.mark.parametrize("op", ["gelu", "gelu_backward"])
+def test_approximations_of_gelu(op):
+    for wrong in ("erf", None, True):
+        refused(op, ValueError, repr(wrong), approximate=wrong)
 
 
 def test_integers_of_numpy_are_integers():

@@ -133,6 +133,21 @@ def test_batch_norm(rng, shape, training):
         agree(answer, tensor.grad)
 
 
+@pytest.mark.parametrize("norm_type", [1, 2, 3, 2.5, 0.5])
+@pytest.mark.parametrize("options", [{}, {"stride": 1}, {"stride": (2, 3), "ceil_mode": True}], ids=str)
+def test_lp_pool2d(rng, norm_type, options):
+    x = np.abs(rng.standard_normal((2, 3, 6, 7)))
+    if norm_type == 2:
+        x[0], x[1, 0] = -x[0], 0  # where the norm is 0, PyTorch's gradient is too
+    tx = leaf(x)
+    output = F.lp_pool2d(tx, norm_type, (3, 2), **options)
+    answer = reference.lp_pool2d(x, norm_type, (3, 2), **options)
+    agree(answer, output)
+    g = rng.standard_normal(output.shape)
+    output.backward(torch.tensor(g))
+    agree(reference.lp_pool2d_backward(g, x, answer, norm_type, (3, 2), **options), tx.grad)
+
+
 @pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 5), (0, 5)], ids=str)
 def test_linear(rng, shape):
     x, w, b = rng.standard_normal(shape), rng.standard_normal((4, 5)), rng.standard_normal(4)
@@ -166,6 +181,10 @@ def test_relu(rng):
         ("tanh", {}, "output"),
         ("silu", {}, "input"),
         ("hardswish", {}, "input"),
+        ("softplus", {}, "input"),
+        ("softplus", {"beta": 2.0, "threshold": 3.0}, "input"),
+        ("gelu", {}, "input"),
+        ("gelu", {"approximate": "tanh"}, "input"),
     ],
 )
 def test_activations(rng, name, arguments, takes):

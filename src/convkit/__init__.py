@@ -7,10 +7,10 @@ Each floor is a way in of its own, and imports only the floors below it:
 - `convkit.nn`, `convkit.optim`, `convkit.data`: layers, optimizers, batches
 - `convkit.functional`: differentiable operations on `Tensor`, those of ``torch.nn.functional``; those of ``torch``
   itself, such as `exp`, `sum` and `cat`, are here
-- `convkit.ops`: operations on NumPy arrays, without a tape
+- `convkit.ops`: operations on NumPy arrays, without a tape; `convkit.filters`, made by hand, to try them with
 """
 
-from . import data, functional, models, nn, ops, optim, train
+from . import data, filters, functional, models, nn, ops, optim, train
 from ._config import config, show_config
 from ._memory import empty_cache, memory_stats
 from ._random import manual_seed
@@ -96,6 +96,7 @@ __all__ = [
     "eq",
     "exp",
     "expm1",
+    "filters",
     "flatten",
     "functional",
     "ge",

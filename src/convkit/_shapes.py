@@ -7,7 +7,7 @@ Each function takes the name of the op and argument that it speaks for, so that 
 import math
 import operator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import numpy.typing as npt
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
 Padding = Pair | str
+OutputSize = Pair | None | tuple[int | None, int | None]
 Array = npt.NDArray[np.floating]
 
 #: No stride, padding, dilation or kernel may be larger: sums of a few products of them then fit 64 bits.
@@ -123,6 +124,19 @@ def conv2d(
         padding = pair(op, "padding", padding, 0)
     return _conv2d(op, input_shape, weight_shape, pair(op, "stride", stride, 1), padding,
                    pair(op, "dilation", dilation, 1), integer(op, "groups", groups, 1))  # fmt: skip
+
+
+def conv2d_bias(op: str, bias: Array | None, geometry: Conv2d, of: str, like: Array) -> None:
+    """Check an optional bias: a number for each channel, or, with three axes, one for each of their positions."""
+    if not isinstance(bias, np.ndarray) or bias.ndim != 3:
+        vector(op, "bias", bias, geometry.output_shape[1], of, like)
+        return
+    array(op, "bias", bias, 3, like)
+    if bias.shape != geometry.output_shape[1:]:
+        raise ValueError(
+            f"{op}: bias has shape {bias.shape} but the output's channels, height and width are "
+            f"{geometry.output_shape[1:]}"
+        )
 
 
 @lru_cache(maxsize=4096)
@@ -353,6 +367,13 @@ def _pool2d(
     return Pool2d(kernel, spacings[0], spacings[1], (images, channels, out[0], out[1]))
 
 
+def weighted_pool2d(op: str, input_shape: Shape, weights_shape: Shape, stride: Pair | None, padding: Pair) -> Pool2d:
+    """Check the arguments of a pooling by a window of weights and compute what follows from them."""
+    if min(weights_shape) < 1:
+        raise ValueError(f"{op}: weights {weights_shape} has an empty window: height and width must be at least 1")
+    return pool2d(op, input_shape, (weights_shape[0], weights_shape[1]), stride, padding, 1, False)
+
+
 def output_size(op: str, value: object) -> tuple[int | None, int | None]:
     """Return (height, width) from an int or None, which stand for both, or a pair of them. None is the input's own."""
     sizes = value if isinstance(value, (tuple, list)) else (value, value)
@@ -407,6 +428,31 @@ def number(op: str, name: str, value: object) -> float:
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (float, int, np.floating, np.integer)):
         raise TypeError(f"{op}: {name}={value!r} must be a number")
     return float(value)
+
+
+def approximation(op: str, value: object) -> str:
+    """Return the name of a way to compute GELU."""
+    if value not in ("none", "tanh"):
+        raise ValueError(f"{op}: approximate={value!r} must be 'none' or 'tanh'")
+    return str(value)
+
+
+def norm_type(op: str, value: object) -> float:
+    """Return the exponent of a norm: a number that is positive and finite."""
+    norm = number(op, "norm_type", value)
+    if not 0 < norm < math.inf:
+        raise ValueError(
+            f"{op}: norm_type={value!r} must be positive and finite; max_pool2d is the limit of large ones"
+        )
+    return norm
+
+
+def floating(op: str, dtype: npt.DTypeLike | None) -> np.dtype[np.floating]:
+    """Return the dtype that is asked for: float32 if none is."""
+    found: np.dtype[Any] = np.dtype(np.float32 if dtype is None else dtype)
+    if found not in (np.float32, np.float64):
+        raise TypeError(f"{op}: dtype={found} must be float32 or float64")
+    return found
 
 
 def epsilon(op: str, value: object) -> float:

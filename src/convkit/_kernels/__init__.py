@@ -24,6 +24,7 @@
     _tile.pxd      the register tile: where the time is spent
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
     _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
+    _exp.pxd, _log1p.pxd, _normal.pxd      functions of vectors, for the activations
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic
 
 A kernel never allocates a result, never raises and never holds the GIL while it works. It trusts its arguments:

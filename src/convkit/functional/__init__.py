@@ -5,7 +5,21 @@ ndarrays; an ndarray is a constant.
 """
 
 from ..autograd import flatten
-from .activation import elu, hardsigmoid, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh
+from .activation import (
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    leaky_relu,
+    log_softmax,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from .batch_norm import batch_norm
 from .binary_cross_entropy import binary_cross_entropy, binary_cross_entropy_with_logits
 from .conv import conv2d, conv_transpose2d
@@ -14,7 +28,7 @@ from .dropout import dropout
 from .linear import linear
 from .loss import huber_loss, l1_loss, mse_loss, smooth_l1_loss
 from .pad import pad
-from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d
+from .pooling import adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, lp_pool2d, max_pool2d, weighted_pool2d
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -29,6 +43,7 @@ __all__ = [
     "dropout",
     "elu",
     "flatten",
+    "gelu",
     "hardsigmoid",
     "hardswish",
     "huber_loss",
@@ -36,6 +51,7 @@ __all__ = [
     "leaky_relu",
     "linear",
     "log_softmax",
+    "lp_pool2d",
     "max_pool2d",
     "mse_loss",
     "nll_loss",
@@ -46,5 +62,7 @@ __all__ = [
     "silu",
     "smooth_l1_loss",
     "softmax",
+    "softplus",
     "tanh",
+    "weighted_pool2d",
 ]

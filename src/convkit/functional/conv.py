@@ -22,8 +22,8 @@ def conv2d(
         Images.
     weight : Tensor, shape (K, C/groups, R, S), dtype of `input`
         Filters.
-    bias : Tensor, shape (K,), dtype of `input`, optional
-        Added to each output channel.
+    bias : Tensor, shape (K,) or (K, P, Q), dtype of `input`, optional
+        Added to each output channel; or untied, of the output's full shape: each position has a bias of its own.
     stride : int or pair of int, default 1
         Distance of neighbouring windows, in pixels; pairs are (height, width).
     padding : int, pair of int, 'valid' or 'same', default 0
@@ -63,13 +63,13 @@ def conv2d(
     x, w, b = arrays(input, weight, bias)
     output = ops.conv2d(x, w, b, stride, padding, dilation, groups)
     input_shape, weight_shape = x.shape, w.shape
-    geometry = (stride, padding, dilation, groups)
+    geometry, untied = (stride, padding, dilation, groups), b is not None and b.ndim == 3
     return record(
         "conv2d",
         output,
         (input, lambda grad: ops.conv2d_backward_input(input_shape, w, grad, *geometry)),
         (weight, lambda grad: ops.conv2d_backward_weight(x, weight_shape, grad, *geometry)),
-        (bias, ops.conv2d_backward_bias),
+        (bias, lambda grad: ops.conv2d_backward_bias(grad, untied)),
     )
 
 

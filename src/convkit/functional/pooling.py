@@ -1,10 +1,8 @@
 """Pooling."""
 
 from .. import ops
-from .._shapes import Array, Pair
+from .._shapes import Array, OutputSize, Pair
 from ..autograd import Tensor, arrays, record
-
-OutputSize = Pair | None | tuple[int | None, int | None]
 
 
 def max_pool2d(
@@ -115,8 +113,104 @@ def avg_pool2d(
     return record("avg_pool2d", output, (input, lambda grad: ops.avg_pool2d_backward(grad, shape, *window)))
 
 
+def lp_pool2d(
+    input: Tensor | Array, norm_type: float, kernel_size: Pair, stride: Pair | None = None, ceil_mode: bool = False
+) -> Tensor:
+    """Take the norm of each window.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images.
+    norm_type : float
+        The exponent of the norm, above 0: 2 for the Euclidean norm, 1 for the sum.
+    kernel_size : int or pair of int
+        Height and width of the window, in pixels.
+    stride : int or pair of int, optional
+        Distance of neighbouring windows, in pixels; `kernel_size` if not given.
+    ceil_mode : bool, default False
+        Also keep a last window that is only partly filled.
+
+    Returns
+    -------
+    Tensor, shape (N, C, P, Q), dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtype, shape or sizes do not fit, or `norm_type` is not positive and finite.
+
+    See Also
+    --------
+    convkit.ops.lp_pool2d : the same on arrays, with the equation.
+    convkit.nn.LPPool2d : the layer.
+
+    Notes
+    -----
+    Input and output are kept for the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.lp_pool2d(np.float32([[[[3, 4], [0, 0]]]]), 2, 2)
+    tensor([[[[5.]]]])
+    """
+    (x,) = arrays(input)
+    window = (norm_type, kernel_size, stride, ceil_mode)
+    output = ops.lp_pool2d(x, *window)
+    return record("lp_pool2d", output, (input, lambda grad: ops.lp_pool2d_backward(grad, x, output, *window)))
+
+
+def weighted_pool2d(
+    input: Tensor | Array, weights: Tensor | Array, stride: Pair | None = None, padding: Pair = 0
+) -> Tensor:
+    """Sum each window, weighted: with weights that sum to 1, a weighted average.
+
+    Parameters
+    ----------
+    input : Tensor, shape (N, C, H, W), float32 or float64
+        Images.
+    weights : Tensor or ndarray, shape (R, S), dtype of `input`
+        The window, the same for every channel. It is fixed: no gradient reaches it.
+    stride : int or pair of int, optional
+        Distance of neighbouring windows, in pixels; the window's size if not given.
+    padding : int or pair of int, default 0
+        Zeros on each edge, in pixels; at most half of the window.
+
+    Returns
+    -------
+    Tensor, shape (N, C, P, Q), dtype of `input`
+
+    Raises
+    ------
+    TypeError, ValueError
+        If dtypes, shapes or sizes do not fit.
+
+    See Also
+    --------
+    convkit.ops.weighted_pool2d : the same on arrays, with the equation.
+    convkit.ops.distance_weights : weights by the distance from the central pixel.
+    convkit.nn.WeightedPool2d : the layer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import convkit.functional as F
+    >>> F.weighted_pool2d(np.float32([[[[1, 2], [4, 3]]]]), np.float32([[0.5, 0.5], [0, 0]]))
+    tensor([[[[1.5]]]])
+    """
+    x, window = arrays(input, weights)
+    output, shape = ops.weighted_pool2d(x, window, stride, padding), x.shape
+    return record(
+        "weighted_pool2d",
+        output,
+        (input, lambda grad: ops.weighted_pool2d_backward(grad, shape, window, stride, padding)),
+    )
+
+
 def adaptive_max_pool2d(input: Tensor | Array, output_size: OutputSize) -> Tensor:
-    """Take the maximum of each of a given number of windows.
+    """Take the maximum of each of a given number of windows: of the whole image, where `output_size` is 1.
 
     Parameters
     ----------

@@ -1,19 +1,9 @@
 """What several layers check of their arguments, and tell of the inputs that they take."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from .._shapes import Pair
-
-
-def floating(layer: str, dtype: npt.DTypeLike | None) -> np.dtype[np.floating]:
-    """Return the dtype of a layer's parameters: float32 unless another is asked for."""
-    found: np.dtype[Any] = np.dtype(np.float32 if dtype is None else dtype)
-    if found not in (np.float32, np.float64):
-        raise TypeError(f"{layer}: dtype={found} must be float32 or float64")
-    return found
+from .._shapes import floating as floating
 
 
 def least_size(kernel_size: Pair, padding: Pair, dilation: Pair = 1) -> str:

@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _shapes, functional
-from .._shapes import Padding, Pair
+from .._shapes import Array, Padding, Pair
 from ..autograd import Tensor
-from ..ops._arrays import empty_weight
+from ..ops._arrays import empty_nhwc, empty_weight, nchw
 from . import init
 from ._arguments import floating, least_size
 from .module import Module
@@ -34,17 +34,23 @@ class Conv2d(Module):
         Whether to add a learned number to each output channel.
     dtype : dtype, default float32
         float32 or float64.
+    untied_bias : bool, default False
+        Whether each neuron has a bias of its own: as many as the output has elements. The layer then takes images of
+        one size only.
+    map_size : int or pair of int, optional
+        Height and width of the output, which an untied bias must know; `convkit.ops.conv2d_output_shape` tells them.
 
     Attributes
     ----------
     weight : Parameter, shape (out_channels, in_channels/groups, height, width)
         In memory it lies as the kernels read it: height, width, input channel, output channel.
-    bias : Parameter, shape (out_channels,), or None
+    bias : Parameter, shape (out_channels,), or (out_channels, *map_size) if it is untied, or None
 
     Raises
     ------
     TypeError, ValueError
-        If an argument is out of its range, or `groups` does not divide the channels.
+        If an argument is out of its range, `groups` does not divide the channels, or an untied bias does not know its
+        size.
 
     See Also
     --------
@@ -63,6 +69,8 @@ class Conv2d(Module):
     >>> conv = nn.Conv2d(3, 16, 3, padding=1)
     >>> conv(np.zeros((2, 3, 8, 8), np.float32)).shape
     (2, 16, 8, 8)
+    >>> nn.Conv2d(3, 16, 3, untied_bias=True, map_size=(6, 6)).bias.shape
+    (16, 6, 6)
     """
 
     def __init__(
@@ -76,6 +84,9 @@ class Conv2d(Module):
         groups: int = 1,
         bias: bool = True,
         dtype: npt.DTypeLike | None = None,
+        *,
+        untied_bias: bool = False,
+        map_size: Pair | None = None,
     ) -> None:
         super().__init__()
         self.in_channels = _shapes.integer("Conv2d", "in_channels", in_channels, 1)
@@ -89,7 +100,8 @@ class Conv2d(Module):
         self.weight = Parameter(
             empty_weight((self.out_channels, self.in_channels // self.groups, *self.kernel_size), dtype)
         )
-        self.bias = Parameter(np.empty(self.out_channels, dtype)) if bias else None
+        self.map_size = _map_size(map_size, bias, untied_bias)
+        self.bias = Parameter(_empty_bias(self.out_channels, self.map_size, dtype)) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -104,6 +116,8 @@ class Conv2d(Module):
         """Return which input would fit."""
         edges = self.padding if isinstance(self.padding, tuple) else (0, 0)
         size = "" if self.padding == "same" else least_size(self.kernel_size, edges, self.dilation)
+        if self.map_size is not None:
+            size = f" that gives maps of {self.map_size[0]} by {self.map_size[1]}"
         return f"a {self.weight.dtype} (N, {self.in_channels}, H, W){size}"
 
     def extra_repr(self) -> str:
@@ -117,6 +131,8 @@ class Conv2d(Module):
             parts.append(f"groups={self.groups}")
         if self.bias is None:
             parts.append("bias=False")
+        if self.map_size is not None:
+            parts.append(f"untied_bias=True, map_size={self.map_size}")
         return ", ".join(parts)
 
 
@@ -247,6 +263,27 @@ def _padding(padding: Padding, stride: tuple[int, int]) -> tuple[int, int] | str
     if padding == "same" and stride != (1, 1):
         raise ValueError(f"Conv2d: padding='same' needs stride=1, but stride={stride}")
     return padding
+
+
+def _map_size(map_size: Pair | None, bias: bool, untied_bias: bool) -> tuple[int, int] | None:
+    """Return the size of the maps that an untied bias is made for."""
+    if not untied_bias:
+        if map_size is not None:
+            raise ValueError(f"Conv2d: map_size={map_size} is the size of an untied bias, but untied_bias=False")
+        return None
+    if not bias:
+        raise ValueError("Conv2d: untied_bias=True needs bias=True")
+    if map_size is None:
+        raise ValueError("Conv2d: untied_bias=True needs map_size, the height and width of the output")
+    return _shapes.pair("Conv2d", "map_size", map_size, 1)
+
+
+def _empty_bias(channels: int, map_size: tuple[int, int] | None, dtype: np.dtype[np.floating]) -> Array:
+    """Allocate a bias; one of the output's full shape lies channels-last, as the output does."""
+    if map_size is None:
+        return np.empty(channels, dtype)
+    maps: Array = nchw(empty_nhwc((1, channels, *map_size), dtype))[0]
+    return maps
 
 
 def _groups(layer: str, groups: int, in_channels: int, out_channels: int) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..autograd import Tensor
 from ._naming import name_layer
+from .hooks import RemovableHandle
 from .parameter import Buffer, Parameter
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     import numpy.typing as npt
+
+    from .hooks import ForwardHook
+    from .summary import Summary
 
     StateDict = dict[str, npt.NDArray[Any]]
 
@@ -61,14 +66,46 @@ class Module:
     training: bool = True
     config: dict[str, Any]
     forward: Callable[..., Any]
+    _forward_hooks: Mapping[RemovableHandle, ForwardHook] = MappingProxyType({})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the outputs by ``forward``; an error names the layer that it comes from."""
+        """Compute the outputs by ``forward``, and show them to the hooks; an error names the layer it comes from."""
         try:
-            return self.forward(*args, **kwargs)
+            output = self.forward(*args, **kwargs)
         except (TypeError, ValueError) as error:
             name_layer(error, self)
             raise
+        if self._forward_hooks:
+            for hook in list(self._forward_hooks.values()):
+                changed = hook(self, args, output)
+                output = output if changed is None else changed
+        return output
+
+    def register_forward_hook(self, hook: ForwardHook) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` each time that this module has computed, after earlier hooks.
+
+        Parameters
+        ----------
+        hook : function
+            Gets this module, the tuple of its positional arguments, and its output. What it returns takes the
+            output's place, unless it is None.
+
+        Returns
+        -------
+        RemovableHandle
+            Its ``remove()`` takes the hook away, as does the end of a ``with`` block.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from convkit import nn
+        >>> layer, seen = nn.Flatten(), []
+        >>> with layer.register_forward_hook(lambda module, args, output: seen.append(output.shape)):
+        ...     _ = layer(np.zeros((2, 1, 8, 8), np.float32))
+        >>> seen
+        [(2, 64)]
+        """
+        return RemovableHandle(vars(self).setdefault("_forward_hooks", {}), hook)
 
     def __setattr__(self, name: str, value: Any) -> None:
         part = self.__dict__.get(name)
@@ -248,6 +285,55 @@ class Module:
         return self
 
     # How it looks.
+
+    def summary(self, input_shape: tuple[int, ...]) -> Summary:
+        """Tell layer by layer what this network makes of an input of shape `input_shape`.
+
+        The network runs once on zeros, out of training and without hooks left behind; layers are observed as they are
+        called, in a ``forward`` of your own as in a `Sequential`.
+
+        Parameters
+        ----------
+        input_shape : tuple of int
+            (N, C, H, W) of images, or another shape that the network takes. Counts are of all N images.
+
+        Returns
+        -------
+        Summary
+            Shows as a table of layers: output shape, neurons (width times height times channels), parameters,
+            multiply-adds of weights, receptive field in pixels of the image, and bytes of the output. Its ``layers``
+            and totals are numbers to go on with.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `input_shape` is no shape, or one that the network does not take.
+
+        Notes
+        -----
+        A receptive field grows from layer to layer by the layer's windows, ``(reach - 1)*step`` pixels, where ``step``
+        is the product of the strides before it; it is given as far as the image goes, and as ``?`` behind poolings and
+        convolutions that ``forward`` calls as functions, whose windows cannot be seen. Nor are their multiply-adds, nor
+        layers whose input is given by name. Where adaptive windows differ in size the largest counts.
+
+        Examples
+        --------
+        >>> from convkit import nn
+        >>> nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)).summary((1, 3, 32, 32))
+        layer          output shape    neurons  parameters  multiply-adds  field   memory
+        ---------------------------------------------------------------------------------
+        0 (Conv2d)     (1, 6, 28, 28)    4,704         456        352,800    5x5  18.8 kB
+        1 (ReLU)       (1, 6, 28, 28)    4,704           0              0    5x5  18.8 kB
+        2 (MaxPool2d)  (1, 6, 14, 14)    1,176           0              0    6x6   4.7 kB
+        ---------------------------------------------------------------------------------
+        input (1, 3, 32, 32)
+        456 parameters
+        352,800 multiply-adds
+        1.82 kB of parameters, 42.3 kB of outputs
+        """
+        from .summary import summarize  # which knows the layers, and they this module
+
+        return summarize(self, input_shape)
 
     def extra_repr(self) -> str:
         """Return what ``repr`` shows in the parentheses; layers override it."""

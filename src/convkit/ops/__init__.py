@@ -7,6 +7,8 @@ in other orders are reordered once, on the way in. Arguments are never written t
 from .activation import (
     elu,
     elu_backward,
+    gelu,
+    gelu_backward,
     hardsigmoid,
     hardsigmoid_backward,
     hardswish,
@@ -21,26 +23,23 @@ from .activation import (
     sigmoid_backward,
     silu,
     silu_backward,
+    softplus,
+    softplus_backward,
     tanh,
     tanh_backward,
 )
+from .avg_pool2d import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, avg_pool2d, avg_pool2d_backward
 from .batch_norm import batch_norm, batch_norm_backward, batch_norm_stats
 from .conv2d import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight, conv2d_output_shape
 from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward_input, conv_transpose2d_backward_weight
 from .linear import linear, linear_backward_bias, linear_backward_input, linear_backward_weight
+from .lp_pool2d import lp_pool2d, lp_pool2d_backward
 from .matmul import matmul, matmul_backward_input, matmul_backward_other
+from .max_pool2d import adaptive_max_pool2d, adaptive_max_pool2d_backward, max_pool2d, max_pool2d_backward
 from .pad import pad, pad_backward
-from .pool2d import (
-    adaptive_avg_pool2d,
-    adaptive_avg_pool2d_backward,
-    adaptive_max_pool2d,
-    adaptive_max_pool2d_backward,
-    avg_pool2d,
-    avg_pool2d_backward,
-    max_pool2d,
-    max_pool2d_backward,
-)
+from .pool2d_output_shape import pool2d_output_shape
 from .softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
+from .weighted_pool2d import distance_weights, weighted_pool2d, weighted_pool2d_backward
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -60,8 +59,11 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose2d_backward_input",
     "conv_transpose2d_backward_weight",
+    "distance_weights",
     "elu",
     "elu_backward",
+    "gelu",
+    "gelu_backward",
     "hardsigmoid",
     "hardsigmoid_backward",
     "hardswish",
@@ -74,6 +76,8 @@ __all__ = [
     "linear_backward_weight",
     "log_softmax",
     "log_softmax_backward",
+    "lp_pool2d",
+    "lp_pool2d_backward",
     "matmul",
     "matmul_backward_input",
     "matmul_backward_other",
@@ -81,6 +85,7 @@ __all__ = [
     "max_pool2d_backward",
     "pad",
     "pad_backward",
+    "pool2d_output_shape",
     "relu",
     "relu6",
     "relu6_backward",
@@ -91,6 +96,10 @@ __all__ = [
     "silu_backward",
     "softmax",
     "softmax_backward",
+    "softplus",
+    "softplus_backward",
     "tanh",
     "tanh_backward",
+    "weighted_pool2d",
+    "weighted_pool2d_backward",
 ]

@@ -72,8 +72,8 @@ def conv2d(
         Images. Any strides; channels-last memory is read as it lies, other orders are reordered first.
     weight : ndarray, shape (K, C/groups, R, S), dtype of `input`
         Filters.
-    bias : ndarray, shape (K,), dtype of `input`, optional
-        Added to each output channel.
+    bias : ndarray, shape (K,) or (K, P, Q), dtype of `input`, optional
+        Added to each output channel; or untied, of the output's full shape: each position has a bias of its own.
     stride : int or pair of int, default 1
         Distance of neighbouring windows, in pixels; pairs are (height, width).
     padding : int, pair of int, 'valid' or 'same', default 0
@@ -100,7 +100,7 @@ def conv2d(
     -----
     The cross-correlation that deep learning calls convolution [1]_:
 
-    ``output[n, k, p, q] = bias[k] + sum over c, r, s of
+    ``output[n, k, p, q] = bias[k] (or bias[k, p, q]) + sum over c, r, s of
     input[n, c, p*stride + r*dilation - padding, q*stride + s*dilation - padding] * weight[k, c, r, s]``
 
     It costs N*K*P*Q*(C/groups)*R*S multiply-adds. Each output is one sum of L = (C/groups)*R*S products in the
@@ -122,12 +122,12 @@ def conv2d(
     _shapes.array("conv2d", "input", input, 4)
     _shapes.array("conv2d", "weight", weight, 4, input)
     geometry = _shapes.conv2d("conv2d", input.shape, weight.shape, stride, padding, dilation, groups)
-    _shapes.vector("conv2d", "bias", bias, weight.shape[0], f"weight {weight.shape}", input)
+    _shapes.conv2d_bias("conv2d", bias, geometry, f"weight {weight.shape}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
     had_memory = forward_kernel(input.dtype, weight.shape, geometry.stride, geometry.groups).forward(
         nhwc(input),
         aligned(weight),
-        np.empty(0, input.dtype) if bias is None else contiguous(bias),
+        np.empty(0, input.dtype) if bias is None or bias.ndim == 3 else contiguous(bias),
         out,
         *geometry.stride,
         *geometry.padding,
@@ -136,7 +136,10 @@ def conv2d(
         get_num_threads(),
     )
     need_memory("conv2d", had_memory)
-    return nchw(out)
+    output = nchw(out)
+    if bias is not None and bias.ndim == 3:
+        output += bias
+    return output
 
 
 def conv2d_backward_input(
@@ -277,18 +280,20 @@ def conv2d_backward_weight(
     return grad_weight
 
 
-def conv2d_backward_bias(grad_output: Array) -> Array:
+def conv2d_backward_bias(grad_output: Array, untied: bool = False) -> Array:
     """Gradient of `conv2d` with respect to its bias.
 
     Parameters
     ----------
     grad_output : ndarray, shape (N, K, P, Q), float32 or float64
         Gradient with respect to the output.
+    untied : bool, default False
+        Whether each position has a bias of its own.
 
     Returns
     -------
-    ndarray, shape (K,), dtype of `grad_output`
-        The sum over images and positions, taken in double in a fixed order.
+    ndarray, shape (K,), or (K, P, Q) if `untied`, dtype of `grad_output`
+        The sum over images and positions, or over images alone, taken in double in a fixed order.
 
     Raises
     ------
@@ -302,4 +307,14 @@ def conv2d_backward_bias(grad_output: Array) -> Array:
     array([32., 32., 32.], dtype=float32)
     """
     _shapes.array("conv2d_backward_bias", "grad_output", grad_output, 4)
+    if untied:
+        return _image_sum(grad_output)
     return channel_sum("conv2d_backward_bias", grad_output)
+
+
+def _image_sum(grad_output: Array) -> Array:
+    """Sum over images; the result lies channels-last, too."""
+    total = empty_nhwc((1, *grad_output.shape[1:]), grad_output.dtype)
+    np.sum(nhwc(grad_output), axis=0, dtype=np.float64, keepdims=True, out=total)
+    maps: Array = nchw(total)[0]
+    return maps
