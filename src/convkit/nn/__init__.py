@@ -1,6 +1,6 @@
 """Layers, which own their parameters, and the `Module` that networks are written as. Names as in ``torch.nn``."""
 
-from . import init
+from . import init, utils
 from .activation import ELU, Hardsigmoid, Hardswish, LeakyReLU, LogSoftmax, ReLU, ReLU6, Sigmoid, SiLU, Softmax, Tanh
 from .batchnorm import BatchNorm2d
 from .container import Sequential
@@ -41,4 +41,5 @@ __all__ = [
     "Softmax",
     "Tanh",
     "init",
+    "utils",
 ]
