@@ -7,6 +7,7 @@
 `predict`             asks a network for probabilities
 `lr_finder`           tries learning rates, and suggests one
 `save_model`          writes a network with all that it takes to use it; `load_model` reads it
+`TensorBoard`         writes what TensorBoard shows: graph, curves, histograms, pictures
 `figures`             draws curves, filters and confusion
 ====================  =====================================================================
 """
@@ -17,6 +18,7 @@ from .evaluation import evaluate, predict
 from .lr_finder import LearningRates, lr_finder
 from .metrics import BatchMetrics, EpochMetrics, Score
 from .model_file import load_model, save_model
+from .tensorboard import TensorBoard
 from .trainer import Trainer
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "EpochMetrics",
     "LearningRates",
     "Score",
+    "TensorBoard",
     "Trainer",
     "evaluate",
     "figures",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +11,13 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from .. import _random
 from ..autograd import Tensor
 from ..data import DataLoader
 from ..nn import CrossEntropyLoss, Module
 from ..optim import Optimizer
-from .checkpoint import Stateful
 from .evaluation import Batch, Loss
 from .progress import WithBar
+from .trials import undone
 
 # A loss of so many times the least is past saving.
 _DIVERGED = 4
@@ -125,8 +123,13 @@ def lr_finder(
         raise ValueError("lr_finder: loader has no batch")
     rates = np.geomspace(start_lr, end_lr, num_iter)
     steps: Any = WithBar(rates, "learning rates") if progress else rates
-    with _put_back(model, optimizer, loader):
-        losses = _losses(model.train(), optimizer, loader, loss_fn or CrossEntropyLoss(), steps)
+    was_training = model.training
+    try:
+        with undone(model, optimizer, loader):
+            losses = _losses(model.train(), optimizer, loader, loss_fn or CrossEntropyLoss(), steps)
+    finally:
+        model.train(was_training)
+        optimizer.zero_grad()
     if len(losses) < _LEAST_POINTS:
         raise ValueError(
             f"lr_finder: the loss diverged after {len(losses)} steps, at rate {rates[len(losses)]:.2g}: "
@@ -159,18 +162,3 @@ def _losses(model: Module, optimizer: Optimizer, loader: DataLoader, loss_fn: Lo
 def _endless(loader: DataLoader) -> Generator[Batch, None, None]:
     while True:
         yield from loader
-
-
-@contextmanager
-def _put_back(model: Module, optimizer: Optimizer, loader: DataLoader) -> Iterator[None]:
-    stateful: tuple[Stateful, ...] = (model, optimizer, loader)
-    parts = [(part, part.state_dict()) for part in stateful]
-    random, was_training = _random.get_rng_state(), model.training
-    try:
-        yield
-    finally:
-        for part, state in parts:
-            part.load_state_dict(state)
-        _random.set_rng_state(random)
-        model.train(was_training)
-        optimizer.zero_grad()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _random
 from ..autograd import Tensor, no_grad
 from ..nn import Module
+from .trials import undone
 
 
 def culprit(model: Module, images: NDArray[Any]) -> str:
@@ -42,15 +42,10 @@ def _first(model: Module, images: NDArray[Any]) -> str:
         if not found and not _finite(output):
             found.append((module, _finite(args)))
 
-    state, random = model.state_dict(), _random.get_rng_state()
-    try:
-        with no_grad(), ExitStack() as hooks:
-            for module in names:
-                hooks.enter_context(module.register_forward_hook(watch))
-            model(Tensor(images))
-    finally:
-        model.load_state_dict(state)
-        _random.set_rng_state(random)
+    with undone(model), no_grad(), ExitStack() as hooks:
+        for module in names:
+            hooks.enter_context(module.register_forward_hook(watch))
+        model(Tensor(images))
     if not found:
         return "what every layer gives is finite, only the loss made of it is not"
     module, inputs_are_finite = found[0]
