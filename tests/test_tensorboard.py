@@ -264,19 +264,20 @@ def test_filters_as_pictures():
     weight = np.random.default_rng(0).standard_normal((5, 3, 2, 3)).astype(np.float32)
     drawn = filters_picture(weight)
     scale = 24 // 3
-    assert drawn.shape == (2 * (2 * scale + 1) - 1, 3 * (3 * scale + 1) - 1, 3)
+    assert drawn.shape == (2 * (2 * scale + 2) - 2, 3 * (3 * scale + 2) - 2, 3)
     first = 127.5 + 127.5 * weight[0] / np.abs(weight[0]).max()
     np.testing.assert_allclose(drawn[: 2 * scale : scale, : 3 * scale : scale], first.transpose(1, 2, 0), atol=0.51)
-    assert filters_picture(np.ones((70, 20, 3, 3))).shape == (16 * 25 - 1, 16 * 25 - 1, 1)
-    assert filters_picture(np.ones((70, 1, 3, 3))).shape == (8 * 25 - 1, 8 * 25 - 1, 1)
+    assert filters_picture(np.ones((70, 20, 3, 3))).shape == (16 * 26 - 2, 16 * 26 - 2, 1)
+    assert filters_picture(np.ones((70, 1, 3, 3))).shape == (8 * 26 - 2, 8 * 26 - 2, 1)
     assert (filters_picture(np.zeros((1, 1, 30, 30))) == 128).all()
 
 
 def test_maps_as_pictures():
     maps = np.arange(2 * 30 * 40, dtype=np.float32).reshape(2, 30, 40)
     drawn = maps_picture(maps)
-    assert drawn.shape == (30, 81, 1)
-    assert (drawn[0, 0, 0], drawn[0, 40, 0], drawn[29, 80, 0]) == (0, 128, 255)
+    assert drawn.shape == (30, 82, 1)
+    assert (drawn[0, 0, 0], drawn[0, 40, 0], drawn[29, 81, 0]) == (0, 255, 255)
+    assert drawn[29, 39, 0] == 127
     assert not maps_picture(np.ones((1, 30, 30))).any()
 
 

@@ -19,7 +19,9 @@ _MOST_TILES = 64
 _MOST_PER_SIDE = 16
 # Small filters are drawn larger, so that a browser does not blur them.
 _LEAST_SIZE = 24
-_BETWEEN = 128
+# Lines between the tiles: so many pixels, of such a brightness.
+_LINE = 2
+_BETWEEN = 255
 
 
 def filters_picture(weight: NDArray[Any]) -> NDArray[np.uint8]:
@@ -82,13 +84,14 @@ def feature_maps(model: Module, image: NDArray[Any]) -> Iterator[tuple[str, NDAr
 
 
 def _grid(tiles: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
-    """Lay tiles (N, R, S, C) out in rows, with a grey line between."""
+    """Lay tiles (N, R, S, C) out in rows, with a white line between."""
     scale = max(_LEAST_SIZE // max(tiles.shape[1:3]), 1)
     tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
     count, height, width, depth = tiles.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    picture = np.full((rows * columns, height + 1, width + 1, depth), _BETWEEN, np.uint8)
+    framed = (height + _LINE, width + _LINE)
+    picture = np.full((rows * columns, *framed, depth), _BETWEEN, np.uint8)
     picture[:count, :height, :width] = tiles
-    grid = picture.reshape(rows, columns, height + 1, width + 1, depth).swapaxes(1, 2)
-    return grid.reshape(rows * (height + 1), columns * (width + 1), depth)[:-1, :-1]
+    grid = picture.reshape(rows, columns, *framed, depth).swapaxes(1, 2)
+    return grid.reshape(rows * framed[0], columns * framed[1], depth)[:-_LINE, :-_LINE]
