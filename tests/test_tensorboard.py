@@ -91,6 +91,29 @@ def test_graph_of_a_tensor():
     assert {node.dtype for node in nodes} == {"float32"}
 
 
+def test_the_graph_of_the_articles(tmp_path):
+    x, w1, w2 = (ck.tensor(value, requires_grad=True) for value in (0.5, 3.0, 2.0))
+    w3, w4, w6 = ck.cos(x), ck.sin(x), w1 / w2
+    w5 = w3 * w4
+    w7 = w5 + w6
+    named = {"x": x, "w1": w1, "w2": w2, "w3": w3, "w4": w4, "w5": w5, "w6": w6, "w7": w7}
+    with TensorBoard(tmp_path) as board:
+        board.add_tensor_graph(w7, named)
+    assert {node.name: (node.op, tuple(node.input)) for node in graph(tmp_path).node} == {
+        "x": ("Tensor", ()),
+        "w1": ("Tensor", ()),
+        "w2": ("Tensor", ()),
+        "w3": ("cos", ("x",)),
+        "w4": ("sin", ("x",)),
+        "w5": ("mul", ("w3", "w4")),
+        "w6": ("div", ("w1", "w2")),
+        "w7": ("add", ("w5", "w6")),
+    }
+    w7.backward()
+    slopes = {name: tensor.grad.item() for name, tensor in named.items() if tensor.is_leaf}
+    np.testing.assert_allclose([slopes[name] for name in ("x", "w1", "w2")], [np.cos(1), 0.5, -0.75], rtol=1e-6)
+
+
 def test_names_that_are_not_given_are_unique():
     x, y = (ck.tensor([1.0], requires_grad=True) for _ in range(2))
     z = x + y
@@ -279,6 +302,13 @@ def test_maps_as_pictures():
     assert (drawn[0, 0, 0], drawn[0, 40, 0], drawn[29, 81, 0]) == (0, 255, 255)
     assert drawn[29, 39, 0] == 127
     assert not maps_picture(np.ones((1, 30, 30))).any()
+
+
+def test_pictures_of_what_is_not_finite():
+    maps = np.array([[[np.nan, np.inf], [3e38, -3e38]]], np.float32)
+    drawn = maps_picture(maps)[::12, ::12, 0]
+    np.testing.assert_array_equal(drawn, [[127, 127], [255, 0]])
+    assert (filters_picture(np.full((1, 1, 2, 2), np.nan)) == 128).all()
 
 
 def test_the_run_itself_is_the_same(tmp_path):

@@ -37,6 +37,7 @@ def filters_picture(weight: NDArray[Any]) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (height, width, 1 or 3)
     """
+    weight = _finite(weight)
     peak = np.abs(weight).max(axis=(1, 2, 3), keepdims=True)
     brightness = np.rint(127.5 + 127.5 * weight / np.where(peak > 0, peak, 1)).astype(np.uint8)
     if weight.shape[1] in (1, 3):
@@ -57,7 +58,7 @@ def maps_picture(maps: NDArray[Any]) -> NDArray[np.uint8]:
     -------
     ndarray of uint8, shape (height, width, 1)
     """
-    shown = maps[:_MOST_TILES]
+    shown = _finite(maps[:_MOST_TILES])
     least, span = shown.min(), np.ptp(shown)
     brightness = (255 * (shown - least) / (span or 1)).astype(np.uint8)
     return _grid(brightness[..., None])
@@ -81,6 +82,11 @@ def feature_maps(model: Module, image: NDArray[Any]) -> Iterator[tuple[str, NDAr
         finally:
             model.train(was_training)
     yield from found
+
+
+def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Put 0 for NaN and infinity, which no brightness tells."""
+    return np.where(np.isfinite(values), values, 0).astype(np.float64)
 
 
 def _grid(tiles: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
