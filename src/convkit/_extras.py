@@ -6,6 +6,7 @@ import importlib
 from types import ModuleType
 
 _DISTRIBUTIONS = {"PIL": "Pillow"}
+_EXTRAS = {"tensorboardX": "tensorboard"}
 
 
 def require(module: str, purpose: str) -> ModuleType:
@@ -43,5 +44,6 @@ def require(module: str, purpose: str) -> ModuleType:
         if error.name != package:
             raise
         name = _DISTRIBUTIONS.get(package, package)
-        raise ImportError(f"{purpose} needs {name}: pip install 'convkit[train]'", name=package) from None
+        extra = _EXTRAS.get(package, "train")
+        raise ImportError(f"{purpose} needs {name}: pip install 'convkit[{extra}]'", name=package) from None
     return importlib.import_module(module)

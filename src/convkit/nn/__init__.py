@@ -1,6 +1,6 @@
 """Layers, which own their parameters, and the `Module` that networks are written as. Names as in ``torch.nn``."""
 
-from . import init
+from . import init, utils
 from .activation import (
     ELU,
     GELU,
@@ -71,4 +71,5 @@ __all__ = [
     "Tanh",
     "WeightedPool2d",
     "init",
+    "utils",
 ]

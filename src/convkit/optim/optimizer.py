@@ -207,8 +207,12 @@ class Optimizer:
     def _restored_group(self, group: Group, saved: Mapping[str, Any]) -> Group:
         if len(saved["params"]) != len(group["params"]):
             raise ValueError(f"a group has {len(saved['params'])} parameters, and here {len(group['params'])}")
-        options = {name: tuple(saved[name]) if isinstance(saved[name], list) else saved[name] for name in self.defaults}
+        options = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+        missing = self.defaults.keys() - options.keys()
+        if missing:
+            raise ValueError(f"a group lacks {', '.join(sorted(missing))}")
         self._check(options)
+        # What schedulers left in the group comes back too.
         return {**options, "params": group["params"]}
 
 

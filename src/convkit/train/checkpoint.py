@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,6 +17,17 @@ from .metrics import EpochMetrics
 from .tensor_file import Arrays, read_tensors, write_tensors
 
 _ARRAY = "$array"
+_NO_PARTS: dict[str, Stateful] = {}
+
+
+class Stateful(Protocol):
+    """What a checkpoint can keep."""
+
+    def state_dict(self) -> Any:
+        """Return a tree of dictionaries, lists, ndarrays and what JSON can hold."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Go back to what `state_dict` returned."""
 
 
 def save_checkpoint(
@@ -25,6 +36,7 @@ def save_checkpoint(
     optimizer: Optimizer,
     loader: DataLoader,
     history: Sequence[EpochMetrics],
+    parts: Mapping[str, Stateful] = _NO_PARTS,
 ) -> None:
     """Save a training run between two epochs.
 
@@ -36,6 +48,8 @@ def save_checkpoint(
         What is trained, how, and on which batches; all three have a ``state_dict``.
     history : sequence of EpochMetrics
         The epochs so far.
+    parts : dict of str to Stateful, optional
+        What else has a state, such as schedulers, by names that `load_checkpoint` asks for again.
 
     Raises
     ------
@@ -43,9 +57,10 @@ def save_checkpoint(
         If safetensors is not installed.
     """
     arrays: Arrays = {f"model.{name}": array for name, array in model.state_dict().items()}
+    stateful = _stateful(optimizer, loader, parts)
     about = {
-        "optimizer": _pack(optimizer.state_dict(), "optimizer", arrays),
-        "loader": loader.state_dict(),
+        **{name: _pack(part.state_dict(), name, arrays) for name, part in stateful.items()},
+        "parts": sorted(parts),
         "random": _random.get_rng_state(),
         "history": [asdict(metrics) for metrics in history],
     }
@@ -53,7 +68,11 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    path: str | os.PathLike[str], model: Module, optimizer: Optimizer, loader: DataLoader
+    path: str | os.PathLike[str],
+    model: Module,
+    optimizer: Optimizer,
+    loader: DataLoader,
+    parts: Mapping[str, Stateful] = _NO_PARTS,
 ) -> list[EpochMetrics]:
     """Put a training run back to where `save_checkpoint` found it.
 
@@ -61,7 +80,7 @@ def load_checkpoint(
     ----------
     path : path-like
         The file.
-    model, optimizer, loader
+    model, optimizer, loader, parts
         Made as they were for the run that was saved; their state is replaced.
 
     Returns
@@ -81,25 +100,35 @@ def load_checkpoint(
     """
     arrays, about = read_tensors(path, "checkpoint")
     weights = {name.removeprefix("model."): array for name, array in arrays.items() if name.startswith("model.")}
-    before = model.state_dict(), optimizer.state_dict(), loader.state_dict()
+    stateful = _stateful(optimizer, loader, parts)
+    before = model.state_dict(), {name: part.state_dict() for name, part in stateful.items()}
     try:
         history = [EpochMetrics(**metrics) for metrics in about["history"]]
-        _restore(model, weights, optimizer, _unpack(about["optimizer"], arrays), loader, about["loader"])
+        _check_parts(about.get("parts", []), sorted(parts))
+        _restore(model, weights, stateful, {name: _unpack(about[name], arrays) for name in stateful})
         # Last, and whole or not at all: no draw of the caller's is lost to a file that does not fit.
         _random.set_rng_state(about["random"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        _restore(model, before[0], optimizer, before[1], loader, before[2])
+        _restore(model, before[0], stateful, before[1])
         reason = f"lacks {error}" if isinstance(error, KeyError) else error
         raise ValueError(f"{path}: {reason}") from None
     return history
 
 
-def _restore(
-    model: Module, weights: Arrays, optimizer: Optimizer, options: Any, loader: DataLoader, order: dict[str, int]
-) -> None:
+def _stateful(optimizer: Optimizer, loader: DataLoader, parts: Mapping[str, Stateful]) -> dict[str, Stateful]:
+    return {"optimizer": optimizer, "loader": loader, **parts}
+
+
+def _check_parts(saved: list[str], here: list[str]) -> None:
+    if saved != here:
+        told = [", ".join(names) or "neither scheduler nor callbacks" for names in (saved, here)]
+        raise ValueError(f"was saved with {told[0]}, and here is {told[1]}")
+
+
+def _restore(model: Module, weights: Arrays, stateful: Mapping[str, Stateful], states: Mapping[str, Any]) -> None:
     model.load_state_dict(weights)
-    optimizer.load_state_dict(options)
-    loader.load_state_dict(order)
+    for name, part in stateful.items():
+        part.load_state_dict(states[name])
 
 
 def _pack(tree: Any, name: str, arrays: Arrays) -> Any:

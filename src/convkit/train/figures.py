@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from .lr_finder import LearningRates
+
 # Blue and vermilion of Okabe and Ito's palette; marker and line style tell them apart on paper without colour.
 _TRAIN_STYLE: dict[str, Any] = {"color": "#0072B2", "marker": "o", "linestyle": "--", "markersize": 4, "label": "train"}
 _TEST_STYLE: dict[str, Any] = {"color": "#D55E00", "marker": "s", "linestyle": "-", "markersize": 4, "label": "test"}
@@ -66,6 +68,35 @@ def _curve_panel(axes: Axes, history: Sequence[EpochMetrics], measure: str, unit
     axes.locator_params(axis="x", integer=True, nbins=10, min_n_ticks=1)
     axes.grid(alpha=0.3)
     axes.legend()
+
+
+def learning_rates(found: LearningRates) -> Figure:
+    """Draw the loss over the learning rate, and which rate is suggested.
+
+    Parameters
+    ----------
+    found : LearningRates
+        What `lr_finder` returned.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One panel, with a logarithmic axis of rates.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    """
+    figure = _new_figure(6.0, 3.8)
+    axes = figure.add_subplot()
+    axes.plot(found.rates, found.losses, color="0.7", label="each batch")
+    axes.plot(found.rates, found.smoothed, color=_TEST_STYLE["color"], label="smoothed")
+    axes.axvline(found.suggestion, color=_TRAIN_STYLE["color"], linestyle="--", label=f"{found.suggestion:.2g}")
+    axes.set(xscale="log", title="Where the loss falls fastest", xlabel="learning rate", ylabel="loss of the batch")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
 
 
 def filters(weight: NDArray[Any]) -> Figure:

@@ -40,6 +40,23 @@ class EpochMetrics:
     seconds: float
 
 
+@dataclass(frozen=True)
+class BatchMetrics:
+    """What one batch came to.
+
+    Parameters
+    ----------
+    epoch, batch : int
+        From 1; batches are counted within the epoch.
+    loss : float
+        Mean loss of the batch, before the step that it led to.
+    """
+
+    epoch: int
+    batch: int
+    loss: float
+
+
 class Score:
     """Loss, accuracy and confusion over any number of batches.
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .._extras import require
 from ..autograd import Tensor
 from ..data import DataLoader
 from ..nn import CrossEntropyLoss, Module
+from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
-from .checkpoint import load_checkpoint, save_checkpoint
+from ..optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from .callbacks import Callback
+from .checkpoint import Stateful, load_checkpoint, save_checkpoint
 from .evaluation import Batch, Loss, evaluate
-from .metrics import EpochMetrics, Score, write_csv
+from .metrics import BatchMetrics, EpochMetrics, Score, write_csv
+from .nonfinite import culprit
 from .progress import WithBar, summary
 
 
@@ -34,6 +38,22 @@ class Trainer:
         An existing folder. After every epoch, ``checkpoint.safetensors`` and ``metrics.csv`` in it are replaced.
     progress : bool, default True
         Whether to show a bar for each epoch and print a line after it.
+    scheduler : LRScheduler, optional
+        Made for `optimizer`; steps by itself. `ReduceLROnPlateau` looks at the test loss, or the training loss if
+        there is no test.
+    scheduler_every : {'epoch', 'batch'}, default 'epoch'
+        When `scheduler` steps.
+    clip_grad_norm : float, optional
+        The largest norm of all gradients together; larger ones are scaled down before each step.
+    callbacks : sequence of Callback, default ()
+        What else happens on the way.
+
+    Attributes
+    ----------
+    should_stop : bool
+        Set it, in a callback, to end training after the present epoch.
+    train_loader, test_loader : DataLoader or None
+        What `fit` was called with last.
 
     Raises
     ------
@@ -41,6 +61,8 @@ class Trainer:
         If safetensors is missing for `run_dir`.
     NotADirectoryError
         If `run_dir` is not an existing folder.
+    TypeError, ValueError
+        If `scheduler`, `scheduler_every`, `clip_grad_norm` or `callbacks` make no sense.
 
     Notes
     -----
@@ -67,12 +89,24 @@ class Trainer:
         loss_fn: Loss | None = None,
         run_dir: str | os.PathLike[str] | None = None,
         progress: bool = True,
+        scheduler: LRScheduler | None = None,
+        scheduler_every: str = "epoch",
+        clip_grad_norm: float | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.model = model
         self.optimizer = optimizer
         self.loss_fn: Loss = CrossEntropyLoss() if loss_fn is None else loss_fn
         self.run_dir = None if run_dir is None else _ready(Path(run_dir))
         self.progress = progress
+        self.scheduler = scheduler
+        self.scheduler_every = scheduler_every
+        self.clip_grad_norm = clip_grad_norm
+        self.callbacks = tuple(callbacks)
+        self.should_stop = False
+        self.train_loader: DataLoader | None = None
+        self.test_loader: DataLoader | None = None
+        self._check()
 
     @property
     def checkpoint_path(self) -> Path | None:
@@ -95,7 +129,7 @@ class Trainer:
         test_loader : DataLoader, optional
             Images and labels to test on after each epoch.
         epochs : int, default 1
-            The last epoch, counted from 1.
+            The last epoch, counted from 1; callbacks may stop before.
         resume : bool, default False
             Go on from the checkpoint in `run_dir`; the epochs in it count.
 
@@ -109,19 +143,26 @@ class Trainer:
         ImportError
             If tqdm is missing for `progress`.
         FloatingPointError
-            If a loss is NaN or infinite; the message says where. The checkpoint stays that of the last whole epoch.
+            If a loss is NaN or infinite; the message says which layer was the first to be so. The checkpoint stays
+            that of the last whole epoch.
         OSError, ValueError
             If there is no checkpoint to resume from, or it does not fit.
         """
-        history: list[EpochMetrics] = []
-        if resume:
-            if self.checkpoint_path is None:
-                raise ValueError("Trainer: resume needs a run_dir that holds the checkpoint")
-            history = load_checkpoint(self.checkpoint_path, self.model, self.optimizer, train_loader)
-            self._save_metrics(history)
-        for epoch in range(len(history) + 1, epochs + 1):
-            history.append(self._run_epoch(epoch, epochs, train_loader, test_loader))
-            self._save(train_loader, history)
+        history = self._resumed(train_loader) if resume else []
+        self.train_loader, self.test_loader = train_loader, test_loader
+        self.should_stop = False
+        try:
+            for callback in self.callbacks:
+                callback.on_fit_begin(self)
+            for epoch in range(len(history) + 1, epochs + 1):
+                if self.should_stop:
+                    break
+                history.append(self._run_epoch(epoch, epochs, train_loader, test_loader))
+                self._end_epoch(history[-1])
+                self._save(train_loader, history)
+        finally:
+            for callback in self.callbacks:
+                callback.on_fit_end(self)
         return history
 
     def _run_epoch(
@@ -155,24 +196,69 @@ class Trainer:
             value = loss.item()
             if not math.isfinite(value):
                 raise FloatingPointError(
-                    f"the loss is {value} in epoch {epoch}, batch {number}: "
-                    "try a smaller learning rate, and look for NaN or infinity in the images"
+                    f"the loss is {value} in epoch {epoch}, batch {number}: {culprit(self.model, images)}"
                 )
             score.add(value, outputs.data, labels)
             loss.backward()
-            self.optimizer.step()
+            self._step(BatchMetrics(epoch, number, value))
+
+    def _step(self, metrics: BatchMetrics) -> None:
+        if self.clip_grad_norm is not None:
+            clip_grad_norm_(self.model.parameters(), self.clip_grad_norm)
+        self.optimizer.step()
+        for callback in self.callbacks:
+            callback.on_batch_end(self, metrics)
+        if self.scheduler is not None and self.scheduler_every == "batch":
+            self.scheduler.step()
+
+    def _end_epoch(self, metrics: EpochMetrics) -> None:
+        for callback in self.callbacks:
+            callback.on_epoch_end(self, metrics)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(metrics.train_loss if metrics.test_loss is None else metrics.test_loss)
+        elif self.scheduler is not None and self.scheduler_every == "epoch":
+            self.scheduler.step()
 
     def _shown(self, loader: DataLoader, title: str, status: object = "") -> Iterable[Batch]:
         return WithBar(loader, title, status) if self.progress else loader
 
+    def _resumed(self, loader: DataLoader) -> list[EpochMetrics]:
+        if self.checkpoint_path is None:
+            raise ValueError("Trainer: resume needs a run_dir that holds the checkpoint")
+        history = load_checkpoint(self.checkpoint_path, self.model, self.optimizer, loader, self._parts())
+        self._save_metrics(history)
+        return history
+
     def _save(self, loader: DataLoader, history: list[EpochMetrics]) -> None:
         if self.checkpoint_path is not None:
-            save_checkpoint(self.checkpoint_path, self.model, self.optimizer, loader, history)
+            save_checkpoint(self.checkpoint_path, self.model, self.optimizer, loader, history, self._parts())
             self._save_metrics(history)
+
+    def _parts(self) -> dict[str, Stateful]:
+        """Return what the checkpoint keeps beside the network, the optimizer and the loader."""
+        parts: dict[str, Stateful] = {
+            f"{type(callback).__name__} (callback {number})": callback for number, callback in enumerate(self.callbacks)
+        }
+        if self.scheduler is not None:
+            parts[f"{type(self.scheduler).__name__} (scheduler)"] = self.scheduler
+        return parts
 
     def _save_metrics(self, history: list[EpochMetrics]) -> None:
         if self.run_dir is not None:
             write_csv(self.run_dir / "metrics.csv", history)
+
+    def _check(self) -> None:
+        if self.scheduler_every not in ("epoch", "batch"):
+            raise ValueError(f"Trainer: scheduler_every={self.scheduler_every!r} must be 'epoch' or 'batch'")
+        if self.scheduler is not None and getattr(self.scheduler, "optimizer", None) is not self.optimizer:
+            raise ValueError("Trainer: scheduler must be an LRScheduler made for this optimizer")
+        if isinstance(self.scheduler, ReduceLROnPlateau) and self.scheduler_every == "batch":
+            raise ValueError("Trainer: ReduceLROnPlateau looks at the loss of an epoch: scheduler_every='epoch'")
+        if self.clip_grad_norm is not None and not self.clip_grad_norm > 0:
+            raise ValueError(f"Trainer: clip_grad_norm={self.clip_grad_norm!r} must be above 0")
+        for callback in self.callbacks:
+            if not isinstance(callback, Callback):
+                raise TypeError(f"Trainer: callbacks must be Callbacks, not {type(callback).__name__}")
 
 
 def _ready(run_dir: Path) -> Path:
