@@ -7,6 +7,7 @@ from .container import Sequential
 from .conv import Conv2d, ConvTranspose2d
 from .dropout import Dropout
 from .flatten import Flatten
+from .hooks import RemovableHandle
 from .linear import Linear
 from .loss import CrossEntropyLoss
 from .module import Module
@@ -35,6 +36,7 @@ __all__ = [
     "Parameter",
     "ReLU",
     "ReLU6",
+    "RemovableHandle",
     "Sequential",
     "SiLU",
     "Sigmoid",

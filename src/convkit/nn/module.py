@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..autograd import Tensor
 from ._naming import name_layer
+from .hooks import RemovableHandle
 from .parameter import Buffer, Parameter
 
 if TYPE_CHECKING:
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from typing import Self
 
     import numpy.typing as npt
+
+    from .hooks import ForwardHook
 
     StateDict = dict[str, npt.NDArray[Any]]
 
@@ -61,14 +65,46 @@ class Module:
     training: bool = True
     config: dict[str, Any]
     forward: Callable[..., Any]
+    _forward_hooks: Mapping[RemovableHandle, ForwardHook] = MappingProxyType({})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the outputs by ``forward``; an error names the layer that it comes from."""
+        """Compute the outputs by ``forward``, and show them to the hooks; an error names the layer it comes from."""
         try:
-            return self.forward(*args, **kwargs)
+            output = self.forward(*args, **kwargs)
         except (TypeError, ValueError) as error:
             name_layer(error, self)
             raise
+        if self._forward_hooks:
+            for hook in list(self._forward_hooks.values()):
+                changed = hook(self, args, output)
+                output = output if changed is None else changed
+        return output
+
+    def register_forward_hook(self, hook: ForwardHook) -> RemovableHandle:
+        """Call ``hook(module, args, output)`` each time that this module has computed, after earlier hooks.
+
+        Parameters
+        ----------
+        hook : function
+            Gets this module, the tuple of its positional arguments, and its output. What it returns takes the
+            output's place, unless it is None.
+
+        Returns
+        -------
+        RemovableHandle
+            Its ``remove()`` takes the hook away, as does the end of a ``with`` block.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from convkit import nn
+        >>> layer, seen = nn.Flatten(), []
+        >>> with layer.register_forward_hook(lambda module, args, output: seen.append(output.shape)):
+        ...     _ = layer(np.zeros((2, 1, 8, 8), np.float32))
+        >>> seen
+        [(2, 64)]
+        """
+        return RemovableHandle(vars(self).setdefault("_forward_hooks", {}), hook)
 
     def __setattr__(self, name: str, value: Any) -> None:
         part = self.__dict__.get(name)
