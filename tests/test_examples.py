@@ -1,0 +1,130 @@
+"""The examples run: quickly, on small data made here where they need data, and leave what they promise."""
+
+import runpy
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import convkit as ck
+
+for module in ("matplotlib", "safetensors", "tqdm"):
+    pytest.importorskip(module)
+Image = pytest.importorskip("PIL.Image")
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+DRAWINGS = {
+    "activations": ["activations.png"],
+    "feature_maps": ["gradient.png", "occlusion.png"],
+    "gradient_descent": ["descent.gif", "descent.png"],
+    "hand_made_filters": ["filters.png"],
+    "pooling": ["pooling.png"],
+    "sizes_and_weight_sharing": ["equivariance.png"],
+}
+TRAININGS = {"cifar10", "fashion_mnist", "mnist_lenet5", "smiles", "trained_filters"}
+OTHERS = {"computational_graph"}
+LEARNED = ["checkpoint.safetensors", "confusion.png", "curves.png", "metrics.csv"]
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch, capsys):
+    """Run an example quickly; return what it printed and the pictures that it left."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name, *args):
+        path = str(EXAMPLES / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [path, "--quick", "--out", "out", *map(str, args)])
+        runpy.run_path(path, run_name="__main__")
+        files = sorted(file.name for file in (tmp_path / "out").iterdir())
+        for file in (tmp_path / "out").glob("*.png"):
+            with Image.open(file) as picture:
+                assert min(picture.size) > 300
+        return capsys.readouterr().out, files
+
+    return run
+
+
+def test_every_example_is_tested_and_tells_how_to_run_it():
+    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert names == {*DRAWINGS, *TRAININGS, *OTHERS}
+    for name in names:
+        assert f"\npython examples/{name}.py" in (EXAMPLES / f"{name}.py").read_text()
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_drawings(example, name):
+    assert example(name)[1] == DRAWINGS[name]
+
+
+def test_sizes(example):
+    out, _ = example("sizes_and_weight_sharing")
+    assert "six 5x5x3 filters on 32x32x3: 28x28 positions each, 28x28x6 maps" in out
+    assert f"parameters: 456; of a fully connected layer with as many neurons {(32 * 32 * 3 + 1) * 28 * 28 * 6:,}" in out
+    assert "32x32x3 -> 28x28x6 -> 24x24x10" in out
+    assert "a neuron of the second sees 9x9 pixels" in out
+    assert "to the bit: True" in out
+
+
+def write_idx(folder, count):
+    """Write data sets in MNIST's format, in which the class is where the bright square is."""
+    labels = np.arange(count) % 10
+    images = np.zeros((count, 28, 28), np.uint8)
+    for image, label in zip(images, labels, strict=True):
+        image[2 * label : 2 * label + 8, 4:24] = 255
+    for prefix in ("train", "t10k"):
+        header = struct.pack(">4I", 0x0803, count, 28, 28)
+        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(header + images.tobytes())
+        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(
+            struct.pack(">2I", 0x0801, count) + labels.astype(np.uint8).tobytes()
+        )
+
+
+def test_mnist(example, tmp_path):
+    write_idx(tmp_path, 200)
+    out, files = example("mnist_lenet5", "--data-dir", tmp_path)
+    assert files == sorted([*LEARNED, "model.safetensors"])
+    assert "test accuracy" in out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("augment", [[], ["--augment"]])
+def test_fashion_mnist(example, tmp_path, augment):
+    write_idx(tmp_path, 200)
+    out, files = example("fashion_mnist", "--data-dir", tmp_path, *augment)
+    assert files == LEARNED
+    assert "test accuracy" in out.splitlines()[-1]
+
+
+class FewThings(ck.data.ImageDataset):
+    """In place of CIFAR-10."""
+
+    def __init__(self, root, train):
+        assert root == Path("there")
+        pixels = np.random.default_rng(train).integers(0, 256, (200, 32, 32, 3)).astype(np.uint8)
+        super().__init__(pixels, np.arange(200) % 10, ck.data.CIFAR10.SPEC)
+
+
+@pytest.mark.parametrize("model", ["vgg", "resnet20"])
+def test_cifar10_and_its_filters(example, tmp_path, monkeypatch, model):
+    monkeypatch.setattr(ck.data, "CIFAR10", FewThings)
+    monkeypatch.setattr(FewThings, "SPEC", ck.data.CIFAR10.SPEC, raising=False)
+    out, files = example("cifar10", "--data-dir", "there", "--model", model)
+    assert files == sorted([*LEARNED, "filters.png", "model.safetensors"])
+    assert "test accuracy" in out.splitlines()[-1]
+    (tmp_path / "out").rename(tmp_path / "trained")
+    _, files = example("trained_filters", "--data-dir", "there", tmp_path / "trained" / "model.safetensors")
+    assert len(files) == 4
+    assert "filters.png" in files
+
+
+def test_smiles(example, tmp_path):
+    rng = np.random.default_rng(0)
+    for kind, count in (("smile", 20), ("no smile", 60)):
+        folder = tmp_path / "faces" / kind
+        folder.mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(rng.integers(0, 256, (64, 64)).astype(np.uint8)).save(folder / f"{number}.png")
+    out, files = example("smiles", "--data-dir", tmp_path / "faces")
+    assert files == sorted([*LEARNED, "model.safetensors"])
+    assert "of 16 faces" in out.splitlines()[-1]
