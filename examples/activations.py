@@ -6,9 +6,7 @@ python examples/activations.py --out runs/activations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
-from convkit import Tensor
+import convkit as ck
 from convkit import functional as F
 from convkit.train import figures
 
@@ -27,10 +25,9 @@ FUNCTIONS = {
 }
 
 
-def softmax(x: Tensor) -> Tensor:
+def softmax(x: ck.Tensor) -> ck.Tensor:
     """Return the probability of a class with score x beside one with score 0."""
-    first = np.array([[1.0, 0.0]])
-    return (F.softmax(x.reshape(-1, 1) * first, dim=1) * first).sum(dim=1)
+    return F.softmax(ck.stack([x, 0 * x], dim=1), dim=1)[:, 0]
 
 
 if __name__ == "__main__":

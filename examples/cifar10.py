@@ -1,7 +1,10 @@
 """A small VGG or ResNet-20 learns the ten kinds of things of CIFAR-10, in colour.
 
+Filters of the plain convnet, which knows less, are 5x5 in the first layer: large enough to see colours and edges.
+
 python examples/cifar10.py --data-dir FOLDER
 python examples/cifar10.py --data-dir FOLDER --model resnet20
+python examples/cifar10.py --data-dir FOLDER --model convnet
 """
 
 import argparse
@@ -26,11 +29,9 @@ def main(data_dir: Path | None, name: str, epochs: int, out: Path, quick: bool) 
     )
     test_loader = ck.data.DataLoader(ck.data.Subset(test_set, range(100)) if quick else test_set, batch_size=500)
 
-    model = ck.models.create(name)
+    model = ck.models.create(name, in_channels=3, image_size=(32, 32))
     optimizer = ck.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    schedule = ck.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=0.2, epochs=epochs, steps_per_epoch=len(train_loader)
-    )
+    schedule = ck.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, epochs=epochs, steps_per_epoch=len(train_loader))
     trainer = Trainer(model, optimizer, run_dir=out, scheduler=schedule, scheduler_every="batch")
     history = trainer.fit(train_loader, test_loader, epochs)
 
@@ -46,7 +47,7 @@ def main(data_dir: Path | None, name: str, epochs: int, out: Path, quick: bool) 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="folder with the files of CIFAR-10")
-    parser.add_argument("--model", choices=("vgg", "resnet20"), default="vgg", help="network (default: %(default)s)")
+    parser.add_argument("--model", choices=ck.models.names(), default="vgg", help="network (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the training set (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder (default: runs/cifar10-MODEL)")
     parser.add_argument("--quick", action="store_true", help="one epoch on few images")

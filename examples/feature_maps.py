@@ -29,9 +29,7 @@ def main(out: Path, quick: bool) -> None:
         "gradient": explain.gradient(model, image, label),
     }
     for method, found in evidence.items():
-        figure = figures.explanation(
-            test_set.spec.picture(image), probabilities, test_set.classes, found, method, maps
-        )
+        figure = figures.explanation(test_set.spec.picture(image), probabilities, test_set.classes, found, method, maps)
         figures.save(figure, out / f"{method}.png")
         print(out / f"{method}.png")
 

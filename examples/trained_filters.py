@@ -14,6 +14,8 @@ from convkit.train import figures, load_model, top_patches
 
 # The last activation of each stage.
 LAYERS = {
+    "convnet": ("relu1", "relu2"),
+    "lenet5": ("relu1", "relu2"),
     "vgg": ("features.5", "features.12", "features.19"),
     "resnet20": ("layer1.2.relu2", "layer2.2.relu2", "layer3.2.relu2"),
 }

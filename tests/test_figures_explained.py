@@ -1,5 +1,6 @@
 """The figures that explain: what they draw, and that nothing is cut off."""
 
+import itertools
 import sys
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_explanation(method, layers):
     drawn = [axes for group in below for axes in group.axes if axes.get_images()]
     assert len(drawn) == layers
     for axes, layer in zip(drawn, maps, strict=True):
-        assert axes.get_title().startswith(f"{layer.name} ({layer.kind})\n")
+        assert axes.get_title().startswith(f"{layer.name}\n{layer.kind}, largest ")
         height, width = layer.maps.shape[1:]
         np.testing.assert_allclose(shown(axes)[:height, :width], layer.maps[0] / np.abs(layer.maps).max(), rtol=1e-6)
     assert_nothing_is_cut_off(figure)
@@ -52,8 +53,17 @@ def test_explanation_of_a_layer_with_many_maps():
     layer = explain.FeatureMaps("deep", "Conv2d", np.zeros((70, 1, 1)))
     figure = figures.explanation(np.zeros((8, 8, 3)), np.ones(1), ("a",), np.zeros((8, 8)), "occlusion", [layer])
     axes = figure.subfigs[1].axes[0]
-    assert axes.get_title() == "deep (Conv2d)\n64 of 70 maps of 1x1, largest 0"
+    assert axes.get_title() == "deep\nConv2d, largest 0\n64 of 70 maps of 1x1"
     assert np.count_nonzero(shown(axes) == 0) == 64
+
+
+def test_names_of_neighbours_do_not_overlap():
+    layers = [explain.FeatureMaps("layer2.0.downsample.0", "AdaptiveAvgPool2d", np.full((128, 8, 8), -1.234e-5))] * 14
+    figure = figures.explanation(np.zeros((8, 8, 3)), np.ones(1), ("a",), np.zeros((8, 8)), "gradient", layers)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.subfigs[1].axes if axes.get_images()]
+    assert len(boxes) == 14
+    assert not any(first.overlaps(second) for first, second in itertools.combinations(boxes, 2))
 
 
 def colour_data(count):

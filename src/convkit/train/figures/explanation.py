@@ -63,7 +63,7 @@ def explanation(
     rows = -(-len(layers) // columns)
     heights = [3.1]  # inches
     if layers:
-        heights.append(rows * (_WIDTH / columns + 0.1) + 0.7)
+        heights.append(rows * (_WIDTH / columns + 0.4) + 0.7)
     figure = new_figure(_WIDTH, sum(heights))
     answer, *maps = figure.subfigures(len(heights), 1, squeeze=False, height_ratios=heights).ravel()
     _draw_answer(answer, picture, probabilities, classes, evidence, method)
@@ -130,7 +130,7 @@ def _draw_maps(axes: Axes, layer: FeatureMaps) -> None:
     maps = layer.maps[:_MOST_MAPS, :, :, None] / (peak or 1)
     axes.imshow(mosaic(maps, square(len(maps)))[..., 0], cmap="RdBu_r", vmin=-1, vmax=1, interpolation="nearest")
     shown = many(count, "map") if count <= _MOST_MAPS else f"{_MOST_MAPS} of {count} maps"
-    axes.set_title(f"{layer.name} ({layer.kind})\n{shown} of {width}x{height}, largest {peak:.3g}", fontsize=8)
+    axes.set_title(f"{layer.name}\n{layer.kind}, largest {peak:.3g}\n{shown} of {width}x{height}", fontsize=7.5)
     bare(axes)
 
 

@@ -89,7 +89,7 @@ def filters(weight: NDArray[Any]) -> Figure:
     else:
         picture = mosaic(scaled.reshape(count * channels, height, width, 1), channels)
 
-    figure = new_figure(*_size_of(picture.shape[1], picture.shape[0]))
+    figure = new_figure(*_size_of(picture.shape[1], picture.shape[0], beside=0.2 if channels == 3 else 1.2))
     axes = figure.add_subplot()
     axes.set_title(f"First layer: {many(count, 'filter')} of {height}x{width}, {many(channels, 'channel')}")
     bare(axes)
@@ -101,10 +101,10 @@ def filters(weight: NDArray[Any]) -> Figure:
     return figure
 
 
-def _size_of(width: int, height: int) -> tuple[float, float]:
+def _size_of(width: int, height: int, beside: float) -> tuple[float, float]:
     """Give the filters about 6 inches on their longer side, and room for the title above and the colours beside."""
     scale = 6 / max(width, height)
-    return max(4.5, width * scale + 1.2), max(2.5, height * scale + 0.5)
+    return max(4.5, width * scale + beside), max(2.5, height * scale + 0.5)
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Figure:
