@@ -22,12 +22,12 @@ def main(data_dir: Path | None, name: str, epochs: int, out: Path, quick: bool) 
     if quick:
         epochs = 1
     train_loader = ck.data.DataLoader(
-        ck.data.Subset(train_set, range(100)) if quick else train_set,
+        ck.data.Subset(train_set, range(50)) if quick else train_set,
         batch_size=100,
         shuffle=True,
         transform=Compose([RandomCrop(32, padding=4), RandomHorizontalFlip()]),
     )
-    test_loader = ck.data.DataLoader(ck.data.Subset(test_set, range(100)) if quick else test_set, batch_size=500)
+    test_loader = ck.data.DataLoader(ck.data.Subset(test_set, range(50)) if quick else test_set, batch_size=500)
 
     model = ck.models.create(name, in_channels=3, image_size=(32, 32))
     optimizer = ck.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)

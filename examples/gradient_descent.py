@@ -17,7 +17,7 @@ def main(out: Path, quick: bool) -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 2, 40)
     y = 1.5 * x - 0.5 + 0.2 * rng.standard_normal(40)
-    steps = 5 if quick else 40
+    steps = 3 if quick else 40
     paths = {f"rate {rate}": descend(x, y, rate, steps) for rate in (0.02, 0.38)}
     for name, path in paths.items():
         slope, intercept = path[-1]

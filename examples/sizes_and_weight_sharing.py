@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import convkit as ck
-from convkit.train import figures, receptive_fields
+from convkit.train import figures
 
 
 def main(out: Path, quick: bool) -> None:
@@ -20,17 +20,17 @@ def main(out: Path, quick: bool) -> None:
     picture = photograph()
     conv = ck.nn.Conv2d(3, 6, 5)
     maps = conv(picture)
-    channels, height, width = maps.shape[1:]
-    print(f"six 5x5x3 filters on {shape(picture)}: {height}x{width} positions each, {shape(maps)} maps")
-    print(f"neurons: {width}*{height}*{channels} = {width * height * channels:,}")
+    _, channels, height, width = maps.shape
+    print(f"six 5x5x3 filters on a 32x32x3 picture: {width}x{height} positions, {width}x{height}x{channels} maps")
     shared = sum(parameter.numel() for parameter in conv.parameters())
     connected = (picture.size + 1) * maps.numel()
-    print(f"parameters: {shared:,}; of a fully connected layer with as many neurons {connected:,}")
+    print(f"parameters: {shared:,}; a fully connected layer with as many neurons has {connected:,}")
 
-    network = ck.nn.Sequential(conv, ck.nn.ReLU(), ck.nn.Conv2d(6, 10, 5), ck.nn.ReLU())
-    print(f"a sequence: {shape(picture)} -> {shape(maps)} -> {shape(network(picture))}")
-    rows, columns = receptive_fields(network, "2", picture[0])
-    print(f"a neuron of the second sees {columns[0, 1] - columns[0, 0]}x{rows[0, 1] - rows[0, 0]} pixels")
+    for arguments in ({"padding": "valid"}, {"padding": "same"}, {"stride": 2}, {"padding": 2, "stride": 2}):
+        print(arguments, "->", ck.ops.conv2d_output_shape(picture.shape, conv.weight.shape, **arguments))
+
+    print("a sequence of convolutions:")
+    print(ck.nn.Sequential(conv, ck.nn.ReLU(), ck.nn.Conv2d(6, 10, 5), ck.nn.ReLU()).summary(picture.shape))
 
     moved = np.roll(picture, (4, 6), axis=(2, 3))
     same = np.array_equal(conv(moved).data[:, :, 4:, 6:], maps.data[:, :, :-4, :-6])
@@ -53,12 +53,6 @@ def photograph() -> np.ndarray:
 def stretched(image: np.ndarray) -> np.ndarray:
     """Bring the darkest pixel to 0 and the brightest to 1."""
     return (image - image.min()) / np.ptp(image)
-
-
-def shape(array: np.ndarray | ck.Tensor) -> str:
-    """Write the shape of images as the articles do: width, height, channels."""
-    _, channels, height, width = array.shape
-    return f"{width}x{height}x{channels}"
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def main(data_dir: Path, out: Path, quick: bool) -> None:
     augment = Compose([RandomCrop(SIZE, padding=2), RandomHorizontalFlip()])
     train_loader = ck.data.DataLoader(train_set, batch_size=50, shuffle=True, transform=augment)
     test_loader = ck.data.DataLoader(test_set, batch_size=500)
-    epochs = 1 if quick else 20
+    epochs = 1 if quick else 10
 
     model = ck.models.vgg(len(faces.classes), in_channels=1, image_size=SIZE)
     optimizer = ck.optim.Adam(model.parameters())

@@ -27,7 +27,7 @@ def main(network: Path, data_dir: Path | None, out: Path, quick: bool) -> None:
     first = next(parameter for parameter in model.parameters() if parameter.ndim == 4)
     figures.save(figures.filters(first.data), out / "filters.png")
     test_set = ck.data.CIFAR10(data_dir, train=False)
-    seen = ck.data.Subset(test_set, range(200)) if quick else test_set
+    seen = ck.data.Subset(test_set, range(50)) if quick else test_set
     for layer in LAYERS[model.config["name"]]:
         found = top_patches(model, layer, ck.data.DataLoader(seen, batch_size=100))
         figures.save(figures.patches(found, test_set), out / f"{layer}.png")

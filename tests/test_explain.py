@@ -143,6 +143,15 @@ def test_receptive_fields_past_a_bypass():
     assert (rows.tolist(), columns.tolist()) == ([[0, 32]], [[0, 24]])
 
 
+@pytest.mark.parametrize("build", [models.vgg, models.resnet20])
+def test_receptive_fields_are_those_of_the_summary(build):
+    model = build(image_size=(48, 40))
+    layers = [layer for layer in model.summary((1, 3, 48, 40)).layers if len(layer.output_shape) == 4]
+    for layer in layers[1::7]:
+        fields = receptive_fields(model, layer.name, image(3, 48, 40))
+        assert tuple(int((lines[:, 1] - lines[:, 0]).max()) for lines in fields) == layer.receptive_field, layer.name
+
+
 def test_top_patches_are_what_a_loop_over_images_finds():
     model = network().eval()
     images = np.random.default_rng(1).standard_normal((23, 2, 6, 7))

@@ -203,7 +203,7 @@ def gallery(pictures: Mapping[str, NDArray[Any]], title: str = "") -> Figure:
     ImportError
         If matplotlib is not installed.
     """
-    columns = min(4, square(len(pictures)))
+    columns = 4 if len(pictures) > 6 else square(len(pictures))
     rows = -(-len(pictures) // columns)
     height = 3.0 * max(picture.shape[0] / picture.shape[1] for picture in pictures.values()) + 0.4
     figure = new_figure(3.0 * columns, height * rows + 0.4)
