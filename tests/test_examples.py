@@ -46,7 +46,7 @@ DRAWINGS = {
     ),
 }
 TRAININGS = {"cifar10", "fashion_mnist", "mnist_lenet5", "smiles", "trained_filters"}
-OTHERS = {"computational_graph"}
+OTHERS = {"computational_graph", "equations"}
 LEARNED = ["checkpoint.safetensors", "confusion.png", "curves.png", "metrics.csv"]
 
 
@@ -82,6 +82,15 @@ def test_drawings(example, name):
     assert files == expected
     for line in lines:
         assert re.search(line, out)
+
+
+def test_equations(monkeypatch, capsys):
+    path = str(EXAMPLES / "equations.py")
+    monkeypatch.setattr(sys, "argv", [path, "--quick"])
+    runpy.run_path(path, run_name="__main__")
+    differences = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
+    assert len(differences) == 4
+    assert max(differences) < 1e-12
 
 
 def test_computational_graph(example):

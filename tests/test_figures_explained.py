@@ -66,6 +66,16 @@ def test_names_of_neighbours_do_not_overlap():
     assert not any(first.overlaps(second) for first, second in itertools.combinations(boxes, 2))
 
 
+def test_long_names_of_classes():
+    classes = ["a name of a class that is longer than any panel is wide", "b"]
+    figure = figures.explanation(np.zeros((8, 8, 3)), np.array([0.6, 0.4]), classes, np.zeros((8, 8)), "occlusion", [])
+    figure.draw_without_rendering()
+    titles = [axes.title.get_window_extent() for axes in figure.subfigs[0].axes[:3]]
+    assert not any(first.overlaps(second) for first, second in itertools.combinations(titles, 2))
+    assert figure.subfigs[0].axes[2].get_yticklabels()[0].get_text() == "a name of a class..."
+    assert_nothing_is_cut_off(figure)
+
+
 def colour_data(count):
     pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3)).astype(np.uint8)
     return data.ImageDataset(pixels, np.zeros(count, np.int64), SPEC)

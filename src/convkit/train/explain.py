@@ -61,8 +61,8 @@ def feature_maps(model: Module, image: NDArray[Any]) -> list[FeatureMaps]:
     _shapes.array("feature_maps", "image", image, 3)
     found: list[FeatureMaps] = []
 
-    def keep(name: str, layer: Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if output.ndim == 4:
+    def keep(name: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4:
             found.append(FeatureMaps(name, type(layer).__name__, np.array(output.data[0])))
 
     with evaluating(model), no_grad(), ExitStack() as hooks:

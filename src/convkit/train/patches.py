@@ -176,9 +176,10 @@ def _outputs_of(model: Module, layer: str) -> Iterator[list[NDArray[Any]]]:
         raise ValueError(f"layer={layer!r} must be one of {', '.join(filter(None, layers))}")
     outputs: list[NDArray[Any]] = []
 
-    def keep(module: Module, args: tuple[Any, ...], output: Tensor) -> None:
-        if output.ndim != 4:
-            raise ValueError(f"layer={layer!r} must give maps (N, C, H, W), but gives {output.shape}")
+    def keep(module: Module, args: tuple[Any, ...], output: Any) -> None:
+        if not isinstance(output, Tensor) or output.ndim != 4:
+            shape = getattr(output, "shape", type(output).__name__)
+            raise ValueError(f"layer={layer!r} must give maps (N, C, H, W), but gives {shape}")
         outputs.append(output.data)
 
     with layers[layer].register_forward_hook(keep):

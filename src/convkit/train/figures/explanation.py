@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import fill, shorten
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -87,9 +88,9 @@ def _draw_answer(
     show_picture(image, picture)
     _draw_evidence(figure, pixels, picture, evidence, name, method)
     bars.barh(range(len(best)), 100 * probabilities[best], color=["#D55E00"] + ["#0072B2"] * (len(best) - 1))
-    bars.set_yticks(range(len(best)), [classes[i] for i in best])
+    bars.set_yticks(range(len(best)), [shorten(classes[i], 24, placeholder="...") for i in best])
     bars.invert_yaxis()
-    bars.set(title=f"{name}: {probabilities[best[0]]:.1%}", xlabel="probability (%)", xlim=(0, 100))
+    bars.set(title=fill(f"{name}: {probabilities[best[0]]:.1%}", 34), xlabel="probability (%)", xlim=(0, 100))
     bars.grid(axis="x", alpha=0.3)
 
 
@@ -109,7 +110,7 @@ def _draw_evidence(
     else:
         image = axes.imshow(evidence, cmap="magma", vmin=0)
         title, label = f"Pixels that {name} depends on", "|change of score /\nchange of pixel|"
-    axes.set_title(title)
+    axes.set_title(fill(title, 34))
     bare(axes)
     figure.colorbar(image, ax=axes, label=label, shrink=0.8)
 
