@@ -10,8 +10,6 @@ python examples/smiles.py --data-dir FOLDER
 import argparse
 from pathlib import Path
 
-import numpy as np
-
 import convkit as ck
 from convkit.data.transforms import Compose, RandomCrop, RandomHorizontalFlip
 from convkit.train import Trainer, evaluate, figures, save_model
@@ -42,8 +40,7 @@ def main(data_dir: Path, out: Path, quick: bool) -> None:
     save_model(out / "model.safetensors", model, faces.spec)
     figures.save(figures.curves(history), out / "curves.png")
     figures.save(figures.confusion(score.confusion, faces.classes), out / "confusion.png")
-    balanced = np.mean(score.confusion.diagonal() / score.confusion.sum(axis=1))
-    print(f"balanced accuracy {balanced:.2%}, accuracy {score.accuracy:.2%}, of {len(test_set)} faces")
+    print(f"balanced accuracy {score.balanced_accuracy:.2%}, accuracy {score.accuracy:.2%}, of {len(test_set)} faces")
 
 
 if __name__ == "__main__":
