@@ -188,6 +188,34 @@ def test_a_missing_extra_is_told_before_training(convkit, folder, monkeypatch, m
     assert not (folder / "runs").exists()
 
 
+def test_show_draws_what_a_network_makes_of_a_picture(convkit, folder):
+    convkit("train", "--epochs", 1, "--out", "run")
+    ink_on_paper("5.png", ck.data.Digits(train=False).data[0])
+    code, out, err = convkit("show", "run", "5.png")
+    assert (code, err) == (0, "")
+    predicted = convkit("predict", "run", "5.png")[1]
+    assert out == predicted + "5-explained.png: the picture, what decides, and the maps of 8 layers\n"
+    by_occlusion = (folder / "5-explained.png").read_bytes()
+    code, *_ = convkit("show", "run/model.safetensors", "5.png", "--method", "gradient")
+    assert code == 0
+    assert (folder / "5-explained.png").read_bytes() != by_occlusion
+    code, out, _ = convkit("show", "run", "5.png", "--layers", "relu2", "conv1", "--out", "two.png")
+    assert (code, out.splitlines()[-1]) == (0, "two.png: the picture, what decides, and the maps of 2 layers")
+    with Image.open("two.png") as small, Image.open("5-explained.png") as large:
+        assert 300 < small.height < large.height
+        assert small.width == large.width
+
+
+def test_show_with_bad_arguments(convkit, folder):
+    convkit("train", "--epochs", 1, "--out", "run")
+    ink_on_paper("5.png", ck.data.Digits(train=False).data[0])
+    refused(convkit("show", "run", "5.png", "--layers", "conv9"), "--layers conv9 must be one of conv1, bn1, relu1")
+    refused(convkit("show", "run", "5.png", "--method", "magic"), "--method: invalid choice: 'magic'")
+    refused(convkit("show", "run", "6.png"), r"6\.png: there is no such picture")
+    refused(convkit("show", "nowhere", "5.png"), "nowhere is not the folder of a run")
+    assert sorted(path.name for path in folder.iterdir()) == ["5.png", "run"]
+
+
 def test_predict_with_bad_files(convkit, folder):
     convkit("train", "--epochs", 1, "--out", "run")
     (folder / "text.png").write_text("no picture")
@@ -213,7 +241,7 @@ def test_without_a_command(convkit):
     refused(convkit(), "required: COMMAND")
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["info"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["predict"], ["show"], ["info"]])
 def test_help(convkit, command):
     code, out, _ = convkit(*command, "--help")
     assert code == 0

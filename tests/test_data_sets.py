@@ -94,6 +94,14 @@ class TestImages:
         np.testing.assert_allclose(images.transpose(0, 2, 3, 1), expected, rtol=1e-6, atol=1e-6)
         assert images.transpose(0, 2, 3, 1).flags.c_contiguous
 
+    def test_what_the_network_sees_becomes_a_picture_again(self):
+        data = np.random.default_rng(0).integers(0, 256, (1, 2, 4, 3)).astype(np.uint8)
+        image, _ = ImageDataset(data, np.zeros(1, np.int64), self.SPEC)[0]
+        picture = self.SPEC.picture(image)
+        np.testing.assert_allclose(picture, data[0] / 255, atol=1e-6)
+        assert picture.dtype == np.float32
+        assert set(np.unique(self.SPEC.picture(100 * np.sign(image)))) <= {0, 1}
+
     def test_spec_survives_a_dictionary(self):
         assert ImageSpec.from_dict(self.SPEC.to_dict()) == self.SPEC
         listed = self.SPEC.to_dict() | {"mean": [0.5, 0.25, 0.0], "image_size": [2, 4]}

@@ -83,7 +83,7 @@ def array(
     if like is not None and value.dtype != like.dtype:
         raise TypeError(f"{op}: {name} has dtype {value.dtype} but {like_name} has {like.dtype}: they must be the same")
     if ndim is not None and value.ndim != ndim:
-        axes = {4: " (N, C, H, W)" if name != "weight" else " (K, C/groups, R, S)", 2: "", 1: ""}[ndim]
+        axes = {4: " (N, C, H, W)" if name != "weight" else " (K, C/groups, R, S)", 3: " (C, H, W)"}.get(ndim, "")
         raise ValueError(f"{op}: {name} has shape {value.shape}, but must have {ndim} axes{axes}")
 
 

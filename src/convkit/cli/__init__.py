@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import info, predict, train
+from . import info, predict, show, train
 
 # What a user can cause. Anything else is a fault of convkit, and shows its traceback.
 _USER_ERRORS = (OSError, ValueError, ImportError, FloatingPointError)
@@ -47,6 +47,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"convkit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, predict, info):
+    for command in (train, predict, show, info):
         command.add_parser(commands)
     return parser

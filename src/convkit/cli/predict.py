@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .arguments import integer
+from .runs import model_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,23 +44,15 @@ def run(args: argparse.Namespace) -> None:
     from ..data.pictures import read_picture
     from ..train import load_model, predict
 
-    model, spec = load_model(_model_file(args.run_dir))
+    model, spec = load_model(model_file(args.run_dir))
     images, inverted = zip(*(read_picture(image, spec, args.invert) for image in args.images), strict=True)
     for image, swapped, row in zip(args.images, inverted, predict(model, np.stack(images)), strict=True):
         print(f"{image}{' (light and dark swapped)' if swapped else ''}")
-        print(_ranking(row, spec.classes, args.top))
+        print(ranking(row, spec.classes, args.top))
 
 
-def _model_file(path: Path) -> Path:
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.exists() and (path / "checkpoint.safetensors").exists():
-        raise FileNotFoundError(f"{path} has no {file.name} yet: finish it by convkit train --resume {path}")
-    if not file.is_file():
-        raise FileNotFoundError(f"{path} is not the folder of a run, nor a model.safetensors")
-    return file
-
-
-def _ranking(probabilities: NDArray[np.float32], classes: tuple[str, ...], top: int) -> str:
+def ranking(probabilities: NDArray[np.float32], classes: tuple[str, ...], top: int) -> str:
+    """Return the likeliest classes, a line each."""
     best = np.argsort(-probabilities, kind="stable")[:top]
     width = max(len(name) for name in classes)
     return "\n".join(f"  {classes[i]:<{width}}  {probabilities[i]:7.2%}" for i in best)

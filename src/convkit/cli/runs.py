@@ -101,3 +101,19 @@ def load_settings(folder: Path) -> Settings:
         return Settings(**json.loads(path.read_text()))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: not the settings of a run: {error}") from None
+
+
+def model_file(path: Path) -> Path:
+    """Find the trained network that a user names by its file or by the folder of its run.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none, or the run has not come to its end.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.exists() and (path / "checkpoint.safetensors").exists():
+        raise FileNotFoundError(f"{path} has no {file.name} yet: finish it by convkit train --resume {path}")
+    if not file.is_file():
+        raise FileNotFoundError(f"{path} is not the folder of a run, nor a model.safetensors")
+    return file

@@ -80,6 +80,23 @@ class ImageSpec:
         images /= spread(self.std, shape).transpose(2, 0, 1)
         return images
 
+    def picture(self, image: NDArray[Any]) -> NDArray[np.float32]:
+        """Turn what the network sees back into a picture.
+
+        Parameters
+        ----------
+        image : ndarray, shape (C, H, W)
+            Normalised.
+
+        Returns
+        -------
+        ndarray of float32, shape (H, W, C)
+            Brightness from 0, black, to 1, white; what lies beyond is cut off.
+        """
+        brightness = image.transpose(1, 2, 0) * np.array(self.std, np.float32) + np.array(self.mean, np.float32)
+        picture: NDArray[np.float32] = np.clip(brightness, 0, 1, dtype=np.float32)
+        return picture
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as a dictionary that JSON can hold."""
         return asdict(self)

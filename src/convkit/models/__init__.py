@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from .convnet import convnet
 from .lenet5 import lenet5
+from .resnet import resnet20
+from .vgg import vgg
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..nn import Module
 
-__all__ = ["convnet", "create", "lenet5", "names"]
+__all__ = ["convnet", "create", "lenet5", "names", "resnet20", "vgg"]
 
-_MODELS: dict[str, Callable[..., Module]] = {"convnet": convnet, "lenet5": lenet5}
+_MODELS: dict[str, Callable[..., Module]] = {
+    "convnet": convnet,
+    "lenet5": lenet5,
+    "resnet20": resnet20,
+    "vgg": vgg,
+}
 
 
 def names() -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from .. import _shapes
 
 if TYPE_CHECKING:
-    from ..nn import Sequential
+    from ..nn import Module
+
+M = TypeVar("M", bound="Module")
 
 
 class Arguments(NamedTuple):
@@ -18,7 +20,7 @@ class Arguments(NamedTuple):
     in_channels: int
     image_size: tuple[int, int]
 
-    def remembered_by(self, model: Sequential) -> Sequential:
+    def remembered_by(self, model: M) -> M:
         """Let `model` know how `models.create` makes it again; JSON has lists for pairs."""
         model.config = {**self._asdict(), "image_size": list(self.image_size)}
         return model

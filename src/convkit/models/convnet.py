@@ -30,7 +30,8 @@ def convnet(num_classes: int = 10, in_channels: int = 1, image_size: Pair = (28,
     Notes
     -----
     conv(16, 5x5, pad 2) - batch norm - ReLU - max-pool 2 - conv(32, 5x5, pad 2) - batch norm - ReLU - max-pool 2 -
-    linear. For grey images of 28x28 and ten classes it has 29,034 parameters.
+    linear: the network that the articles train on Fashion-MNIST, with Adam. For grey images of 28x28 and ten classes
+    it has 29,034 parameters.
 
     Examples
     --------

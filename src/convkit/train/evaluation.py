@@ -36,7 +36,7 @@ def evaluate(model: Module, loader: Iterable[Batch], loss_fn: Loss) -> Score:
         Loss, accuracy and confusion over all images.
     """
     score = Score()
-    with _asked_only(model):
+    with evaluating(model), no_grad():
         for images, labels in loader:
             outputs = model(Tensor(images))
             score.add(loss_fn(outputs, labels).item(), outputs.data, labels)
@@ -58,16 +58,16 @@ def predict(model: Module, images: NDArray[Any]) -> NDArray[Any]:
     ndarray, shape (N, K)
         Probability of each of K classes: the softmax of the outputs.
     """
-    with _asked_only(model):
+    with evaluating(model), no_grad():
         return ops.softmax(model(Tensor(images)).data, 1)
 
 
 @contextmanager
-def _asked_only(model: Module) -> Iterator[None]:
+def evaluating(model: Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and at the end of the block back into the mode it was in."""
     was_training = model.training
     model.eval()
     try:
-        with no_grad():
-            yield
+        yield
     finally:
         model.train(was_training)
