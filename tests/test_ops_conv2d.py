@@ -255,6 +255,27 @@ def test_large(case):
     check_exact(case)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kernel", "stride", "outputs"), [(3, 1, 64), (1, 1, 32), (3, 2, 48), (1, 2, 36)])
+def test_large_results_have_the_bits_of_their_parts(kernel, stride, outputs, dtype):
+    """Whole vectors of large results are stored past the caches; those of each image alone are not."""
+    rng = np.random.default_rng(kernel * stride)
+    x = rng.standard_normal((9, 3, 230, 230)).astype(dtype)
+    w = rng.standard_normal((outputs, 3, kernel, kernel)).astype(dtype)
+    how = {"stride": stride, "padding": kernel // 2}
+    whole = ops.conv2d(x, w, **how)
+    parts = [ops.conv2d(x[i : i + 1], w, **how) for i in range(len(x))]
+    assert np.array_equal(whole, np.concatenate(parts))
+    wide = rng.standard_normal((3, outputs, kernel, kernel)).astype(dtype)
+    shape = (9, outputs, 230, 230)
+    grad = rng.standard_normal((9, 3, *ops.conv2d_output_shape(shape, wide.shape, **how)[2:])).astype(dtype)
+    whole = ops.conv2d_backward_input(shape, wide, grad, **how)
+    for i in range(len(x)):
+        assert np.array_equal(
+            whole[i : i + 1], ops.conv2d_backward_input((1, *shape[1:]), wide, grad[i : i + 1], **how)
+        )
+
+
 def test_integers_thin_out_where_sums_are_long():
     values = integers(np.random.default_rng(0), (300, 300), terms=10**7)
     assert 0.02 < np.count_nonzero(values) / values.size < 0.2

@@ -13,8 +13,7 @@ registers from the first product to the last. What i, k and the lanes stand for 
 
 from convkit._kernels._simd cimport (
     NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_pointer, opaque_stride, prefetch, real, vload,
-    vload_lanes, vr,
-    vsplat, vstore, vstore_lanes,
+    vload_lanes, vr, vsplat, vstore, vstore_lanes, vstream,
 )
 
 
@@ -35,6 +34,7 @@ cdef struct Product:
     real* out
     Py_ssize_t out_row
     int lanes                       # of the last vector, how many are there
+    bint stream                     # store whole vectors past the caches
     const char* ahead               # memory that will be read soon, and how many bytes of it to
     Py_ssize_t ahead_step           # fetch with each product
 
@@ -85,45 +85,53 @@ cdef inline void seven_rows(
         multiply_row(vectors, first, a[row.six], b, acc + 6*vectors)
 
 
-cdef inline void finish_row(const int vectors, int lanes, const real* init, real* out, const vr* acc) noexcept nogil:
+cdef inline void finish_row(
+    const int vectors, const bint stream, int lanes, const real* init, real* out, const vr* acc,
+) noexcept nogil:
     """Write one row's sums, plus what was there before."""
     cdef int v
+    if stream:
+        for v in range(vectors):
+            vstream(out + v*VLEN, vload(init + v*VLEN) + acc[v])
+        return
     for v in range(vectors - 1):
         vstore(out + v*VLEN, vload(init + v*VLEN) + acc[v])
     v = vectors - 1
     vstore_lanes(out + v*VLEN, vload_lanes(init + v*VLEN, lanes) + acc[v], lanes)
 
 
-cdef inline void finish_rows(const int rows, const int vectors, const Product* t, const vr* acc) noexcept nogil:
+cdef inline void finish_rows(
+    const int rows, const int vectors, const bint stream, const Product* t, const vr* acc,
+) noexcept nogil:
     """Row by row, not in a loop: accumulators that are indexed in one would live in memory."""
     if rows > 0:
-        finish_row(vectors, t.lanes, t.init + 0*t.init_row, t.out + 0*t.out_row, acc + 0*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 0*t.init_row, t.out + 0*t.out_row, acc + 0*vectors)
     if rows > 1:
-        finish_row(vectors, t.lanes, t.init + 1*t.init_row, t.out + 1*t.out_row, acc + 1*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 1*t.init_row, t.out + 1*t.out_row, acc + 1*vectors)
     if rows > 2:
-        finish_row(vectors, t.lanes, t.init + 2*t.init_row, t.out + 2*t.out_row, acc + 2*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 2*t.init_row, t.out + 2*t.out_row, acc + 2*vectors)
     if rows > 3:
-        finish_row(vectors, t.lanes, t.init + 3*t.init_row, t.out + 3*t.out_row, acc + 3*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 3*t.init_row, t.out + 3*t.out_row, acc + 3*vectors)
     if rows > 4:
-        finish_row(vectors, t.lanes, t.init + 4*t.init_row, t.out + 4*t.out_row, acc + 4*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 4*t.init_row, t.out + 4*t.out_row, acc + 4*vectors)
     if rows > 5:
-        finish_row(vectors, t.lanes, t.init + 5*t.init_row, t.out + 5*t.out_row, acc + 5*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 5*t.init_row, t.out + 5*t.out_row, acc + 5*vectors)
     if rows > 6:
-        finish_row(vectors, t.lanes, t.init + 6*t.init_row, t.out + 6*t.out_row, acc + 6*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 6*t.init_row, t.out + 6*t.out_row, acc + 6*vectors)
     if rows > 7:
-        finish_row(vectors, t.lanes, t.init + 7*t.init_row, t.out + 7*t.out_row, acc + 7*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 7*t.init_row, t.out + 7*t.out_row, acc + 7*vectors)
     if rows > 8:
-        finish_row(vectors, t.lanes, t.init + 8*t.init_row, t.out + 8*t.out_row, acc + 8*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 8*t.init_row, t.out + 8*t.out_row, acc + 8*vectors)
     if rows > 9:
-        finish_row(vectors, t.lanes, t.init + 9*t.init_row, t.out + 9*t.out_row, acc + 9*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 9*t.init_row, t.out + 9*t.out_row, acc + 9*vectors)
     if rows > 10:
-        finish_row(vectors, t.lanes, t.init + 10*t.init_row, t.out + 10*t.out_row, acc + 10*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 10*t.init_row, t.out + 10*t.out_row, acc + 10*vectors)
     if rows > 11:
-        finish_row(vectors, t.lanes, t.init + 11*t.init_row, t.out + 11*t.out_row, acc + 11*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 11*t.init_row, t.out + 11*t.out_row, acc + 11*vectors)
     if rows > 12:
-        finish_row(vectors, t.lanes, t.init + 12*t.init_row, t.out + 12*t.out_row, acc + 12*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 12*t.init_row, t.out + 12*t.out_row, acc + 12*vectors)
     if rows > 13:
-        finish_row(vectors, t.lanes, t.init + 13*t.init_row, t.out + 13*t.out_row, acc + 13*vectors)
+        finish_row(vectors, stream, t.lanes, t.init + 13*t.init_row, t.out + 13*t.out_row, acc + 13*vectors)
 
 
 cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t tiles) noexcept nogil:
@@ -173,7 +181,10 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
                 a0, p = opaque(t.a + t.segment[s]), t.b + t.b_segment[s]*t.b_row
                 a7 = opaque(a0 + 7*t.a_row)
                 remaining = t.length
-        finish_rows(rows, vectors, t, acc)
+        if t.stream:
+            finish_rows(rows, vectors, True, t, acc)
+        else:
+            finish_rows(rows, vectors, False, t, acc)
         t.a = t.a + rows*t.a_row
         t.init = t.init + rows*t.init_row
         t.out = t.out + rows*t.out_row

@@ -19,13 +19,17 @@ from convkit._kernels._axis cimport (
 )
 from convkit._kernels._columns cimport best_width, group_axis, spread
 from convkit._kernels._scratch cimport scratch
-from convkit._kernels._simd cimport TILE_ROWS, VLEN, flush_denormals, real, restore_denormals
+from convkit._kernels._simd cimport (
+    TILE_ROWS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vstream_end,
+)
+from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, cache_sized, ceil_div, cut, merge_pixels, nhwc, stage
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
 from convkit._kernels._weights cimport Weights, block_count, is_panel, pack_block, padded
 
 cdef enum:
+    CACHE_LINE = 64                 # bytes
     # Products summed in registers at a time: the error of a chain grows with its length, and the panel of so many
     # weights stays in first-level cache or near it.
     DEPTH = 768
@@ -63,6 +67,7 @@ cdef struct Correlation:
     const real* bias                # padded(lanes) of each group
     bint in_place                   # read the image itself: it needs no stage
     bint tall                       # tiles run down columns
+    bint streams                    # the output goes past the caches
     Strips strips
     const Py_ssize_t* segment       # runs of the sum: where their input begins, from the first tap's,
     const Py_ssize_t* weight        # and their weights, from the panel's first row
@@ -176,6 +181,8 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noe
         for block in range(first, behind):
             for piece in range(pieces):
                 correlate_piece(t, &part, p, block*BLOCK, piece)
+    if t.streams:
+        vstream_end()
     if t.spoiled is not NULL and has_nan(t, &part):
         t.spoiled[0] = True
     restore_denormals(mode)
@@ -232,6 +239,7 @@ cdef void correlate_piece(
     p.b_row = t.panel_row if t.panel_row else vectors*VLEN
     p.b = t.panels + part.group*t.panel_group + first*t.panel_lane + piece.start*p.b_row
     p.length = piece.length
+    p.stream = t.streams and vectors*VBYTES >= CACHE_LINE
     fetch_ahead(t, part, piece.segments, &p)
     for i in range(part.images):
         correlate_lines(t, part, &p, vectors, piece.segments, part.a + i*part.a_image + piece.start,
@@ -314,6 +322,9 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     cdef real* strip_memory = padded_bias + biases
     lay_segments(t, <Py_ssize_t*>(strip_memory + threads*strip))
     t.depth_products = DEPTH if pack else SHALLOW
+    # Sums that are taken in pieces are read again, and are left to the caches.
+    t.streams = (piece_count(t) == 1 and t.lanes % VLEN == 0 and t.target.col % VLEN == 0
+                 and streams(t.output, t.images*t.y.count*t.x.count*t.groups*t.lanes))
     if pack:
         t.panels, t.panel_group, t.panel_lane, t.panel_row = memory, wide*taps*t.channels, taps*t.channels, 0
         for unit in prange(0 if t.apart else t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
