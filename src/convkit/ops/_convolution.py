@@ -29,8 +29,7 @@ def weight_gradient_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, st
     layer = _layer(dtype, groups, outputs // groups, channels, kernel_size, stride)
     if layer.is_depthwise:
         return kernel("depthwise_conv2d", dtype)
-    # Dense, a line of taps and channels this short would leave most rows of a tile empty.
-    if layer.is_narrow or 1 < layer.width * layer.channels <= layer.lanes:
+    if layer.is_narrow or layer.is_thin:
         return kernel("narrow_conv2d_backward_weight", dtype)
     return kernel("conv2d_backward_weight", dtype)
 
@@ -59,6 +58,11 @@ class _Layer(NamedTuple):
         if self.groups > 1:
             return 0 < self.outputs <= self.lanes
         return self.width > 1 and self.step == 1 and self.lanes < 2 * self.outputs <= 2 * self.lanes
+
+    @property
+    def is_thin(self) -> bool:
+        """Whether a line of taps and channels is so short that it would leave most rows of a dense tile empty."""
+        return self.outputs > 0 and 1 < self.width * self.channels <= self.lanes
 
     @property
     def is_planar(self) -> bool:
