@@ -1,0 +1,62 @@
+"""Convolutions that do not fill vectors with a group's outputs: what the narrow and the planar kernels compute."""
+
+import pytest
+from test_ops_conv2d import LANES, Conv, check_exact
+
+
+@pytest.mark.parametrize("outputs", range(1, 8))
+@pytest.mark.parametrize("how", [{}, {"stride": 2}, {"dilation": 2}, {"stride": (2, 3), "dilation": (3, 2)}], ids=str)
+def test_few_outputs(outputs, how):
+    """Lanes are columns, forward; and of the gradient of an image of few channels."""
+    check_exact(Conv((2, 9, 13, 14), (outputs, 9, 3, 4), padding=(1, 2), **how))
+    check_exact(Conv((2, outputs, 13, 14), (9, outputs, 3, 4), padding=(1, 2), **how))
+
+
+@pytest.mark.parametrize("width", LANES)
+@pytest.mark.parametrize("channels", [8, 17, 33])
+def test_columns_and_channels_from_the_vector(width, channels):
+    check_exact(Conv((1, channels, 5, width), (3, channels, 3, 3), padding=1))
+    check_exact(Conv((1, channels, 6, 2 * width), (1, channels, 2, 2)))
+
+
+@pytest.mark.parametrize("outputs", [2, 3])
+def test_few_outputs_of_more_channels_than_a_chain(outputs):
+    check_exact(Conv((1, 800, 3, 7), (outputs, 800, 2, 2)))
+
+
+@pytest.mark.parametrize("image", [(1, 1), (1, 40), (40, 1), (2, 300), (3, 3)], ids=str)
+def test_few_outputs_of_small_and_long_images(image):
+    check_exact(Conv((3, 8, *image), (2, 8, 3, 3), padding=1))
+    check_exact(Conv((3, 8, *image), (2, 8, 3, 3), padding=3, stride=2))
+
+
+@pytest.mark.parametrize("outputs", [9, 12, 16])
+@pytest.mark.parametrize("kernel", [(1, 2), (3, 3), (2, 7), (5, 5)], ids=str)
+@pytest.mark.parametrize("channels", [1, 3, 16, 40])
+def test_one_group_that_fills_most_of_a_vector(outputs, kernel, channels):
+    """Taps of a line in runs of one, two and three."""
+    check_exact(Conv((2, channels, 9, 11), (outputs, channels, *kernel), padding=(1, 1)))
+
+
+@pytest.mark.parametrize("outputs", [5, 32, 33])
+@pytest.mark.parametrize("how", [{}, {"stride": 2}, {"stride": (3, 4)}, {"dilation": 2}], ids=str)
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_weights_of_very_few_channels(outputs, how, channels):
+    """A gradient that is read where it lies, or staged; planes of the stride; lines shorter than a run of taps."""
+    check_exact(Conv((3, channels, 17, 15), (outputs, channels, 3, 3), padding=1, **how))
+    check_exact(Conv((3, channels, 5, 5), (outputs, channels, 3, 3), **how))
+
+
+@pytest.mark.parametrize("each", [(2, 9), (3, 20), (1, 70), (9, 3), (16, 16), (12, 300)], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_groups_whose_channels_go_in_pieces(each, stride):
+    """More channels than a group's share of a vector, and, of one group, more than a chain of sums holds."""
+    outputs, channels = each
+    shape = (3 * outputs, channels, 3, 3)
+    check_exact(Conv((2, 3 * channels, 6, 7), shape, padding=1, stride=stride, groups=3))
+
+
+def test_lines_too_long_for_one_ring():
+    check_exact(Conv((1, 40, 4, 1500), (40, 20, 3, 3), padding=1, groups=2))
+    check_exact(Conv((1, 64, 4, 1200), (3, 64, 3, 3), padding=1))
+    check_exact(Conv((1, 2, 3, 2000), (16, 2, 3, 3), padding=1))
