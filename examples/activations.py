@@ -6,6 +6,8 @@ python examples/activations.py --out runs/activations
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit import functional as F
 from convkit.train import figures
@@ -35,7 +37,8 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/activations"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="as everywhere; this takes seconds anyway")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    figure = figures.activations({**FUNCTIONS, "softmax of (x, 0), first": softmax}, limit=7)
-    figures.save(figure, args.out / "activations.png")
-    print(args.out / "activations.png")
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        figure = figures.activations({**FUNCTIONS, "softmax of (x, 0), first": softmax}, limit=7)
+        figures.save(figure, args.out / "activations.png")
+        print(args.out / "activations.png")

@@ -10,15 +10,17 @@ python examples/cifar10.py --data-dir FOLDER --model convnet
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit.data.transforms import Compose, RandomCrop, RandomHorizontalFlip
 from convkit.train import Trainer, evaluate, figures, save_model
 
 
-def main(data_dir: Path | None, name: str, epochs: int, out: Path, quick: bool) -> None:
+def main(data_dir: Path | None, download: bool, name: str, epochs: int, out: Path, quick: bool) -> None:
     """Train the network, and save it with its curves, first filters and confusions."""
     ck.manual_seed(0)
-    train_set, test_set = (ck.data.CIFAR10(data_dir, train) for train in (True, False))
+    train_set, test_set = (ck.data.CIFAR10(data_dir, train, download) for train in (True, False))
     if quick:
         epochs = 1
     train_loader = ck.data.DataLoader(
@@ -47,11 +49,13 @@ def main(data_dir: Path | None, name: str, epochs: int, out: Path, quick: bool) 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="folder with the files of CIFAR-10")
+    parser.add_argument("--download", action="store_true", help="fetch the files if they are not there")
     parser.add_argument("--model", choices=ck.models.names(), default="vgg", help="network (default: %(default)s)")
     parser.add_argument("--epochs", type=int, default=20, help="passes over the training set (default: %(default)s)")
     parser.add_argument("--out", type=Path, help="folder (default: runs/cifar10-MODEL)")
     parser.add_argument("--quick", action="store_true", help="one epoch on few images")
     args = parser.parse_args()
     out = args.out or Path(f"runs/cifar10-{args.model}")
-    out.mkdir(parents=True, exist_ok=True)
-    main(args.data_dir, args.model, args.epochs, out, args.quick)
+    with errors_in_one_line(parser):
+        out.mkdir(parents=True, exist_ok=True)
+        main(args.data_dir, args.download, args.model, args.epochs, out, args.quick)

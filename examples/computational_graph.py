@@ -9,6 +9,8 @@ tensorboard --logdir runs/computational_graph
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit.train import TensorBoard
 
@@ -37,4 +39,5 @@ if __name__ == "__main__":
     )
     parser.add_argument("--quick", action="store_true", help="as everywhere; this takes a second anyway")
     args = parser.parse_args()
-    main(args.out)
+    with errors_in_one_line(parser):
+        main(args.out)

@@ -10,6 +10,8 @@ python examples/fashion_mnist.py --augment
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit import nn
 from convkit.data.transforms import Compose, RandomCrop, RandomHorizontalFlip
@@ -30,10 +32,10 @@ class FashionNet(nn.Module):
         return self.fc(self.layer2(self.layer1(x)).flatten(1))
 
 
-def main(data_dir: Path | None, augment: bool, out: Path, quick: bool) -> None:
+def main(data_dir: Path | None, download: bool, augment: bool, out: Path, quick: bool) -> None:
     """Train the network, and draw its curves and confusions."""
     ck.manual_seed(0)
-    train_set, test_set = (ck.data.FashionMNIST(data_dir, train) for train in (True, False))
+    train_set, test_set = (ck.data.FashionMNIST(data_dir, train, download) for train in (True, False))
     train_loader = ck.data.DataLoader(
         ck.data.Subset(train_set, range(200)) if quick else train_set,
         batch_size=100,
@@ -62,10 +64,12 @@ def main(data_dir: Path | None, augment: bool, out: Path, quick: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="folder with the files of Fashion-MNIST")
+    parser.add_argument("--download", action="store_true", help="fetch the files if they are not there")
     parser.add_argument("--augment", action="store_true", help="move and mirror images, and train for longer")
     parser.add_argument("--out", type=Path, help="folder (default: runs/fashion_mnist, or with -augmented)")
     parser.add_argument("--quick", action="store_true", help="one epoch on few images")
     args = parser.parse_args()
     out = args.out or Path(f"runs/fashion_mnist{'-augmented' if args.augment else ''}")
-    out.mkdir(parents=True, exist_ok=True)
-    main(args.data_dir, args.augment, out, args.quick)
+    with errors_in_one_line(parser):
+        out.mkdir(parents=True, exist_ok=True)
+        main(args.data_dir, args.download, args.augment, out, args.quick)

@@ -9,6 +9,8 @@ python examples/feature_maps.py --out runs/feature_maps
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit.train import Trainer, explain, figures, predict
 
@@ -39,5 +41,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/feature_maps"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="train for one epoch")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.out, args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.out, args.quick)

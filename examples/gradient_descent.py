@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from _common import errors_in_one_line
 
 import convkit as ck
 from convkit.train import figures
@@ -46,5 +47,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/gradient_descent"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="take few steps")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.out, args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.out, args.quick)

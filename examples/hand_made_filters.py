@@ -6,9 +6,8 @@ python examples/hand_made_filters.py --out runs/filters
 import argparse
 from pathlib import Path
 
-import matplotlib.cbook
 import numpy as np
-from PIL import Image
+from _common import errors_in_one_line, photograph
 
 from convkit import filters
 from convkit.train import figures
@@ -16,8 +15,7 @@ from convkit.train import figures
 
 def main(out: Path, quick: bool) -> None:
     """Draw the photograph and its filtered versions."""
-    with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as file:
-        colour = np.asarray(file.reduce(4 if quick else 2), np.float32) / 255
+    colour = np.asarray(photograph().reduce(4 if quick else 2), np.float32) / 255
     grey = colour.mean(axis=2)
     across = filters.apply(grey, filters.sobel_x())
     down = filters.apply(grey, filters.sobel_y())
@@ -41,5 +39,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/filters"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="filter a smaller photograph")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.out, args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.out, args.quick)

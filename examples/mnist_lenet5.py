@@ -6,14 +6,16 @@ python examples/mnist_lenet5.py --data-dir FOLDER
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit.train import Trainer, evaluate, figures, save_model
 
 
-def main(data_dir: Path | None, out: Path, quick: bool) -> None:
+def main(data_dir: Path | None, download: bool, out: Path, quick: bool) -> None:
     """Train the network, and save it with its curves of loss and accuracy."""
     ck.manual_seed(0)
-    train_set, test_set = (ck.data.MNIST(data_dir, train) for train in (True, False))
+    train_set, test_set = (ck.data.MNIST(data_dir, train, download) for train in (True, False))
     train_loader = ck.data.DataLoader(
         ck.data.Subset(train_set, range(200)) if quick else train_set, batch_size=100, shuffle=True
     )
@@ -38,8 +40,10 @@ def main(data_dir: Path | None, out: Path, quick: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, help="folder with the files of MNIST")
+    parser.add_argument("--download", action="store_true", help="fetch the files if they are not there")
     parser.add_argument("--out", type=Path, default=Path("runs/mnist-lenet5"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one epoch on few images")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.data_dir, args.out, args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.data_dir, args.download, args.out, args.quick)

@@ -8,9 +8,8 @@ python examples/pooling.py --out runs/pooling
 import argparse
 from pathlib import Path
 
-import matplotlib.cbook
 import numpy as np
-from PIL import Image
+from _common import errors_in_one_line, photograph
 
 import convkit as ck
 from convkit import nn
@@ -40,19 +39,13 @@ def main(out: Path, quick: bool) -> None:
         print(f"{name}: {layer(numbers[None, None]).item():.2f}")
 
     size = 16
-    photograph = grey_photograph()
-    pictures = {f"photograph, {photograph.shape[1]}x{photograph.shape[0]} pixels": photograph}
+    grey = np.asarray(photograph().convert("L"), np.float32) / 255
+    pictures = {f"photograph, {grey.shape[1]}x{grey.shape[0]} pixels": grey}
     for name, layer in windowed(size).items():
-        pooled = layer(photograph[None, None]).data[0, 0]
+        pooled = layer(grey[None, None]).data[0, 0]
         pictures[f"{name}, {pooled.shape[1]}x{pooled.shape[0]}"] = pooled / (size if name == "L2 norm" else 1)
     figures.save(figures.gallery(pictures, f"Windows of {size}x{size} pixels (the norm divided by {size})"), out)
     print(out)
-
-
-def grey_photograph() -> np.ndarray:
-    """Return a photograph that comes with matplotlib, (H, W), from 0 to 1."""
-    with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as file:
-        return np.asarray(file.convert("L"), np.float32) / 255
 
 
 if __name__ == "__main__":
@@ -60,5 +53,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/pooling"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="as everywhere; this takes a second anyway")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.out / "pooling.png", args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.out / "pooling.png", args.quick)

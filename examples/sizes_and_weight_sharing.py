@@ -6,9 +6,8 @@ python examples/sizes_and_weight_sharing.py --out runs/sizes
 import argparse
 from pathlib import Path
 
-import matplotlib.cbook
 import numpy as np
-from PIL import Image
+from _common import errors_in_one_line, photograph
 
 import convkit as ck
 from convkit.train import figures
@@ -17,7 +16,8 @@ from convkit.train import figures
 def main(out: Path, quick: bool) -> None:
     """Print the sizes, and draw a picture and its map beside the same moved."""
     ck.manual_seed(0)
-    picture = photograph()
+    small = photograph().crop((68, 0, 452, 384)).reduce(12)
+    picture = np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255  # (1, 3, 32, 32)
     conv = ck.nn.Conv2d(3, 6, 5)
     maps = conv(picture)
     _, channels, height, width = maps.shape
@@ -35,19 +35,12 @@ def main(out: Path, quick: bool) -> None:
     moved = np.roll(picture, (4, 6), axis=(2, 3))
     same = np.array_equal(conv(moved).data[:, :, 4:, 6:], maps.data[:, :, :-4, :-6])
     print(f"a picture moved by 6 and 4 pixels gives maps moved by 6 and 4, to the bit: {same}")
-    pictures = {"picture": picture, "moved": moved}
+    pictures = {"picture, 32x32": picture, "moved, 32x32": moved}
     drawn = {}
     for name, shown in pictures.items():
         drawn[name] = shown[0].transpose(1, 2, 0)
-        drawn[f"{name}: its first map"] = stretched(conv(shown).data[0, 0])
+        drawn[f"{name.partition(',')[0]}: its first map, {width}x{height}"] = stretched(conv(shown).data[0, 0])
     figures.save(figures.gallery(drawn, "Maps move with the picture"), out / "equivariance.png")
-
-
-def photograph() -> np.ndarray:
-    """Return a photograph that comes with matplotlib, (1, 3, 32, 32), from 0 to 1."""
-    with Image.open(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)) as file:
-        small = file.crop((60, 0, 460, 400)).resize((32, 32), Image.Resampling.BOX)
-    return np.asarray(small, np.float32).transpose(2, 0, 1)[None] / 255
 
 
 def stretched(image: np.ndarray) -> np.ndarray:
@@ -60,5 +53,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/sizes"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="as everywhere; this takes a second anyway")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.out, args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.out, args.quick)

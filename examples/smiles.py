@@ -10,6 +10,8 @@ python examples/smiles.py --data-dir FOLDER
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit.data.transforms import Compose, RandomCrop, RandomHorizontalFlip
 from convkit.train import Trainer, evaluate, figures, save_model
@@ -49,5 +51,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/smiles"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="one epoch")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.data_dir, args.out, args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.data_dir, args.out, args.quick)

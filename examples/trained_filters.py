@@ -9,6 +9,8 @@ python examples/trained_filters.py runs/cifar10-vgg/model.safetensors --data-dir
 import argparse
 from pathlib import Path
 
+from _common import errors_in_one_line
+
 import convkit as ck
 from convkit.train import figures, load_model, top_patches
 
@@ -41,5 +43,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("runs/trained_filters"), help="folder (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="look at few images")
     args = parser.parse_args()
-    args.out.mkdir(parents=True, exist_ok=True)
-    main(args.network, args.data_dir, args.out, args.quick)
+    with errors_in_one_line(parser):
+        args.out.mkdir(parents=True, exist_ok=True)
+        main(args.network, args.data_dir, args.out, args.quick)

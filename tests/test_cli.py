@@ -212,6 +212,9 @@ def test_show_with_bad_arguments(convkit, folder):
     refused(convkit("show", "run", "5.png", "--layers", "conv9"), "--layers conv9 must be one of conv1, bn1, relu1")
     refused(convkit("show", "run", "5.png", "--method", "magic"), "--method: invalid choice: 'magic'")
     refused(convkit("show", "run", "6.png"), r"6\.png: there is no such picture")
+    refused(convkit("show", "run", "."), r"\.: is a folder, not a picture")
+    refused(convkit("show", ".", "5.png"), r"\. holds no model\.safetensors")
+    refused(convkit("show", "run", "5.png", "--out", "no/5.png"), "no/5.png: there is no folder no to write it into")
     refused(convkit("show", "nowhere", "5.png"), "nowhere is not the folder of a run")
     assert sorted(path.name for path in folder.iterdir()) == ["5.png", "run"]
 

@@ -46,7 +46,7 @@ DRAWINGS = {
     ),
 }
 TRAININGS = {"cifar10", "fashion_mnist", "mnist_lenet5", "smiles", "trained_filters"}
-OTHERS = {"computational_graph", "equations"}
+OTHERS = {"computational_graph", "equations", "layers"}
 LEARNED = ["checkpoint.safetensors", "confusion.png", "curves.png", "metrics.csv"]
 
 
@@ -54,6 +54,7 @@ LEARNED = ["checkpoint.safetensors", "confusion.png", "curves.png", "metrics.csv
 def example(tmp_path, monkeypatch, capsys):
     """Run an example quickly; return what it printed and the pictures that it left."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES)
 
     def run(name, *args):
         path = str(EXAMPLES / f"{name}.py")
@@ -69,7 +70,7 @@ def example(tmp_path, monkeypatch, capsys):
 
 
 def test_every_example_is_tested_and_tells_how_to_run_it():
-    names = {path.stem for path in EXAMPLES.glob("*.py")}
+    names = {path.stem for path in EXAMPLES.glob("[!_]*.py")}
     assert names == {*DRAWINGS, *TRAININGS, *OTHERS}
     for name in names:
         assert f"\npython examples/{name}.py" in (EXAMPLES / f"{name}.py").read_text()
@@ -91,6 +92,17 @@ def test_equations(monkeypatch, capsys):
     differences = [float(line.rpartition(" ")[2]) for line in capsys.readouterr().out.splitlines()]
     assert len(differences) == 4
     assert max(differences) < 1e-12
+
+
+def test_layers(example):
+    pytest.importorskip("tensorboardX")
+    out, files = example("layers")
+    assert re.search(r"11 \(Dropout\) +\(1, 64\)", out)
+    assert "model.train(): the same images give the same scores twice: False" in out
+    assert "model.eval(): the same images give the same scores twice: True" in out
+    assert "test accuracy" in out.splitlines()[-1]
+    assert len(files) == 1
+    assert files[0].startswith("events.out.tfevents.")
 
 
 def test_computational_graph(example):
@@ -136,7 +148,7 @@ class FewThings(ck.data.ImageDataset):
 
     SPEC = ck.data.ImageSpec("things", tuple("abcdefghij"), 3, (32, 32), (0.5,) * 3, (0.25,) * 3, False)
 
-    def __init__(self, root, train):
+    def __init__(self, root, train, download=False):
         assert root == Path("there")
         pixels = np.random.default_rng(train).integers(0, 256, (200, 32, 32, 3)).astype(np.uint8)
         super().__init__(pixels, np.arange(200) % 10, self.SPEC)
@@ -164,3 +176,31 @@ def test_smiles(example, tmp_path):
     out, files = example("smiles", "--data-dir", tmp_path / "faces")
     assert files == sorted([*LEARNED, "model.safetensors"])
     assert "of 16 faces" in out.splitlines()[-1]
+
+
+def test_errors_are_told_in_one_line(example, tmp_path, capsys, monkeypatch):
+    (tmp_path / "one" / "smile").mkdir(parents=True)
+    (tmp_path / "text").write_text("no network")
+    monkeypatch.setenv("CONVKIT_DATA_DIR", str(tmp_path / "cache"))
+    for name, args, expected in (
+        ("cifar10", ["--data-dir", "nowhere"], "CIFAR10: found no .* in nowhere"),
+        ("fashion_mnist", ["--data-dir", "nowhere"], "FashionMNIST: found no .* in nowhere"),
+        ("mnist_lenet5", ["--data-dir", "nowhere"], "MNIST: found no .* in nowhere"),
+        ("smiles", ["--data-dir", "nowhere"], "nowhere: there is no such folder"),
+        ("smiles", ["--data-dir", "one"], "one: needs at least two sub-folders"),
+        ("trained_filters", ["nowhere"], "No such file or directory: 'nowhere'"),
+        ("trained_filters", ["text"], "text: not a whole safetensors file"),
+        ("activations", ["--out", "text"], "File exists: 'text'"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            example(name, *args)
+        assert stopped.value.code == 2
+        assert re.fullmatch(rf"{name}\.py: error: .*{expected}.*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("name", ["hand_made_filters", "pooling", "sizes_and_weight_sharing"])
+def test_what_the_photograph_needs_is_named(example, capsys, monkeypatch, name):
+    monkeypatch.setitem(sys.modules, "matplotlib.cbook", None)
+    with pytest.raises(SystemExit):
+        example(name)
+    assert capsys.readouterr().err.endswith("needs matplotlib.cbook: pip install 'convkit[train]'\n")

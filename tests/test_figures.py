@@ -94,7 +94,7 @@ def test_confusion(classes):
     assert [label.get_text() for label in axes.get_yticklabels()] == list(classes)
     written = {text.get_position(): int(text.get_text()) for text in axes.texts}
     assert written == {(j, i): matrix[i, j] for i in range(count) for j in range(count) if matrix[i, j]}
-    assert axes.get_title().startswith(f"{np.trace(matrix)} of {matrix.sum()} images classified right")
+    assert figure.get_suptitle().startswith(f"{np.trace(matrix)} of {matrix.sum()} images classified right")
     assert_nothing_is_cut_off(figure)
 
 

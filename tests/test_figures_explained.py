@@ -35,7 +35,7 @@ def test_explanation(method, layers):
     seen, decides, bars = above.axes[:3]
     np.testing.assert_array_equal(shown(seen), picture[..., 0])
     scale = 100 if method == "occlusion" else 1
-    np.testing.assert_allclose(decides.get_images()[-1].get_array(), scale * evidence)
+    np.testing.assert_allclose(shown(decides), scale * evidence)
     assert "Ankle boot" in decides.get_title()
     assert bars.get_title() == "Ankle boot: 20.0%"
     assert [label.get_text() for label in bars.get_yticklabels()] == list(CLOTHES[::-1])
@@ -64,6 +64,14 @@ def test_names_of_neighbours_do_not_overlap():
     boxes = [axes.title.get_window_extent() for axes in figure.subfigs[1].axes if axes.get_images()]
     assert len(boxes) == 14
     assert not any(first.overlaps(second) for first, second in itertools.combinations(boxes, 2))
+
+
+def test_names_of_a_row_stand_in_one_line():
+    layers = [explain.FeatureMaps("a", "Conv2d", np.ones((count, 8, 8))) for count in (6, 16)]
+    figure = figures.explanation(np.zeros((8, 8, 3)), np.ones(1), ("a",), np.zeros((8, 8)), "gradient", layers)
+    figure.draw_without_rendering()
+    first, second = (axes.title.get_window_extent() for axes in figure.subfigs[1].axes[:2])
+    assert first.y0 == pytest.approx(second.y0, abs=1)
 
 
 def test_long_names_of_classes():
@@ -141,6 +149,7 @@ def test_an_animation_has_a_frame_for_each_step(tmp_path):
         for number in range(3):
             gif.seek(number)
             frames.append(np.asarray(gif.convert("RGB")))
+        assert gif.info["duration"] > 1000  # time to look at the end
     assert not np.array_equal(frames[0], frames[1])
     assert not np.array_equal(frames[1], frames[2])
 

@@ -33,6 +33,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         If writing or renaming fails; `path` is then as it was.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent} to write it into")
     part = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}.part")
     try:
         with part.open("xb") as file:

@@ -112,8 +112,10 @@ def model_file(path: Path) -> Path:
         If there is none, or the run has not come to its end.
     """
     file = path / "model.safetensors" if path.is_dir() else path
-    if not file.exists() and (path / "checkpoint.safetensors").exists():
+    if not file.exists() and (path / "settings.json").exists():
         raise FileNotFoundError(f"{path} has no {file.name} yet: finish it by convkit train --resume {path}")
+    if path.is_dir() and not file.exists():
+        raise FileNotFoundError(f"{path} holds no {file.name}")
     if not file.is_file():
         raise FileNotFoundError(f"{path} is not the folder of a run, nor a model.safetensors")
     return file

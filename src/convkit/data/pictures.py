@@ -96,6 +96,8 @@ def read_pixels(
             picture = picture.convert("L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: there is no such picture") from None
+    except IsADirectoryError:
+        raise IsADirectoryError(f"{path}: is a folder, not a picture") from None
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the system's own word, which names the file

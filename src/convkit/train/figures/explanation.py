@@ -104,8 +104,10 @@ def _draw_evidence(
 ) -> None:
     if method == "occlusion":
         peak = max(100 * np.abs(evidence).max(), 1e-3)
-        show_picture(axes, picture.mean(axis=2))
-        image = axes.imshow(100 * evidence, cmap="RdBu_r", vmin=-peak, vmax=peak, alpha=0.6)
+        image = axes.imshow(100 * evidence, cmap="RdBu_r", vmin=-peak, vmax=peak)
+        # The picture is laid over the colours as a shadow: they stay those of the scale where it is light.
+        grey = picture.mean(axis=2)
+        axes.imshow(np.zeros_like(grey), cmap="gray", vmin=0, vmax=1, alpha=0.6 * (1 - grey))
         title, label = f"Pixels that speak for {name}", "probability lost when\nhidden (percentage points)"
     else:
         image = axes.imshow(evidence, cmap="magma", vmin=0)
@@ -123,6 +125,8 @@ def _draw_layers(figure: Figure | SubFigure, layers: Sequence[FeatureMaps], rows
         axes.set_axis_off()
     colours = figure.colorbar(panels[0].get_images()[0], ax=panels.tolist(), location="bottom", shrink=0.4, aspect=40)
     colours.set_label("activation / largest activation of the layer")
+    for axes in panels:
+        axes.set_anchor("N")  # the names of a row in one line; making the colour bar had set another
 
 
 def _draw_maps(axes: Axes, layer: FeatureMaps) -> None:

@@ -27,7 +27,8 @@ _PATH_STYLES: Sequence[dict[str, Any]] = (
     {"color": "#D55E00", "marker": "s"},
     {"color": "#009E73", "marker": "^"},
 )
-_FRAMES_PER_SECOND = 8
+_FRAME, _LAST_FRAME = 125, 2000  # milliseconds
+_COLOURS = 64
 
 
 def activations(functions: Mapping[str, Callable[[Tensor], Tensor]], limit: float = 4.0) -> Figure:
@@ -218,11 +219,18 @@ def gallery(pictures: Mapping[str, NDArray[Any]], title: str = "") -> Figure:
 
 
 def save_animation(animation: FuncAnimation, path: str | os.PathLike[str]) -> None:
-    """Write an animation as a GIF that replaces `path` whole."""
-    require("PIL", "writing animations")
-    writer = require("matplotlib.animation", "writing animations").PillowWriter(fps=_FRAMES_PER_SECOND)
+    """Write an animation as a GIF that replaces `path` whole, and rests on its last frame."""
+    image_module = require("PIL.Image", "writing animations")
+    sequence = require("PIL.ImageSequence", "writing animations")
+    writer = require("matplotlib.animation", "writing animations").PillowWriter()
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "animation.gif"
-        animation.save(draft, writer=writer, dpi=80)
-        with replacing(path) as file:
-            file.write(draft.read_bytes())
+        animation.save(draft, writer=writer, dpi=72)
+        with image_module.open(draft) as film:
+            frames = [frame.convert("RGB") for frame in sequence.Iterator(film)]
+    # One palette and no dithering: what does not move stays the same to the bit, and takes no room in the file.
+    palette = frames[-1].quantize(_COLOURS)
+    first, *others = (frame.quantize(palette=palette, dither=image_module.Dither.NONE) for frame in frames)
+    times = [_FRAME] * len(others) + [_LAST_FRAME]
+    with replacing(path) as file:
+        first.save(file, format="GIF", save_all=True, append_images=others, duration=times, loop=0)

@@ -21,7 +21,6 @@ _TRAIN_STYLE: dict[str, Any] = {**FIRST, "marker": "o", "markersize": 4, "label"
 _TEST_STYLE: dict[str, Any] = {**SECOND, "marker": "s", "markersize": 4, "label": "test"}
 
 
-
 def curves(history: Sequence[EpochMetrics]) -> Figure:
     """Draw loss and accuracy over the epochs, for training and test set.
 
@@ -178,5 +177,6 @@ def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Figure:
             label.set(ha="right", rotation_mode="anchor")
     axes.set(xlabel="predicted", ylabel="true")
     total = int(matrix.sum())
-    axes.set_title(f"{np.trace(matrix)} of {total} images classified right ({np.trace(matrix) / total:.2%})")
+    # Over the whole figure: it is wider than the two rows and columns of two classes.
+    figure.suptitle(f"{np.trace(matrix)} of {total} images classified right ({np.trace(matrix) / total:.2%})")
     return figure
