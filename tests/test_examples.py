@@ -76,6 +76,14 @@ def test_every_example_is_tested_and_tells_how_to_run_it():
         assert f"\npython examples/{name}.py" in (EXAMPLES / f"{name}.py").read_text()
 
 
+def test_the_readme_names_every_example_and_shows_pictures_that_are_there():
+    text = (EXAMPLES / "README.md").read_text()
+    assert set(re.findall(r"`python examples/(\w+)\.py", text)) == {*DRAWINGS, *TRAININGS, *OTHERS}
+    pictures = [EXAMPLES / path for path in re.findall(r"\]\((\.\./docs/[^)]+)\)", text)]
+    assert len(pictures) > 5
+    assert all(picture.stat().st_size < 150_000 for picture in pictures)
+
+
 @pytest.mark.parametrize("name", DRAWINGS)
 def test_drawings(example, name):
     out, files = example(name)
