@@ -71,6 +71,7 @@ def test_filters(shape, title, picture):
     scaled = weight[0] / np.abs(weight[0]).max()
     if shape[1] == 3:
         np.testing.assert_allclose(corner, (scaled.transpose(1, 2, 0) + 1) / 2, rtol=1e-6, atol=1e-6)
+        assert axes.get_xlabel().endswith("middle grey is 0")
     else:
         np.testing.assert_allclose(corner, scaled[0], rtol=1e-6)
         assert figure.axes[1].get_ylabel() == "weight / largest weight of the filter"

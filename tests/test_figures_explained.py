@@ -105,7 +105,10 @@ def test_patches(filters):
         tile = np.full((5, 5, 3), 0.75)
         tile[down : down + len(piece), across : across + piece.shape[1]] = piece
         np.testing.assert_allclose(shown(axes)[:5, :5], tile, atol=1e-6)
-    assert figure.get_suptitle() == "conv1: what excites each filter most\npieces of shapes, 5x5 pixels"
+    assert (
+        figure.get_suptitle()
+        == "conv1: what excites each filter most\npieces of shapes, 5x5 pixels (grey: outside the image)"
+    )
     assert_nothing_is_cut_off(figure)
 
 

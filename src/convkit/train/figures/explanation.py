@@ -168,7 +168,8 @@ def patches(found: Patches, dataset: ImageDataset, filters: Sequence[int] | None
     panel = max(1.4, 5 / columns)  # inches; the title needs five
     figure = new_figure(panel * columns, 0.9 + rows * (panel * height / width + 0.25))
     name = dataset.spec.dataset
-    figure.suptitle(f"{found.layer}: what excites each filter most\npieces of {name}, {width}x{height} pixels")
+    pieces = f"pieces of {name}, {width}x{height} pixels (grey: outside the image)"
+    figure.suptitle(f"{found.layer}: what excites each filter most\n{pieces}")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(chosen) :]:
         axes.set_axis_off()

@@ -126,6 +126,7 @@ def filters(weight: NDArray[Any]) -> Figure:
     bare(axes)
     if channels == 3:
         axes.imshow(picture)
+        axes.set_xlabel("weight / largest weight of the filter, as colour: middle grey is 0")
     else:
         image = axes.imshow(picture[..., 0], cmap="RdBu_r", vmin=-1, vmax=1)
         figure.colorbar(image, label="weight / largest weight of the filter", shrink=0.8)
@@ -133,9 +134,9 @@ def filters(weight: NDArray[Any]) -> Figure:
 
 
 def _size_of(width: int, height: int, beside: float) -> tuple[float, float]:
-    """Give the filters about 6 inches on their longer side, and room for the title above and the colours beside."""
+    """Give the filters about 6 inches on their longer side, and room around for words and for the scale of colours."""
     scale = 6 / max(width, height)
-    return max(4.5, width * scale + beside), max(2.5, height * scale + 0.5)
+    return max(4.5, width * scale + beside), max(2.5, height * scale + 0.7)
 
 
 def confusion(matrix: NDArray[np.int64], classes: Sequence[str]) -> Figure:
