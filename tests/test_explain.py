@@ -99,13 +99,17 @@ def test_occlusion_finds_the_pixel_that_decides():
     assert np.count_nonzero(np.abs(found) > 1e-6) == 1
 
 
-@pytest.mark.parametrize("ask", [explain.gradient, explain.occlusion])
+@pytest.mark.parametrize(
+    "ask", [explain.gradient, explain.occlusion, lambda model, image, label: explain.feature_maps(model, image)]
+)
 def test_the_network_stays_as_it_was(ask):
     model = network(np.float32)
     model[0].bias.requires_grad = False
+    model[1].eval()  # a part that is frozen
+    modes = [module.training for module in model.modules()]
     before = model.state_dict()
     ask(model, image(2, 6, 7), label=0)
-    assert model.training
+    assert [module.training for module in model.modules()] == modes
     assert [parameter.requires_grad for parameter in model.parameters()] == [True, False, True, True, True, True]
     assert all(parameter.grad is None for parameter in model.parameters())
     for name, value in model.state_dict().items():

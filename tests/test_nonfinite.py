@@ -8,7 +8,7 @@ import pytest
 from convkit import _random, nn, optim
 from convkit import functional as F
 from convkit.data import DataLoader, TensorDataset
-from convkit.train import Trainer
+from convkit.train import Trainer, evaluate
 from convkit.train.nonfinite import culprit
 
 IMAGES = np.random.default_rng(0).standard_normal((6, 1, 4, 4)).astype(np.float32)
@@ -93,6 +93,31 @@ def test_images():
     images = IMAGES.copy()
     images[4] = np.inf
     assert stopped(Nested(), images).endswith("in epoch 1, batch 2: the images hold NaN or infinity")
+
+
+def test_a_test_loss_warns_and_training_goes_on():
+    images = IMAGES.copy()
+    images[4] = np.inf
+    model = Nested()
+    trainer = Trainer(model, optim.SGD(model.parameters(), lr=0.1), progress=False)
+    train, test = (DataLoader(TensorDataset(data, LABELS), 3) for data in (IMAGES, images))
+    message = "the test loss is nan in batch 2: the images hold NaN or infinity$"
+    with pytest.warns(RuntimeWarning, match=message) as caught, np.errstate(all="ignore"):
+        history = trainer.fit(train, test, epochs=2)
+    assert len(caught) == 2, "one an epoch"
+    assert all(np.isfinite(metrics.train_loss) and np.isnan(metrics.test_loss) for metrics in history)
+    assert model.training
+
+
+def test_a_layer_that_only_a_test_spoils():
+    model = Nested()
+    model.features[1].running_var.data[0] = np.nan
+    message = "the test loss is nan in batch 1: layer features.1, BatchNorm2d.* was the first to give NaN or infinity"
+    with pytest.warns(RuntimeWarning, match=message) as caught, np.errstate(all="ignore"):
+        score = evaluate(model, DataLoader(TensorDataset(IMAGES, LABELS), 3), nn.CrossEntropyLoss())
+    assert len(caught) == 1, "the first batch alone"
+    assert score.count == 6
+    assert np.isnan(score.loss)
 
 
 def test_the_search_changes_nothing():

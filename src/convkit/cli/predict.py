@@ -33,10 +33,15 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--top", type=integer(1), default=3, metavar="N", help="classes to print (default: %(default)s)"
     )
+    add_invert_option(parser)
+    parser.set_defaults(run=run)
+
+
+def add_invert_option(parser: argparse.ArgumentParser) -> None:
+    """Add what a command that reads pictures takes."""
     parser.add_argument(
         "--invert", choices=("auto", "yes", "no"), default="auto", help="swap light and dark (default: %(default)s)"
     )
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,12 +52,14 @@ def run(args: argparse.Namespace) -> None:
     model, spec = load_model(model_file(args.run_dir))
     images, inverted = zip(*(read_picture(image, spec, args.invert) for image in args.images), strict=True)
     for image, swapped, row in zip(args.images, inverted, predict(model, np.stack(images)), strict=True):
-        print(f"{image}{' (light and dark swapped)' if swapped else ''}")
-        print(ranking(row, spec.classes, args.top))
+        print(answer(image, swapped, row, spec.classes, args.top))
 
 
-def ranking(probabilities: NDArray[np.float32], classes: tuple[str, ...], top: int) -> str:
-    """Return the likeliest classes, a line each."""
+def answer(
+    picture: Path, inverted: bool, probabilities: NDArray[np.float32], classes: tuple[str, ...], top: int
+) -> str:
+    """Return the name of a picture and its likeliest classes, a line each."""
     best = np.argsort(-probabilities, kind="stable")[:top]
     width = max(len(name) for name in classes)
-    return "\n".join(f"  {classes[i]:<{width}}  {probabilities[i]:7.2%}" for i in best)
+    ranking = [f"  {classes[i]:<{width}}  {probabilities[i]:7.2%}" for i in best]
+    return "\n".join([f"{picture}{' (light and dark swapped)' if inverted else ''}", *ranking])

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .predict import ranking
+from .predict import add_invert_option, answer
 from .runs import model_file
 
 if TYPE_CHECKING:
@@ -35,9 +35,7 @@ def add_parser(commands: Commands) -> None:
         help="how to find the pixels that decide (default: %(default)s)",
     )
     parser.add_argument("--layers", metavar="NAME", nargs="+", help="layers whose maps to draw (default: all)")
-    parser.add_argument(
-        "--invert", choices=("auto", "yes", "no"), default="auto", help="swap light and dark (default: %(default)s)"
-    )
+    add_invert_option(parser)
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="PNG to write (default: the picture's name with -explained.png)"
     )
@@ -58,8 +56,7 @@ def run(args: argparse.Namespace) -> None:
     figure = figures.explanation(spec.picture(image), probabilities, spec.classes, evidence, args.method, layers)
     out = args.out or Path(f"{args.image.stem}-explained.png")
     figures.save(figure, out)
-    print(f"{args.image}{' (light and dark swapped)' if inverted else ''}")
-    print(ranking(probabilities, spec.classes, top=3))
+    print(answer(args.image, inverted, probabilities, spec.classes, top=3))
     print(f"{out}: the picture, what decides, and the maps of {len(layers)} layers")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,8 @@ from .. import _shapes
 from ..autograd import Tensor, enable_grad
 from ._geometry import multiply_adds
 from ._receptive import ReceptiveFields
+from .hooks import is_leaf, watched
+from .modes import evaluating
 from .parameter import Parameter
 
 if TYPE_CHECKING:
@@ -116,20 +117,9 @@ def summarize(model: Module, input_shape: tuple[int, ...]) -> Summary:
     parameters = list(model.parameters())
     image = Tensor(np.zeros(shape, parameters[0].dtype if parameters else np.float32), requires_grad=True)
     observer = _Observer(image)
-    modes = {module: module.training for module in model.modules()}
-    handles = [
-        module.register_forward_hook(partial(observer.observe, name))
-        for name, module in model.named_modules()
-        if _is_layer(module)
-    ]
-    try:
-        with enable_grad():
-            model.eval()(image)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
+    layers = ((name, module) for name, module in model.named_modules() if _is_layer(module))
+    with evaluating(model), enable_grad(), watched(layers, observer.observe):
+        model(image)
     return Summary(
         tuple(observer.layers),
         shape,
@@ -169,7 +159,7 @@ class _Observer:
 
 def _is_layer(module: Module) -> bool:
     """Whether a module has a row of its own: if it is made of no others, or owns parameters."""
-    return not any(module.children()) or any(isinstance(value, Parameter) for value in vars(module).values())
+    return is_leaf(module) or any(isinstance(value, Parameter) for value in vars(module).values())
 
 
 def _cells(layer: LayerSummary) -> tuple[str, ...]:

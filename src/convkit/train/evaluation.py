@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+import math
+import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 from .. import ops
 from ..autograd import Tensor, no_grad
 from ..nn import Module
+from ..nn.modes import evaluating
 from .metrics import Score
+from .nonfinite import culprit
 
 Batch = tuple[NDArray[Any], ...]
 Loss = Callable[[Tensor, NDArray[np.int64]], Tensor]
@@ -34,12 +37,23 @@ def evaluate(model: Module, loader: Iterable[Batch], loss_fn: Loss) -> Score:
     -------
     Score
         Loss, accuracy and confusion over all images.
+
+    Warns
+    -----
+    RuntimeWarning
+        If a loss is NaN or infinite, and then the mean is too; the message says which layer was the first to be so.
     """
     score = Score()
+    warning = ""
     with evaluating(model), no_grad():
-        for images, labels in loader:
+        for number, (images, labels) in enumerate(loader, start=1):
             outputs = model(Tensor(images))
-            score.add(loss_fn(outputs, labels).item(), outputs.data, labels)
+            loss = loss_fn(outputs, labels).item()
+            if not warning and not math.isfinite(loss):
+                warning = f"the test loss is {loss} in batch {number}: {culprit(model, images)}"
+            score.add(loss, outputs.data, labels)
+    if warning:
+        warnings.warn(warning, RuntimeWarning, stacklevel=2)
     return score
 
 
@@ -60,14 +74,3 @@ def predict(model: Module, images: NDArray[Any]) -> NDArray[Any]:
     """
     with evaluating(model), no_grad():
         return ops.softmax(model(Tensor(images)).data, 1)
-
-
-@contextmanager
-def evaluating(model: Module) -> Iterator[None]:
-    """Put a network into evaluation mode, and at the end of the block back into the mode it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

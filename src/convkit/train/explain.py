@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,9 @@ from numpy.typing import NDArray
 from .. import _shapes
 from ..autograd import Tensor, no_grad
 from ..nn import Module
-from .evaluation import evaluating, predict
+from ..nn.hooks import leaves, watched
+from ..nn.modes import evaluating
+from .evaluation import predict
 
 _BATCH_SIZE = 64
 
@@ -65,10 +66,7 @@ def feature_maps(model: Module, image: NDArray[Any]) -> list[FeatureMaps]:
         if isinstance(output, Tensor) and output.ndim == 4:
             found.append(FeatureMaps(name, type(layer).__name__, np.array(output.data[0])))
 
-    with evaluating(model), no_grad(), ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if not any(True for _ in module.children()):
-                hooks.enter_context(module.register_forward_hook(partial(keep, name)))
+    with evaluating(model), no_grad(), watched(leaves(model), keep):
         model(Tensor(image[None]))
     return found
 

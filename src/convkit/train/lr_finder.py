@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..autograd import Tensor
 from ..data import DataLoader
 from ..nn import CrossEntropyLoss, Module
+from ..nn.modes import modes_kept
 from ..optim import Optimizer
 from .evaluation import Batch, Loss
 from .progress import WithBar
@@ -123,12 +124,10 @@ def lr_finder(
         raise ValueError("lr_finder: loader has no batch")
     rates = np.geomspace(start_lr, end_lr, num_iter)
     steps: Any = WithBar(rates, "learning rates") if progress else rates
-    was_training = model.training
     try:
-        with undone(model, optimizer, loader):
+        with modes_kept(model), undone(model, optimizer, loader):
             losses = _losses(model.train(), optimizer, loader, loss_fn or CrossEntropyLoss(), steps)
     finally:
-        model.train(was_training)
         optimizer.zero_grad()
     if len(losses) < _LEAST_POINTS:
         raise ValueError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..autograd import Tensor, no_grad
 from ..nn import Module
+from ..nn.hooks import is_leaf, watched
 from .trials import undone
 
 
@@ -35,28 +35,23 @@ def culprit(model: Module, images: NDArray[Any]) -> str:
 
 
 def _first(model: Module, images: NDArray[Any]) -> str:
-    names = {module: name for name, module in model.named_modules()}
-    found: list[tuple[Module, bool]] = []
+    found: list[tuple[str, Module, bool]] = []
 
-    def watch(module: Module, args: tuple[Any, ...], output: Any) -> None:
+    def watch(name: str, module: Module, args: tuple[Any, ...], output: Any) -> None:
         if not found and not _finite(output):
-            found.append((module, _finite(args)))
+            found.append((name, module, _finite(args)))
 
-    with undone(model), no_grad(), ExitStack() as hooks:
-        for module in names:
-            hooks.enter_context(module.register_forward_hook(watch))
+    with undone(model), no_grad(), watched(model.named_modules(), watch):
         model(Tensor(images))
     if not found:
         return "what every layer gives is finite, only the loss made of it is not"
-    module, inputs_are_finite = found[0]
-    return _told(module, names[module], inputs_are_finite)
+    return _told(*found[0])
 
 
-def _told(module: Module, name: str, inputs_are_finite: bool) -> str:
+def _told(name: str, module: Module, inputs_are_finite: bool) -> str:
     # A layer is told with its options, a network of many by its class.
-    is_layer = not any(True for _ in module.children())
     where = f"layer {name}, " if name else ""
-    who = f"{where}{module if is_layer else type(module).__name__}"
+    who = f"{where}{module if is_leaf(module) else type(module).__name__}"
     if not inputs_are_finite:
         return f"NaN or infinity first came out of what is computed before {who}"
     spoiled = [key for key, parameter in module.named_parameters() if not _finite(parameter)]

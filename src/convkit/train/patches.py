@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from .. import _shapes
 from ..autograd import Tensor, no_grad
 from ..nn import Module
-from .evaluation import Batch, evaluating
+from ..nn.modes import evaluating
+from .evaluation import Batch
 
 _BATCH_SIZE = 32
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ..._extras import require
@@ -40,19 +38,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> None:
         figure.savefig(file, format="png", dpi=150)
 
 
-def mosaic(tiles: NDArray[Any], columns: int, blank: float = np.nan) -> NDArray[Any]:
-    """Lay tiles (N, R, S, C) out in rows of `columns`, with a line of `blank` between.
-
-    matplotlib leaves NaN blank where it maps values to colours, but not in pictures that are colours already.
-    """
-    count, height, width, depth = tiles.shape
-    rows = -(-count // columns)
-    picture = np.full((rows * columns, height + 1, width + 1, depth), blank)
-    picture[:count, :height, :width] = tiles
-    grid = picture.reshape(rows, columns, height + 1, width + 1, depth).swapaxes(1, 2)
-    return grid.reshape(rows * (height + 1), columns * (width + 1), depth)[:-1, :-1]
-
-
 def bare(axes: Axes) -> None:
     """Take ticks and frame away from a picture."""
     axes.set(xticks=[], yticks=[], facecolor=str(BETWEEN))
@@ -64,11 +49,6 @@ def show_picture(axes: Axes, picture: NDArray[Any]) -> None:
     grey = picture.ndim == 2 or picture.shape[2] == 1
     axes.imshow(picture.reshape(picture.shape[:2]) if grey else picture, cmap="gray", vmin=0, vmax=1)
     bare(axes)
-
-
-def square(count: int) -> int:
-    """Return how many columns make so many things a square."""
-    return math.ceil(math.sqrt(count))
 
 
 def many(count: int, noun: str) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...data import ImageDataset
-from ._drawing import BETWEEN, bare, many, mosaic, new_figure, show_picture, square
+from ..tiles import mosaic, square
+from ._drawing import BETWEEN, bare, many, new_figure, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

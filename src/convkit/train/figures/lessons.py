@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ..._extras import require
 from ..._files import replacing
 from ...autograd import Tensor
-from ._drawing import FIRST, SECOND, new_figure, show_picture, square
+from ..tiles import square
+from ._drawing import FIRST, SECOND, new_figure, show_picture
 
 if TYPE_CHECKING:
     from matplotlib.animation import FuncAnimation

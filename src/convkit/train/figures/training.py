@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics import EpochMetrics
-from ._drawing import BETWEEN, FIRST, SECOND, bare, many, mosaic, new_figure, square
+from ..tiles import mosaic, square
+from ._drawing import BETWEEN, FIRST, SECOND, bare, many, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

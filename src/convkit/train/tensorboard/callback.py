@@ -14,10 +14,11 @@ from ..._extras import require
 from ...autograd import Tensor
 from ...nn import Module
 from ..callbacks import Callback
+from ..explain import feature_maps
 from ..metrics import BatchMetrics, EpochMetrics
 from ..trainer import Trainer
 from .graph import GraphNode, model_graph, tensor_graph
-from .pictures import feature_maps, filters_picture, maps_picture
+from .pictures import filters_picture, maps_picture
 from .protos import graph_event
 
 
@@ -109,8 +110,8 @@ class TensorBoard(Callback):
     def add_feature_maps(self, model: Module, image: NDArray[Any], step: int) -> None:
         """Write a picture of what each layer makes of an image (C, H, W), the image first."""
         self._add_image("feature_maps/input", maps_picture(image), step)
-        for name, maps in feature_maps(model, image):
-            self._add_image(f"feature_maps/{name}", maps_picture(maps), step)
+        for layer in feature_maps(model, image):
+            self._add_image(f"feature_maps/{layer.name}", maps_picture(layer.maps), step)
 
     # What is written while training.
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
-from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from numpy.typing import NDArray
 
 from ...autograd import Node, Tensor, enable_grad
 from ...nn import Module
+from ...nn.hooks import watched
 from ..trials import undone
 
 Target: TypeAlias = Node | Tensor
@@ -106,15 +105,13 @@ def model_graph(model: Module, images: NDArray[Any]) -> list[GraphNode]:
     start = Tensor(images, requires_grad=True)
     scopes: dict[Node, str] = {}
 
-    def claim(scope: str, module: Module, args: tuple[Any, ...], output: Any) -> None:
+    def claim(path: str, module: Module, args: tuple[Any, ...], output: Any) -> None:
         # The modules inside came before, so what is left between the arguments and the output is this one's own.
         border = {_target(argument) for argument in _tensors(args)}
         for node in _nodes_before(map(_target, _tensors(output)), {*border, *scopes}):
-            scopes[node] = scope
+            scopes[node] = path.replace(".", "/")
 
-    with undone(model), enable_grad(), ExitStack() as hooks:
-        for path, module in model.named_modules():
-            hooks.enter_context(module.register_forward_hook(partial(claim, path.replace(".", "/"))))
+    with undone(model), enable_grad(), watched(model.named_modules(), claim):
         output = model(start)
     names = {_target(parameter): path.replace(".", "/") for path, parameter in model.named_parameters()}
     return _Graph(output, {**names, start: "input"}, scopes).nodes()

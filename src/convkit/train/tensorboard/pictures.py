@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...autograd import Tensor, no_grad
-from ...nn import Module
+from ..tiles import mosaic, square
 
 # Beyond these a picture tells nothing that the first ones do not.
 _MOST_TILES = 64
@@ -64,26 +59,6 @@ def maps_picture(maps: NDArray[Any]) -> NDArray[np.uint8]:
     return _grid(brightness[..., None])
 
 
-def feature_maps(model: Module, image: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield the maps (C, H, W) that each layer makes of an image (C, H, W), with the layer's name."""
-    found: list[tuple[str, NDArray[Any]]] = []
-
-    def keep(name: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 4:
-            found.append((name, output.data[0].copy()))
-
-    was_training = model.training
-    with no_grad(), ExitStack() as hooks:
-        for name, module in model.named_modules():
-            if not any(True for _ in module.children()):
-                hooks.enter_context(module.register_forward_hook(partial(keep, name)))
-        try:
-            model.eval()(Tensor(image[None]))
-        finally:
-            model.train(was_training)
-    yield from found
-
-
 def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
     """Put 0 for NaN and infinity, which no brightness tells."""
     return np.where(np.isfinite(values), values, 0).astype(np.float64)
@@ -92,12 +67,4 @@ def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
 def _grid(tiles: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
     """Lay tiles (N, R, S, C) out in rows, with a white line between."""
     scale = max(_LEAST_SIZE // max(tiles.shape[1:3]), 1)
-    tiles = tiles.repeat(scale, axis=1).repeat(scale, axis=2)
-    count, height, width, depth = tiles.shape
-    columns = columns or math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    framed = (height + _LINE, width + _LINE)
-    picture = np.full((rows * columns, *framed, depth), _BETWEEN, np.uint8)
-    picture[:count, :height, :width] = tiles
-    grid = picture.reshape(rows, columns, *framed, depth).swapaxes(1, 2)
-    return grid.reshape(rows * framed[0], columns * framed[1], depth)[:-_LINE, :-_LINE]
+    return mosaic(tiles.repeat(scale, axis=1).repeat(scale, axis=2), columns or square(len(tiles)), _BETWEEN, _LINE)
