@@ -127,6 +127,22 @@ def test_gradients_are_clipped():
     assert max(norms) == pytest.approx(limit, rel=1e-3)
 
 
+@pytest.mark.parametrize(("every", "steps"), [("batch", 15), ("epoch", 3)])
+def test_a_cycle_too_short_is_told_before_training(every, steps):
+    def cycle(optimizer):
+        return lr_scheduler.OneCycleLR(optimizer, max_lr=0.02, total_steps=steps)
+
+    trainer, loader = run(cycle, every)
+    assert len(trainer.fit(loader, epochs=3)) == 3
+    trainer, loader = run(cycle, every)
+    before = trainer.model.state_dict()
+    message = f"4 more epochs take {4 * steps // 3} steps of OneCycleLR, .* total_steps={steps} and has {steps} left"
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(loader, epochs=4)
+    for name, array in trainer.model.state_dict().items():
+        np.testing.assert_array_equal(array, before[name])
+
+
 # ----------------------------------------------------------------------------------------------------------- resume
 
 SCHEDULES = {

@@ -2,18 +2,21 @@
 
 import csv
 import json
+import math
 import re
 import signal
 import struct
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
 from commands import refused
 
 import convkit as ck
+from convkit.cli.schedules import schedule
 
 for module in ("matplotlib", "safetensors", "tqdm"):
     pytest.importorskip(module)
@@ -107,6 +110,118 @@ def test_resume_keeps_the_settings(convkit):
     assert convkit("train", "--resume", "run", "--seed", 0)[0] == 0
 
 
+# A schedule, early stopping, clipped gradients and TensorBoard's files, all at once.
+MORE = ["--lr", 0.01, "--clip-grad-norm", 2, "--patience", 3]
+
+
+def stopped_by_ctrl_c(monkeypatch, epoch):
+    """Let training be interrupted in the middle of an epoch."""
+    from convkit.train import trainer
+
+    summary = trainer.summary
+
+    def interrupted(metrics, epochs):
+        if metrics.epoch == epoch:
+            raise KeyboardInterrupt
+        return summary(metrics, epochs)
+
+    monkeypatch.setattr(trainer, "summary", interrupted)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine", "one-cycle"])
+def test_resume_goes_on_in_a_schedule(convkit, folder, monkeypatch, schedule):
+    options = ["--epochs", 4, "--batch-size", 64, "--schedule", schedule, *MORE]
+    assert convkit("train", *options, "--out", "whole")[0] == 0
+    with monkeypatch.context() as stop:
+        stopped_by_ctrl_c(stop, 3)
+        assert convkit("train", *options, "--out", "parts")[0] == 130
+    code, out, _ = convkit("train", "--resume", "parts")
+    assert code == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch")] == ["3/4", "4/4"]
+    assert bits(folder / "parts") == bits(folder / "whole")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("step", [1.0] * 4 + [0.1] * 4 + [0.01] * 4),
+        ("cosine", [(1 + math.cos(math.pi * batch / 12)) / 2 for batch in range(12)]),
+    ],
+)
+def test_schedules_of_three_epochs_of_four_batches(name, expected):
+    optimizer = ck.optim.Adam([ck.tensor([1.0], requires_grad=True)], lr=1.0)
+    followed = schedule(name, optimizer, 3, 4)
+    rates = []
+    for _ in range(12):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        followed.step()
+    np.testing.assert_allclose(rates, expected)
+
+
+def test_a_schedule_is_followed_batch_by_batch(convkit, folder):
+    pytest.importorskip("tensorboardX")
+    from test_tensorboard import values
+
+    convkit("train", "--epochs", 1, "--lr", 0.01, "--schedule", "one-cycle", "--tensorboard", "--out", "run")
+    rates = np.array([rate for _, rate in values(folder / "run", "simple_value")["batch/learning_rate"]])
+    top = int(rates.argmax())
+    assert (len(rates), top) == (46, 13)
+    np.testing.assert_allclose([rates[0], rates[top], rates[-1]], [0.01 / 25, 0.01, 0], rtol=0.01, atol=1e-6)
+
+
+def test_a_schedule_keeps_its_number_of_epochs(convkit, folder):
+    convkit("train", "--epochs", 2, "--schedule", "cosine", "--out", "run")
+    settings = (folder / "run" / "settings.json").read_text()
+    for epochs in (1, 3):
+        message = f"--epochs {epochs} does not fit run: its schedule, cosine, was made for 2, and a run with"
+        refused(convkit("train", "--resume", "run", "--epochs", epochs), message)
+    assert (folder / "run" / "settings.json").read_text() == settings
+    assert convkit("train", "--resume", "run", "--epochs", 2)[0] == 0
+
+
+def test_patience_keeps_the_best_network(convkit, folder):
+    code, out, _ = convkit("train", "--epochs", 50, "--lr", 0.02, "--patience", 1, "--out", "run")
+    assert code == 0
+    rows = list(csv.DictReader((folder / "run" / "metrics.csv").read_text().splitlines()))
+    losses = [float(row["test_loss"]) for row in rows]
+    best = losses.index(min(losses))
+    assert len(losses) == best + 3 < 50
+    assert f"kept the network of epoch {best + 1}, whose test loss was the least\n" in out
+    told = re.search(r"^test accuracy .*: (\d+) of 355 images$", out, re.MULTILINE)
+    assert int(told[1]) == round(float(rows[best]["test_accuracy"]) * 355)
+
+
+def test_gradients_are_clipped(convkit, folder):
+    for norm in (1e-9, 1e9):
+        convkit("train", "--epochs", 1, "--clip-grad-norm", norm, "--out", f"{norm}")
+    convkit("train", "--epochs", 1, "--out", "plain")
+    assert bits(folder / "1000000000.0") == bits(folder / "plain")
+    assert bits(folder / "1e-09") != bits(folder / "plain")
+
+
+def test_tensorboard_goes_on_in_the_same_curves(convkit, folder):
+    pytest.importorskip("tensorboardX")
+    from test_tensorboard import graph, values
+
+    code, out, _ = convkit("train", "--epochs", 1, "--tensorboard", "--out", "run")
+    assert code == 0
+    assert "\n  events.out.tfevents.*   for tensorboard --logdir\n" in out
+    convkit("train", "--resume", "run", "--epochs", 2)
+    assert [step for step, _ in values(folder / "run", "simple_value")["loss/test"]] == [1, 2]
+    assert {node.name.split("/")[0] for node in graph(folder / "run").node} >= {"input", "conv1", "fc"}
+    assert "feature_maps/conv1" in values(folder / "run", "image")
+
+
+def test_resume_adds_no_options(convkit):
+    convkit("train", "--epochs", 1, "--augment", "crop", "--out", "run")
+    for option in (["--patience", 3], ["--clip-grad-norm", 0.5], ["--tensorboard"]):
+        message = f"{' '.join(map(str, option))} does not fit run, which was begun without it"
+        refused(convkit("train", "--resume", "run", *option), message)
+    refused(convkit("train", "--resume", "run", "--schedule", "step"), "--schedule step does not fit run, which has no")
+    refused(convkit("train", "--resume", "run", "--augment", "crop", "flip"), "--augment crop flip does not fit run")
+
+
 def test_resume_of_what_is_no_run(convkit, folder):
     refused(convkit("train", "--resume", "nowhere"), "nowhere is not the folder of a run")
     (folder / "settings.json").write_text('{"data": "digits"}')
@@ -174,6 +289,9 @@ def test_a_learning_rate_that_blows_up(convkit):
         (["--lr", "-1"], "--lr: must be a number above 0"),
         (["--data", "imagenet"], "--data: 'imagenet' is neither a folder .*, nor one of digits, "),
         (["--model", "alexnet"], "--model: invalid choice: 'alexnet'"),
+        (["--schedule", "linear"], "--schedule: invalid choice: 'linear'"),
+        (["--patience", "-1"], "--patience: must be a whole number of at least 0, got '-1'"),
+        (["--clip-grad-norm", "0"], "--clip-grad-norm: must be a number above 0, got '0'"),
     ],
 )
 def test_bad_arguments(convkit, folder, arguments, message):
@@ -186,6 +304,24 @@ def test_a_missing_extra_is_told_before_training(convkit, folder, monkeypatch, m
     monkeypatch.setitem(sys.modules, module, None)
     refused(convkit("train"), rf"needs {module}: pip install 'convkit\[train\]'")
     assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize("module", ["tensorboardX", "PIL"])
+def test_a_missing_extra_of_tensorboard_is_told_before_training(convkit, folder, monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    name, extra = {"tensorboardX": ("tensorboardX", "tensorboard"), "PIL": ("Pillow", "train")}[module]
+    refused(convkit("train", "--tensorboard"), rf"--tensorboard needs {name}: pip install 'convkit\[{extra}\]'")
+    assert not (folder / "runs").exists()
+
+
+def test_a_warning_is_one_line(convkit, monkeypatch):
+    def warns(args):
+        warnings.warn("of two\n  lines", RuntimeWarning, stacklevel=2)
+
+    monkeypatch.setattr("convkit.cli.info.run", warns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert convkit("info") == (0, "", "convkit info: warning: of two lines\n")
 
 
 def test_show_draws_what_a_network_makes_of_a_picture(convkit, folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 
 from . import info, predict, show, train
@@ -27,14 +28,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     try:
-        args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *where: _tell(args.command, "warning", message)
+            args.run(args)
     except _USER_ERRORS as error:
-        print(f"convkit {args.command}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        _tell(args.command, "error", error)
         return 2
     except KeyboardInterrupt:
         print(f"convkit {args.command}: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _tell(command: str, kind: str, message: object) -> None:
+    """Print one line on standard error."""
+    print(f"convkit {command}: {kind}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .._files import replacing
 
+# Files by name or pattern; the last only with --tensorboard.
 CONTENTS = {
     "model.safetensors": "the trained network",
     "metrics.csv": "loss and accuracy of each epoch",
@@ -17,6 +18,7 @@ CONTENTS = {
     "confusion.png": "which classes were taken for which",
     "checkpoint.safetensors": "to go on with --resume",
     "settings.json": "what was trained, and how",
+    "events.out.tfevents.*": "for tensorboard --logdir",
 }
 
 
@@ -35,6 +37,10 @@ class Settings:
     image_size: list[int] | None = None
     channels: int | None = None
     test_fraction: float = 0.2
+    schedule: str = "none"
+    patience: int | None = None
+    clip_grad_norm: float | None = None
+    tensorboard: bool = False
 
 
 def new_folder(out: Path | None, settings: Settings) -> Path:

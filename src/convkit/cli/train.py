@@ -8,6 +8,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .. import _random, models, optim
 from .._extras import require
 from .._threads import set_num_threads
@@ -16,13 +18,13 @@ from ..nn import CrossEntropyLoss, Module
 from .arguments import fraction, image_size, integer, positive
 from .augment import AUGMENTATIONS, augmentation
 from .runs import CONTENTS, Settings, load_settings, new_folder, save_settings
+from .schedules import SCHEDULES, schedule
 from .sources import FOLDER_OPTIONS, SOURCES, Images, check_options, data_set, source
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from ..train import EpochMetrics, Score
+    from ..train import Callback, EpochMetrics, Score
     from .arguments import Commands
 
 _TEST_BATCH_SIZE = 500
@@ -89,6 +91,26 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--lr", type=positive, metavar="RATE", help="learning rate of Adam (default: 0.001)")
     group.add_argument(
+        "--schedule",
+        choices=("none", *SCHEDULES),
+        help="let the learning rate change with each batch: step makes it a tenth after each third of the epochs; "
+        "cosine lets it fall to 0 along half a cosine; one-cycle lets it rise to RATE for three tenths of the time "
+        "and fall to almost 0 for the rest (default: none, a steady rate)",
+    )
+    group.add_argument(
+        "--patience",
+        type=integer(0),
+        metavar="N",
+        help="stop after more than N epochs without a lower test loss, and keep the network of the best epoch "
+        "(default: all epochs, and the network of the last)",
+    )
+    group.add_argument(
+        "--clip-grad-norm",
+        type=positive,
+        metavar="NORM",
+        help="before each step, scale all gradients together down to at most this norm (default: as they are)",
+    )
+    group.add_argument(
         "--augment",
         nargs="+",
         choices=AUGMENTATIONS,
@@ -112,18 +134,25 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
         "--out", type=Path, metavar="DIR", help="new folder for the run (default: runs/DATA-MODEL, then -2, -3, ...)"
     )
     group.add_argument(
-        "--resume", type=Path, metavar="RUN_DIR", help="go on with a run from its last checkpoint; --epochs may be more"
+        "--tensorboard",
+        action="store_true",
+        default=None,
+        help="also write graph, curves, histograms and pictures for tensorboard --logdir RUN_DIR",
+    )
+    group.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN_DIR",
+        help="go on with a run from its last checkpoint; without a schedule, --epochs may be more",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, and leave everything in the folder of the run."""
-    # Better now than after an hour of training.
-    for module, purpose in (("tqdm", "the progress bar"), ("matplotlib", "drawing figures"), ("safetensors", "saving")):
-        require(module, purpose)
     if args.threads is not None:
         set_num_threads(args.threads)
     settings = _new_settings(args) if args.resume is None else _resumed_settings(args)
+    _require_extras(settings)
     images = source(settings.data).load(args, settings)
     model = _new_model(settings, images.spec)
     folder = args.resume or new_folder(args.out, settings)
@@ -131,6 +160,15 @@ def run(args: argparse.Namespace) -> None:
     test_loader = DataLoader(images.test, _TEST_BATCH_SIZE)
     history = _fit(folder, settings, model, images, test_loader, resume=args.resume is not None)
     _finish(folder, model, history, test_loader, images.spec)
+
+
+def _require_extras(settings: Settings) -> None:
+    """Miss what is missing now, not after an hour of training."""
+    needed = {"tqdm": "the progress bar", "matplotlib": "drawing figures", "safetensors": "saving"}
+    if settings.tensorboard:
+        needed |= {"tensorboardX": "--tensorboard", "PIL": "--tensorboard"}
+    for module, purpose in needed.items():
+        require(module, purpose)
 
 
 def _new_settings(args: argparse.Namespace) -> Settings:
@@ -162,13 +200,33 @@ def _resumed_settings(args: argparse.Namespace) -> Settings:
     for name, given in _given(args).items():
         kept = getattr(settings, name)
         if name != "epochs" and given != kept:
-            option = FOLDER_OPTIONS.get(name, f"--{name.replace('_', '-')} {given}")
-            raise ValueError(f"{option} does not fit {args.resume}, which has {kept}")
+            raise ValueError(f"{_option(name, given)} does not fit {args.resume}, which {_had(kept)}")
     if args.epochs is None:
         return settings
+    if settings.schedule != "none" and args.epochs != settings.epochs:
+        raise ValueError(
+            f"--epochs {args.epochs} does not fit {args.resume}: its schedule, {settings.schedule}, was made for "
+            f"{settings.epochs}, and a run with a schedule keeps its number of epochs"
+        )
     settings = replace(settings, epochs=args.epochs)
     save_settings(args.resume, settings)
     return settings
+
+
+def _option(name: str, given: Any) -> str:
+    """Write a setting as on the command line."""
+    value = [] if given is True else [_words(given)]
+    return FOLDER_OPTIONS.get(name, " ".join([f"--{name.replace('_', '-')}", *value]))
+
+
+def _had(kept: Any) -> str:
+    if kept is None or kept is False or kept == []:
+        return "was begun without it"
+    return f"has {_words(kept)}"
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _new_model(settings: Settings, spec: ImageSpec) -> Module:
@@ -181,20 +239,45 @@ def _new_model(settings: Settings, spec: ImageSpec) -> Module:
 def _fit(
     folder: Path, settings: Settings, model: Module, images: Images, test_loader: DataLoader, resume: bool
 ) -> list[EpochMetrics]:
-    from ..train import Trainer
+    from ..train import EarlyStopping, Trainer
 
     weights = class_weights(images.train.targets, len(images.spec.classes))
     loss_fn = CrossEntropyLoss(weights if settings.balance == "weights" else None)
     optimizer = optim.Adam(model.parameters(), lr=settings.lr)
-    trainer = Trainer(model, optimizer, loss_fn, run_dir=folder)
+    train_loader = _train_loader(settings, images, weights)
+    trainer = Trainer(
+        model,
+        optimizer,
+        loss_fn,
+        run_dir=folder,
+        scheduler=schedule(settings.schedule, optimizer, settings.epochs, len(train_loader)),
+        scheduler_every="batch",
+        clip_grad_norm=settings.clip_grad_norm,
+        callbacks=_callbacks(folder, settings, images),
+    )
     try:
-        return trainer.fit(_train_loader(settings, images, weights), test_loader, settings.epochs, resume)
+        history = trainer.fit(train_loader, test_loader, settings.epochs, resume)
     except KeyboardInterrupt:
         if (folder / "checkpoint.safetensors").exists():
             print(
                 f"\nthe last whole epoch is in {folder}; go on with: convkit train --resume {folder}", file=sys.stderr
             )
         raise
+    for callback in trainer.callbacks:
+        if isinstance(callback, EarlyStopping) and callback.best_epoch:
+            print(f"kept the network of epoch {callback.best_epoch}, whose test loss was the least")
+    return history
+
+
+def _callbacks(folder: Path, settings: Settings, images: Images) -> list[Callback]:
+    from ..train import EarlyStopping, TensorBoard
+
+    callbacks: list[Callback] = []
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping(patience=settings.patience))
+    if settings.tensorboard:
+        callbacks.append(TensorBoard(folder, images.train.batch(np.arange(2))[0]))
+    return callbacks
 
 
 def _train_loader(settings: Settings, images: Images, weights: NDArray[np.float32]) -> DataLoader:
@@ -225,8 +308,9 @@ def _finish(folder: Path, model: Module, history: list[EpochMetrics], test_loade
 
 
 def _report(folder: Path, score: Score, classes: tuple[str, ...]) -> str:
-    width = max(len(name) for name in CONTENTS)
-    files = [f"  {name:<{width}}  {what}" for name, what in CONTENTS.items()]
+    contents = {name: what for name, what in CONTENTS.items() if any(folder.glob(name))}
+    width = max(len(name) for name in contents)
+    files = [f"  {name:<{width}}  {what}" for name, what in contents.items()]
     accuracy = f"test accuracy {score.accuracy:.2%}: {score.confusion.trace()} of {score.count} images"
     balanced = f"balanced accuracy {score.balanced_accuracy:.2%}, the mean over classes of:"
     next_step = f"next: convkit predict {folder} IMAGE..."

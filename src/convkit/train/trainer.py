@@ -14,7 +14,7 @@ from ..data import DataLoader
 from ..nn import CrossEntropyLoss, Module
 from ..nn.utils import clip_grad_norm_
 from ..optim import Optimizer
-from ..optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from ..optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 from .callbacks import Callback
 from .checkpoint import Stateful, load_checkpoint, save_checkpoint
 from .evaluation import Batch, Loss, evaluate
@@ -146,9 +146,16 @@ class Trainer:
             If a loss is NaN or infinite; the message says which layer was the first to be so. The checkpoint stays
             that of the last whole epoch.
         OSError, ValueError
-            If there is no checkpoint to resume from, or it does not fit.
+            If there is no checkpoint to resume from, or it does not fit; or `epochs` need more steps than the schedule
+            was made for.
+
+        Warns
+        -----
+        RuntimeWarning
+            If a loss of the test, which training does not depend on, is NaN or infinite.
         """
         history = self._resumed(train_loader) if resume else []
+        self._check_steps(epochs - len(history), len(train_loader))
         self.train_loader, self.test_loader = train_loader, test_loader
         self.should_stop = False
         try:
@@ -259,6 +266,17 @@ class Trainer:
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"Trainer: callbacks must be Callbacks, not {type(callback).__name__}")
+
+    def _check_steps(self, epochs: int, batches: int) -> None:
+        if not isinstance(self.scheduler, OneCycleLR):
+            return
+        steps = max(epochs, 0) * (batches if self.scheduler_every == "batch" else 1)
+        left = self.scheduler.total_steps - self.scheduler.last_epoch
+        if steps > left:
+            raise ValueError(
+                f"Trainer: {epochs} more epochs take {steps} steps of OneCycleLR, which was made for "
+                f"total_steps={self.scheduler.total_steps} and has {left} left"
+            )
 
 
 def _ready(run_dir: Path) -> Path:
