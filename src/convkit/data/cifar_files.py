@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._extras import require
+from .damage import naming
 from .labels import check_labels
 
 Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -87,17 +88,12 @@ def _unpacked(path: Path, names: set[str]) -> dict[str, bytes]:
     import tarfile  # and with it compressors that `import convkit` does without
 
     contents = {}
-    try:
-        with gzip.open(path) as plain:
-            with tarfile.open(fileobj=plain, mode="r:") as archive:
-                for member in archive:
-                    if member.name in names and (file := archive.extractfile(member)):
-                        contents[member.name] = file.read()
-            plain.read()  # gzip tells of damage at the end mark, which lies behind the last file
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's own word, which names the file
-        raise ValueError(f"{path}: not a whole archive: {error}") from None
+    with naming(path, "not a whole archive", tarfile.TarError, EOFError, zlib.error), gzip.open(path) as plain:
+        with tarfile.open(fileobj=plain, mode="r:") as archive:
+            for member in archive:
+                if member.name in names and (file := archive.extractfile(member)):
+                    contents[member.name] = file.read()
+        plain.read()  # gzip tells of damage at the end mark, which lies behind the last file
     if missing := names - contents.keys():
         raise ValueError(f"{path}: holds no {', '.join(sorted(missing))}")
     return contents
@@ -106,17 +102,13 @@ def _unpacked(path: Path, names: set[str]) -> dict[str, bytes]:
 def _strip(path: Path) -> NDArray[np.uint8]:
     image_module = require("PIL.Image", "reading PNGs")
     size = (_SIDE**2, _IMAGES_PER_PART)
-    try:
-        with image_module.open(path, formats=["PNG"]) as picture:
-            if (picture.size, picture.mode) != (size, "RGB"):
-                raise ValueError(
-                    f"must be {size[0]}x{size[1]} RGB, found {'x'.join(map(str, picture.size))} {picture.mode}"
-                )
-            pixels = np.asarray(picture)
-    except (OSError, SyntaxError, ValueError, zlib.error, image_module.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise ValueError(f"{path}: not one of CIFAR-10's PNGs: {error}") from None
+    errors = (SyntaxError, ValueError, zlib.error, image_module.DecompressionBombError)
+    with naming(path, "not one of CIFAR-10's PNGs", *errors), image_module.open(path, formats=["PNG"]) as picture:
+        if (picture.size, picture.mode) != (size, "RGB"):
+            raise ValueError(
+                f"must be {size[0]}x{size[1]} RGB, found {'x'.join(map(str, picture.size))} {picture.mode}"
+            )
+        pixels = np.asarray(picture)
     return pixels.reshape(-1, _SIDE, _SIDE, _CHANNELS)
 
 

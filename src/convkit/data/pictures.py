@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._extras import require
+from .damage import naming
 from .images import ImageSpec
 
 Invert = Literal["auto", "yes", "no"]
@@ -85,8 +86,9 @@ def read_pixels(
     """
     image_module = require("PIL.Image", "reading pictures")
     turned = require("PIL.ImageOps", "reading pictures").exif_transpose
+    errors = (SyntaxError, ValueError, image_module.DecompressionBombError)
     try:
-        with image_module.open(path) as file:
+        with naming(path, "cannot be read as a picture", *errors), image_module.open(path) as file:
             if image_size is not None:
                 # A large JPEG is decoded at a half, a quarter or an eighth, while twice the size asked for is left.
                 file.draft(None, (2 * max(image_size),) * 2)
@@ -98,10 +100,6 @@ def read_pixels(
         raise FileNotFoundError(f"{path}: there is no such picture") from None
     except IsADirectoryError:
         raise IsADirectoryError(f"{path}: is a folder, not a picture") from None
-    except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the system's own word, which names the file
-        raise ValueError(f"{path}: cannot be read as a picture: {error}") from None
     if image_size is not None:
         # The mean of the area that a pixel covers, which is how the small images of data sets were made.
         picture = picture.resize(image_size[::-1], image_module.Resampling.BOX)
