@@ -95,7 +95,10 @@ def test_resume_goes_on_to_the_same_bits(convkit, folder, balance):
     assert code == 0
     one, other = ((folder / run / "model.safetensors").read_bytes() for run in ("whole", "parts"))
     assert one == other
-    refused(convkit("train", "--resume", "parts", "--grey"), "--grey or --colour does not fit parts, which has None")
+    refused(
+        convkit("train", "--resume", "parts", "--grey"),
+        "--grey or --colour does not fit parts, which was begun without",
+    )
     refused(convkit("train", "--resume", "parts", "--augment", "flip"), "--augment .* does not fit parts")
     refused(convkit("train", "--resume", "parts", "--balance", "none"), f"--balance none .*, which has {balance}")
 

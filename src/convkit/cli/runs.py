@@ -51,7 +51,7 @@ def new_folder(out: Path | None, settings: Settings) -> Path:
     out : Path or None
         Where the user wants it; otherwise ``runs/DATA-MODEL``, with -2, -3, ... behind it if there are others.
     settings : Settings
-        Written into it.
+        Whose data and model it is named after.
 
     Returns
     -------
@@ -67,7 +67,6 @@ def new_folder(out: Path | None, settings: Settings) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: choose another --out, or go on with --resume {folder}")
-    save_settings(folder, settings)
     return folder
 
 

@@ -155,7 +155,8 @@ def run(args: argparse.Namespace) -> None:
     _require_extras(settings)
     images = source(settings.data).load(args, settings)
     model = _new_model(settings, images.spec)
-    folder = args.resume or new_folder(args.out, settings)
+    folder = new_folder(args.out, settings) if args.resume is None else args.resume
+    save_settings(folder, settings)
     print(f"{settings.model} on {images.spec.dataset}: {len(images.train)} images to train, {len(images.test)} to test")
     test_loader = DataLoader(images.test, _TEST_BATCH_SIZE)
     history = _fit(folder, settings, model, images, test_loader, resume=args.resume is not None)
@@ -208,9 +209,7 @@ def _resumed_settings(args: argparse.Namespace) -> Settings:
             f"--epochs {args.epochs} does not fit {args.resume}: its schedule, {settings.schedule}, was made for "
             f"{settings.epochs}, and a run with a schedule keeps its number of epochs"
         )
-    settings = replace(settings, epochs=args.epochs)
-    save_settings(args.resume, settings)
-    return settings
+    return replace(settings, epochs=args.epochs)
 
 
 def _option(name: str, given: Any) -> str:
