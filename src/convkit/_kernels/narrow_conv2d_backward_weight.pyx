@@ -3,9 +3,10 @@
 As in narrow_conv2d.pyx, groups share vectors of outputs; the sums run over pixels, a few channels and a run of taps at
 a time. The sum is cut into chunks of strips by the shape alone, and these are added up in a fixed order.
 
-Scratch: the chunks' sums (SUMS_BYTES, or LEAST_CHUNKS copies of the weights where those are larger); and for each
-thread a ring of staged lines (STRIP_BYTES, or the input of one line of outputs where that is larger) and a few lines of
-the output's gradient. The function returns False where there is no memory for them, True otherwise.
+Scratch: the chunks' sums (SUMS_BYTES, or where those are larger as many copies of the weights as the bundles fall
+short of ENOUGH_UNITS); and for each thread a ring of staged lines (STRIP_BYTES, or the input of one line of outputs
+where that is larger) and a few lines of the output's gradient. The function returns False where there is no memory
+for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -28,10 +29,9 @@ from convkit._kernels._threads cimport worth
 
 cdef enum:
     DEPTH = 768                     # pixels of a line, at most: the error of a chain of sums grows with its length
-    SUMS_BYTES = 4*1024*1024        # of all chunks' sums,
-    LEAST_CHUNKS = 8                # but not fewer chunks than these,
-    MOST_CHUNKS = 32                # nor more than these
-    ENOUGH_UNITS = 8                # parallelism offered at least, whatever the number of threads
+    SUMS_BYTES = 4*1024*1024        # of all chunks' sums
+    MOST_CHUNKS = 32
+    ENOUGH_UNITS = 8                # parallelism offered, whatever the number of threads
 
 
 cdef struct Weights:
@@ -67,7 +67,7 @@ cdef void divide_sum(WeightGradient* t) noexcept nogil:
         cut_across(lay, &t.y, &t.x, DEPTH)
     t.sums_chunk = lay.lanes.bundles*lay.lanes.vectors*panel(lay)
     chunks = SUMS_BYTES // (t.sums_chunk*<Py_ssize_t>sizeof(real))
-    chunks = min(max(chunks, <Py_ssize_t>LEAST_CHUNKS), <Py_ssize_t>MOST_CHUNKS)
+    chunks = min(max(chunks, ceil_div(ENOUGH_UNITS, lay.lanes.bundles)), <Py_ssize_t>MOST_CHUNKS)
     while t.images*lay.down*lay.across < chunks and lay.rows > lay.together:
         cut_down(lay, &t.y, max(lay.together, ceil_div(lay.rows, 2)))
     t.chunks = max(<Py_ssize_t>1, min(t.images*lay.down*lay.across, chunks))

@@ -29,9 +29,13 @@ def weight_gradient_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, st
     layer = _layer(dtype, groups, outputs // groups, channels, kernel_size, stride)
     if layer.is_depthwise:
         return kernel("depthwise_conv2d", dtype)
-    if layer.is_narrow or layer.is_thin:
+    if (layer.is_narrow and (groups > 1 or layer.length <= _CACHED_SUMS)) or layer.is_thin:
         return kernel("narrow_conv2d_backward_weight", dtype)
     return kernel("conv2d_backward_weight", dtype)
+
+
+# So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
+_CACHED_SUMS = 8192
 
 
 class _Layer(NamedTuple):
@@ -44,6 +48,11 @@ class _Layer(NamedTuple):
     height: int
     width: int
     step: int  # columns from one output's input to the next one's
+
+    @property
+    def length(self) -> int:
+        """How many products each output sums."""
+        return self.channels * self.height * self.width
 
     @property
     def is_depthwise(self) -> bool:
