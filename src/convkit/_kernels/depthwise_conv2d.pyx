@@ -23,6 +23,7 @@ from convkit._kernels._lanewise cimport (
     CACHE_LINE, RUN, WHOLE, Fetch, LaneProduct, Run, fetch, lane_tile_height, lane_tile_of,
 )
 from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
+from convkit._kernels._lines cimport Image, is_far, nhwc
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._strip cimport ceil_div
@@ -33,23 +34,10 @@ cdef enum:
     DEPTH = 768
     EDGE_VECTORS = 4                # of a pixel at the edge that are summed at a time
     UNITS = 8                       # of work for each thread
-    FAR = 16*1024*1024              # bytes of operands: as many do not stay in the caches
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is common to the passes: images, vectors of channels, weights
-
-
-cdef struct Image:
-    # Where pixels lie: NHWC, strides in elements.
-    Py_ssize_t image, row, col, rows, cols
-
-
-cdef Image nhwc(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t channels) noexcept nogil:
-    cdef Image strides
-    strides.image, strides.row, strides.col = rows*cols*channels, cols*channels, channels
-    strides.rows, strides.cols = rows, cols
-    return strides
+# What is common to the passes: vectors of channels, weights
 
 
 cdef struct Weights:
@@ -181,11 +169,6 @@ cdef Fetch fetch_of(const real* first, const real* behind, Py_ssize_t blocks) no
     cdef Fetch f
     f.next, f.quota = first, ceil_div(ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE), blocks)
     return f
-
-
-cdef inline bint is_far(Py_ssize_t elements) noexcept nogil:
-    """Whether operands are so large that they come from memory: to call in what is in a cache costs time."""
-    return elements*<Py_ssize_t>sizeof(real) >= FAR
 
 
 cdef const real* read_until(const Correlation* t, Py_ssize_t line) noexcept nogil:
