@@ -13,6 +13,7 @@ Each floor is a way in of its own, and imports only the floors below it:
 from . import data, filters, functional, models, nn, ops, optim, train
 from ._config import config, show_config
 from ._memory import empty_cache, memory_stats
+from ._precision import float32_precision, get_float32_precision, set_float32_precision
 from ._random import manual_seed
 from ._threads import get_num_threads, num_threads, set_num_threads
 from .autograd import (
@@ -98,8 +99,10 @@ __all__ = [
     "expm1",
     "filters",
     "flatten",
+    "float32_precision",
     "functional",
     "ge",
+    "get_float32_precision",
     "get_num_threads",
     "gt",
     "is_grad_enabled",
@@ -130,6 +133,7 @@ __all__ = [
     "prod",
     "reshape",
     "rsqrt",
+    "set_float32_precision",
     "set_num_threads",
     "show_config",
     "sin",

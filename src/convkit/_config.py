@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _dispatch
 from ._kernels import _cpu
+from ._precision import get_float32_precision
 from ._threads import get_num_threads
 
 
@@ -30,7 +31,7 @@ def config() -> Config:
     dict
         ``isa``, the instruction set in use; ``isas_built``; ``isas_supported`` by this machine, best first;
         ``threads``, the number that kernels run on now; ``openmp``, whether kernels were built with it;
-        ``float32_precision``.
+        ``float32_precision``, the one in force now.
 
     Examples
     --------
@@ -43,7 +44,7 @@ def config() -> Config:
         "isas_supported": _dispatch.isas_supported,
         "threads": get_num_threads(),
         "openmp": bool(_cpu.openmp_version),
-        "float32_precision": "highest",
+        "float32_precision": get_float32_precision(),
     }
 
 
