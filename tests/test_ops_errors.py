@@ -26,6 +26,7 @@ ADAPTED = ops.adaptive_max_pool2d(X, 3)[1]
 CALLS = {
     "conv2d": {"input": X, "weight": W, "bias": B},
     "conv2d_output_shape": {"input_shape": X.shape, "weight_shape": W.shape},
+    "conv2d_plan": {"input_shape": X.shape, "weight_shape": W.shape},
     "conv2d_backward_input": {"input_shape": X.shape, "weight": W, "grad_output": G},
     "conv2d_backward_weight": {"input": X, "weight_shape": W.shape, "grad_output": G},
     "conv2d_backward_bias": {"grad_output": G},
@@ -90,7 +91,7 @@ CALLS = {
     "softmax_backward": {"grad_output": L, "output": L, "dim": 1},
     "log_softmax_backward": {"grad_output": L, "output": L, "dim": 1},
 }
-CONVS = ["conv2d", "conv2d_output_shape", "conv2d_backward_input", "conv2d_backward_weight"]
+CONVS = ["conv2d", "conv2d_output_shape", "conv2d_plan", "conv2d_backward_input", "conv2d_backward_weight"]
 POOLS = ["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward", "pool2d_output_shape"]
 ARRAYS = [(op, name) for op, call in CALLS.items() for name, a in call.items() if isinstance(a, np.ndarray)]
 FLOATS = [(op, name) for op, name in ARRAYS if name != "indices"]

@@ -15,6 +15,7 @@
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
+    _convolution.pxd                       a convolution's sizes, from arrays or from shapes alone
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
@@ -28,7 +29,8 @@
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic
 
 A kernel never allocates a result, never raises and never holds the GIL while it works. It trusts its arguments:
-`ops` has checked them. A function that needs scratch returns whether it could be had. Arguments' names carry their
+`ops` has checked them. A function that needs scratch returns whether it could be had; beside each pass of a
+convolution stands a function that tells how much, `forward_scratch` beside `forward`. Arguments' names carry their
 axes (`x_nhwc`, `w_kcrs`). `threads` is explicit everywhere, and no result depends on it.
 
 The list of kernels and instruction sets is in CMakeLists.txt; `_cpu` carries it into Python.

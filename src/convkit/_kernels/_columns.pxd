@@ -56,18 +56,22 @@ cdef inline Py_ssize_t best_width(const Spatial* across, Py_ssize_t lanes) noexc
     return best
 
 
-cdef inline void spread(
-    const Spatial* across, Py_ssize_t width, const Weights* w, Py_ssize_t rows, Py_ssize_t taps, real* zeros,
-    Weights* group,
-) noexcept nogil:
-    """Spread the weights of all `rows` rows out into memory that is zero: (rows, taps, channels, width*lanes)."""
-    cdef Axis axis, all_taps = group_axis(across, width)
-    cdef Py_ssize_t r, column, s, c, k, place
-    group.groups, group.channels, group.lanes = 1, w.channels, width*w.lanes
+cdef inline Weights spread_weights(const Weights* w, Py_ssize_t width, Py_ssize_t taps) noexcept nogil:
+    """How the weights of a group's columns lie: (rows, taps, channels, width*lanes)."""
+    cdef Weights group
+    group.data, group.groups, group.channels, group.lanes = NULL, 1, w.channels, width*w.lanes
     group.lane, group.channel, group.group = 1, group.lanes, 0
     group.col = group.channels*group.channel
     group.row = taps*group.col
-    group.data = zeros
+    return group
+
+
+cdef inline void spread(
+    const Spatial* across, Py_ssize_t width, const Weights* w, Py_ssize_t rows, const Weights* group, real* zeros,
+) noexcept nogil:
+    """Spread the weights of all `rows` rows out, as the group's, into memory that is zero."""
+    cdef Axis axis, all_taps = group_axis(across, width)
+    cdef Py_ssize_t r, column, s, c, k, place
     for r in range(rows):
         for column in range(width):
             axis = phase_axis(across, column % phase_count(across))

@@ -6,7 +6,7 @@ one plane; the strip of backward-input serves all phases of the stride.
 
 from libc.string cimport memset
 
-from convkit._kernels._axis cimport Axis, adjoint_axis
+from convkit._kernels._axis cimport Axis, Spatial, adjoint_axis
 from convkit._kernels._lanes cimport Lanes, stage_inputs
 from convkit._kernels._lanewise cimport CACHE_LINE, RUN, Fetch
 from convkit._kernels._simd cimport TILE_ROWS, VLEN, real
@@ -82,19 +82,16 @@ cdef inline Side forward_side(const Axis* axis, Py_ssize_t kernel, Phase* phase)
     return s
 
 
-cdef inline Side adjoint_side(
-    Py_ssize_t in_size, Py_ssize_t out_size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
-    Py_ssize_t dilation, Phase* phase,
-) noexcept nogil:
+cdef inline Side adjoint_side(const Spatial* of, Phase* phase) noexcept nogil:
     """All phases of the stride. Their windows overlap: the strip holds the union, and each knows where it begins."""
     cdef inline Side s
     cdef Axis axis
     cdef Py_ssize_t i, behind = 0
-    s.phase, s.phases, s.out_step = phase, min(stride, in_size), stride
-    s.count, s.first, s.grain, s.in_step = ceil_div(in_size, stride), 0, 1, 1
-    s.taps, s.kernel = 0, kernel
+    s.phase, s.phases, s.out_step = phase, min(of.stride, of.in_size), of.stride
+    s.count, s.first, s.grain, s.in_step = ceil_div(of.in_size, of.stride), 0, 1, 1
+    s.taps, s.kernel = 0, of.kernel
     for i in range(s.phases):
-        axis = adjoint_axis(i, in_size, out_size, kernel, stride, padding, dilation)
+        axis = adjoint_axis(i, of.in_size, of.out_size, of.kernel, of.stride, of.padding, of.dilation)
         phase[i] = phase_of(&axis, axis.grain)
         phase[i].shift = axis.first
         if axis.taps == 0:

@@ -17,6 +17,13 @@ cdef struct Weights:
     Py_ssize_t group, channel, lane, row, col
 
 
+cdef inline void lay_filters(
+    Weights* w, Py_ssize_t outputs, Py_ssize_t channels, Py_ssize_t cols,
+) noexcept nogil:
+    """The strides of weights that lie as (R, S, C, K), as the tile reads them: K are the lanes."""
+    w.lane, w.channel, w.col, w.row, w.group = 1, outputs, channels*outputs, cols*channels*outputs, w.lanes
+
+
 cdef inline Py_ssize_t padded(Py_ssize_t lanes) noexcept nogil:
     """Lanes of a group, in whole vectors."""
     return ceil_div(lanes, VLEN)*VLEN

@@ -17,8 +17,9 @@ from libc.string cimport memcpy, memset
 from convkit._kernels._axis cimport (
     Axis, Range, Spatial, forward_axis, is_identity, leave_out, phase_axis, phase_count, stays_inside, taps_inside,
 )
-from convkit._kernels._columns cimport best_width, group_axis, spread
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._columns cimport best_width, group_axis, spread, spread_weights
+from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vstream_end,
 )
@@ -26,7 +27,7 @@ from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, cache_sized, ceil_div, cut, merge_pixels, nhwc, stage
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
-from convkit._kernels._weights cimport Weights, block_count, is_panel, pack_block, padded
+from convkit._kernels._weights cimport Weights, block_count, is_panel, lay_filters, pack_block, padded
 
 cdef enum:
     CACHE_LINE = 64                 # bytes
@@ -297,29 +298,52 @@ cdef void correlate_share(
         correlate_unit(t, unit*t.shares + share, strip)
 
 
-cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
-    """One phase: pack, divide the work and run it. `bias` may be NULL."""
+cdef struct Room:
+    # Scratch: the weights, the biases, a strip for each thread, and the segments.
+    bint pack
+    Py_ssize_t weights, biases, strip
+    Py_ssize_t bytes                # 0 if there is nothing to do
+    int threads
+
+
+cdef Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogil:
+    """Divide the work of one phase."""
+    cdef Py_ssize_t taps, wide = padded(t.lanes)
+    cdef Room room
+    room.bytes = 0
     if t.images*t.y.count*t.x.count*t.groups*t.lanes == 0:
-        return True
+        return room
     merge_pixels(&t.images, &t.y, &t.x)
-    cdef Py_ssize_t taps = t.y.taps*t.x.taps, wide = padded(t.lanes), unit, g
-    threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*(taps*t.channels + 1))
+    taps = t.y.taps*t.x.taps
+    room.threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*(taps*t.channels + 1))
     # Columns, where rows are shorter than a tile needs to hide the latency of its sums.
     t.tall = t.x.count < 8 and t.y.count > t.x.count
     t.in_place = stays_inside(&t.x) and (stays_inside(&t.y) or not t.tall)
-    divide(t, threads)
+    divide(t, room.threads)
     # Packing pays where every weight is used for many pixels: packed, it is next to those used with it.
-    cdef bint pack = t.images*t.y.count*t.x.count > FEW_PIXELS or not is_panel(w, &t.y, &t.x)
-    cdef Py_ssize_t weights = ceil_div(t.groups*wide*taps*t.channels, 64)*64 if pack else 0
-    cdef Py_ssize_t strip = 0 if t.in_place else ceil_div(t.depth*t.strips.height*t.strips.width*t.channels, 64)*64
-    cdef Py_ssize_t biases = ceil_div(t.groups*wide, 64)*64
-    cdef real* memory = <real*>scratch((weights + biases + threads*strip)*sizeof(real)
-                                       + 2*(taps + 1)*sizeof(Py_ssize_t))
+    room.pack = t.images*t.y.count*t.x.count > FEW_PIXELS or not is_panel(w, &t.y, &t.x)
+    room.weights = ceil_div(t.groups*wide*taps*t.channels, 64)*64 if room.pack else 0
+    room.strip = 0 if t.in_place else ceil_div(t.depth*t.strips.height*t.strips.width*t.channels, 64)*64
+    room.biases = ceil_div(t.groups*wide, 64)*64
+    room.bytes = ((room.weights + room.biases + room.threads*room.strip)*sizeof(real)
+                  + 2*(taps + 1)*sizeof(Py_ssize_t))
+    return room
+
+
+cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
+    """One phase: pack, divide the work and run it. `bias` may be NULL."""
+    cdef Room room = make_room(t, w, threads)
+    if room.bytes == 0:
+        return True
+    cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
+    cdef Py_ssize_t taps = t.y.taps*t.x.taps, wide = padded(t.lanes), strip = room.strip, unit, g
+    cdef bint pack = room.pack
+    threads = room.threads
     cdef Py_ssize_t units = ceil_div(t.images, t.depth)*t.groups*t.strips.down*t.strips.across*t.shares
-    cdef real* padded_bias = memory + weights
-    cdef real* strip_memory = padded_bias + biases
+    cdef real* padded_bias = memory + room.weights
+    cdef real* strip_memory = padded_bias + room.biases
     lay_segments(t, <Py_ssize_t*>(strip_memory + threads*strip))
     t.depth_products = DEPTH if pack else SHALLOW
     # Sums that are taken in pieces are read again, and are left to the caches.
@@ -359,6 +383,12 @@ cdef void prepare(
     t.spoiled = spoiled
 
 
+cdef bint is_few(const Weights* w, Py_ssize_t images, const Axis* rows, const Axis* cols) noexcept nogil:
+    """Whether this is a matrix, whose rows lie in one piece each, times a few vectors."""
+    return (w.groups == 1 and w.channel == 1 and w.lane != 1 and images*rows.count*cols.count <= BLOCK
+            and is_identity(rows) and is_identity(cols))
+
+
 cdef bint convolve(
     Correlation* t, const Weights* w, const real* bias, const Spatial* down, const Spatial* across, int threads,
 ) noexcept nogil:
@@ -366,8 +396,7 @@ cdef bint convolve(
     cdef Py_ssize_t images = t.images, width = best_width(across, w.lanes) if w.groups == 1 else 0, y, x, left = 0
     cdef bint done = True, spoiled = False
     cdef Axis rows = phase_axis(down, 0), cols = phase_axis(across, 0)
-    if (w.groups == 1 and w.channel == 1 and w.lane != 1 and images*rows.count*cols.count <= BLOCK
-            and is_identity(&rows) and is_identity(&cols)):
+    if is_few(w, images, &rows, &cols):
         return convolve_few(t, w, bias, images*rows.count*cols.count, threads)
     if width:
         done = convolve_groups(t, w, bias, down, across, width, &spoiled, threads)
@@ -381,6 +410,51 @@ cdef bint convolve(
     return done
 
 
+cdef Py_ssize_t convolve_scratch(
+    Correlation* t, const Weights* w, const Spatial* down, const Spatial* across, int threads,
+) noexcept nogil:
+    """The most that `convolve` takes at a time, if there is no NaN."""
+    cdef Py_ssize_t images = t.images, width = best_width(across, w.lanes) if w.groups == 1 else 0, y, x, left = 0
+    cdef Py_ssize_t most = 0
+    cdef Axis rows = phase_axis(down, 0), cols = phase_axis(across, 0)
+    cdef Weights other
+    if is_few(w, images, &rows, &cols):
+        other = turn(t, w, images*rows.count*cols.count)
+        return granted(few_bytes(w, other.lanes)) + granted(make_room(t, &other, threads).bytes)
+    if width:
+        cols = group_axis(across, width)
+        other = spread_weights(w, width, cols.taps)
+        left = cols.count*width // phase_count(across)
+        for y in range(phase_count(down)):
+            rows = phase_axis(down, y)
+            prepare(t, &other, &rows, &cols, images, NULL)
+            most = max(most, granted(make_room(t, &other, threads).bytes))
+        most += granted(spread_bytes(&other, down.kernel*cols.taps))
+    for y in range(phase_count(down)):
+        for x in range(phase_count(across)):
+            rows, cols = phase_axis(down, y), phase_axis(across, x)
+            leave_out(&cols, left)
+            prepare(t, w, &rows, &cols, images, NULL)
+            most = max(most, granted(make_room(t, w, threads).bytes))
+    return most
+
+
+cdef Weights turn(Correlation* t, const Weights* w, Py_ssize_t pixels) noexcept nogil:
+    """Let the weights, which have no bias, be the input, and the pixels the weights."""
+    cdef Weights vectors
+    cdef Axis one = forward_axis(1, 1, 1, 1, 0, 1), rows = forward_axis(w.lanes, w.lanes, 1, 1, 0, 1)
+    vectors.data, vectors.groups, vectors.channels, vectors.lanes = t.input, 1, w.channels, pixels
+    vectors.group, vectors.channel, vectors.lane, vectors.row, vectors.col = 0, 1, t.source.col, 0, 0
+    t.input, t.source = w.data, nhwc(1, w.lanes, w.lane)
+    t.target = nhwc(1, w.lanes, pixels)
+    prepare(t, &vectors, &one, &rows, 1, NULL)
+    return vectors
+
+
+cdef Py_ssize_t few_bytes(const Weights* w, Py_ssize_t pixels) noexcept nogil:
+    return w.lanes*pixels*sizeof(real)
+
+
 cdef bint convolve_few(
     const Correlation* t, const Weights* w, const real* bias, Py_ssize_t pixels, int threads,
 ) noexcept nogil:
@@ -389,18 +463,13 @@ cdef bint convolve_few(
     Each output is still summed over the channels, in pieces of DEPTH.
     """
     cdef Correlation turned = t[0]
-    cdef Weights vectors
-    cdef Axis one = forward_axis(1, 1, 1, 1, 0, 1), rows = forward_axis(w.lanes, w.lanes, 1, 1, 0, 1)
-    cdef real* result = <real*>scratch(w.lanes*pixels*sizeof(real))
+    cdef Weights vectors = turn(&turned, w, pixels)
+    cdef real* result = <real*>scratch(few_bytes(w, pixels))
     cdef Py_ssize_t i, k
     cdef bint done
     if result is NULL:
         return False
-    vectors.data, vectors.groups, vectors.channels, vectors.lanes = t.input, 1, w.channels, pixels
-    vectors.group, vectors.channel, vectors.lane, vectors.row, vectors.col = 0, 1, t.source.col, 0, 0
-    turned.input, turned.source = w.data, nhwc(1, w.lanes, w.lane)
-    turned.output, turned.target = result, nhwc(1, w.lanes, pixels)
-    prepare(&turned, &vectors, &one, &rows, 1, NULL)
+    turned.output = result
     done = correlate(&turned, &vectors, NULL, threads)
     for i in range(pixels):
         for k in range(w.lanes):
@@ -409,21 +478,27 @@ cdef bint convolve_few(
     return done
 
 
+cdef Py_ssize_t spread_bytes(const Weights* group, Py_ssize_t taps) noexcept nogil:
+    """Of a group's weights, and of its biases."""
+    return (taps*group.channels + 1)*group.lanes*sizeof(real)
+
+
 cdef bint convolve_groups(
     Correlation* t, const Weights* w, const real* bias, const Spatial* down, const Spatial* across, Py_ssize_t width,
     bint* spoiled, int threads,
 ) noexcept nogil:
     """The whole groups of `width` columns, side by side in vectors (see _columns.pxd)."""
     cdef Axis rows, cols = group_axis(across, width)
-    cdef Py_ssize_t images = t.images, elements = down.kernel*cols.taps*w.channels*width*w.lanes, y, i
-    cdef real* memory = <real*>scratch((elements + width*w.lanes)*sizeof(real))
-    cdef real* biases = memory + elements
-    cdef Weights group
+    cdef Weights group = spread_weights(w, width, cols.taps)
+    cdef Py_ssize_t images = t.images, bytes = spread_bytes(&group, down.kernel*cols.taps), y, i
+    cdef real* memory = <real*>scratch(bytes)
+    cdef real* biases = memory + down.kernel*group.row
     cdef bint done = memory is not NULL
     if memory is NULL:
         return False
-    memset(memory, 0, (elements + width*w.lanes)*sizeof(real))
-    spread(across, width, w, down.kernel, cols.taps, memory, &group)
+    memset(memory, 0, bytes)
+    spread(across, width, w, down.kernel, &group, memory)
+    group.data = memory
     if bias is not NULL:
         for i in range(width):
             memcpy(biases + i*w.lanes, bias, w.lanes*sizeof(real))
@@ -435,14 +510,21 @@ cdef bint convolve_groups(
     return done
 
 
-cdef Spatial spatial(
-    Py_ssize_t in_size, Py_ssize_t out_size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
-    Py_ssize_t dilation,
-) noexcept nogil:
-    cdef Spatial s
-    s.in_size, s.out_size, s.kernel = in_size, out_size, kernel
-    s.stride, s.padding, s.dilation, s.adjoint = stride, padding, dilation, False
-    return s
+cdef void set_forward(Correlation* t, Weights* w, const Convolution* c) noexcept nogil:
+    """All but where arrays lie."""
+    t.images = c.images
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    w.groups, w.channels, w.lanes = c.groups, c.filters, c.lanes
+
+
+cdef void set_backward_input(Correlation* t, Weights* w, Convolution* c) noexcept nogil:
+    """All but where arrays lie."""
+    c.down.adjoint = c.across.adjoint = True
+    t.images = c.images
+    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    w.groups, w.channels, w.lanes = c.groups, c.lanes, c.filters
 
 
 def forward(
@@ -455,18 +537,30 @@ def forward(
     cdef Weights w
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
-    cdef Spatial down = spatial(x_nhwc.shape[1], out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h)
-    cdef Spatial across = spatial(x_nhwc.shape[2], out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w)
-    t.images = x_nhwc.shape[0]
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
-    t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups
+    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_forward(&t, &w, &c)
+    t.input, t.output, w.data = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0], &w_kcrs[0, 0, 0, 0]
     w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
     w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
     with nogil:
-        done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &down, &across, threads)
+        done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &c.down, &c.across, threads)
     return done
+
+
+def forward_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `forward` takes for arrays of these shapes, the weight lying as (R, S, C, K)."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Weights w
+    set_forward(&t, &w, &c)
+    lay_filters(&w, c.outputs, c.filters, c.across.kernel)
+    return convolve_scratch(&t, &w, &c.down, &c.across, threads)
 
 
 def backward_input(
@@ -479,21 +573,31 @@ def backward_input(
     cdef Weights w
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
-    cdef Spatial down = spatial(
-        grad_x_nhwc.shape[1], grad_out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h)
-    cdef Spatial across = spatial(
-        grad_x_nhwc.shape[2], grad_out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w)
-    down.adjoint = across.adjoint = True
-    t.images = grad_x_nhwc.shape[0]
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1]
+    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_backward_input(&t, &w, &c)
+    t.input, t.output, w.data = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0], &w_kcrs[0, 0, 0, 0]
     w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
     w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.channels*w.channel
-    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
-    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
-    t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
     with nogil:
-        done = convolve(&t, &w, NULL, &down, &across, threads)
+        done = convolve(&t, &w, NULL, &c.down, &c.across, threads)
     return done
+
+
+def backward_input_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_input` takes for arrays of these shapes, the weight lying as (R, S, C, K)."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Weights w
+    set_backward_input(&t, &w, &c)
+    lay_filters(&w, c.outputs, c.filters, c.across.kernel)
+    w.lane, w.channel, w.group = w.channel, w.lane, w.channels*w.lane
+    return convolve_scratch(&t, &w, &c.down, &c.across, threads)
 
 
 #: (rows, lanes) of the register tile: tests take their sizes from it.

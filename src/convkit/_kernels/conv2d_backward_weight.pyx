@@ -15,8 +15,9 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, Range, forward_axis, inside, is_identity, outputs_inside, span, stays_inside
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._axis cimport Axis, Range, inside, is_identity, outputs_inside, phase_axis, span, stays_inside
+from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vsplat,
     vstore,
@@ -24,7 +25,7 @@ from convkit._kernels._simd cimport (
 from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, ceil_div, cut, merge_pixels, nhwc
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
-from convkit._kernels._weights cimport Weights, block_count, padded
+from convkit._kernels._weights cimport Weights, block_count, lay_filters, padded
 
 
 cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
@@ -459,11 +460,22 @@ cdef bint lies_close(const WeightGradient* t) noexcept nogil:
     return 2*TILE_ROWS*sizeof(real) >= CACHE_LINE and apart*<Py_ssize_t>sizeof(real) <= CLOSE_BYTES
 
 
-cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
-    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks, unit
+cdef struct Room:
+    # Scratch: the sums, and for each thread the panels, a block of the gradient, and three tables.
+    Py_ssize_t sums, staged, grads, runs
+    Py_ssize_t share                # bytes of a thread
+    Py_ssize_t bytes                # 0 if there is nothing to do
+    int threads
+
+
+cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
+    """Decide in which roles, and in which pieces, the sum is taken."""
+    cdef Py_ssize_t taps = t.y.taps*t.x.taps, blocks
+    cdef Room room
+    room.bytes = 0
     if taps*t.channels*t.lanes*t.groups == 0:
-        return True
-    threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
+        return room
+    room.threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
     if is_identity(&t.y) and is_identity(&t.x) and t.result.channel == 1:
         exchange(t)
     merge_pixels(&t.images, &t.y, &t.x)
@@ -475,28 +487,49 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     taps, blocks = t.y.taps*t.x.taps, block_count(t.lanes)
     t.in_place = taps == 1 and t.fold == 1 and stays_inside(&t.x) and lies_close(t)
     t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= 128
-    divide_sum(t, threads)
+    divide_sum(t, room.threads)
     t.sums_group = padded(t.lanes)*taps*t.channels
     t.sums_chunk = t.groups*t.sums_group
     t.direct = t.chunks == 1 and taps == 1 and t.result.lane == 1 and t.images > 0
-    # Behind the sums, for each thread: the panels, a block of the gradient, and three tables.
-    cdef Py_ssize_t sums = 0 if t.direct else ceil_div(t.chunks*t.sums_chunk, 64)*64
-    cdef Py_ssize_t staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
-    cdef Py_ssize_t grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES)
-    cdef Py_ssize_t runs = t.y.taps*t.depth*t.strips.rows
-    cdef Py_ssize_t share = ceil_div((staged + grads)*sizeof(real) + (2*runs + t.y.taps)*sizeof(Py_ssize_t), 64)*64
-    t.sums = <real*>scratch(sums*sizeof(real) + threads*share)
+    room.sums = 0 if t.direct else ceil_div(t.chunks*t.sums_chunk, 64)*64
+    room.staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
+    room.grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES)
+    room.runs = t.y.taps*t.depth*t.strips.rows
+    room.share = ceil_div((room.staged + room.grads)*sizeof(real)
+                          + (2*room.runs + t.y.taps)*sizeof(Py_ssize_t), 64)*64
+    room.bytes = room.sums*sizeof(real) + room.threads*room.share
+    return room
+
+
+cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
+    cdef Room room = make_room(t, threads)
+    cdef Py_ssize_t unit
+    if room.bytes == 0:
+        return True
+    t.sums = <real*>scratch(room.bytes)
     if t.sums is NULL:
         return False
+    threads = room.threads
     if t.images == 0:
-        memset(t.sums, 0, sums*sizeof(real))
+        memset(t.sums, 0, room.sums*sizeof(real))
     with parallel(num_threads=threads):
         for unit in prange(t.chunks*t.groups*t.channel_shares*t.lane_shares, schedule='dynamic'):
-            sum_unit(t, unit, <real*>(<char*>(t.sums + sums) + threadid()*share), staged, grads, runs)
-    for unit in prange(0 if t.direct else t.groups*blocks*t.y.taps, schedule='static', num_threads=threads):
+            sum_unit(t, unit, <real*>(<char*>(t.sums + room.sums) + threadid()*room.share), room.staged, room.grads,
+                     room.runs)
+    for unit in prange(0 if t.direct else t.groups*block_count(t.lanes)*t.y.taps, schedule='static',
+                       num_threads=threads):
         finish_unit(t, unit)
     free(t.sums)
     return True
+
+
+cdef void set_up(WeightGradient* t, const Convolution* c) noexcept nogil:
+    """All but where arrays lie."""
+    t.images, t.groups, t.channels, t.lanes = c.images, c.groups, c.filters, c.lanes
+    t.y, t.x = phase_axis(&c.down, 0), phase_axis(&c.across, 0)
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    t.result.groups, t.result.channels, t.result.lanes = c.groups, c.filters, c.lanes
 
 
 def backward_weight(
@@ -509,16 +542,27 @@ def backward_weight(
     cdef Weights* w = &t.result
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
-    t.images, t.groups = x_nhwc.shape[0], groups
-    t.channels, t.lanes = grad_w_kcrs.shape[1], grad_w_kcrs.shape[0] // groups
-    t.y = forward_axis(x_nhwc.shape[1], grad_out_nhwc.shape[1], grad_w_kcrs.shape[2], stride_h, padding_h, dilation_h)
-    t.x = forward_axis(x_nhwc.shape[2], grad_out_nhwc.shape[2], grad_w_kcrs.shape[3], stride_w, padding_w, dilation_w)
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_up(&t, &c)
     t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
-    w.data, w.groups, w.channels, w.lanes = &grad_w_kcrs[0, 0, 0, 0], groups, t.channels, t.lanes
+    w.data = &grad_w_kcrs[0, 0, 0, 0]
     w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
     w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, t.lanes*w.lane
     with nogil:
         done = sum_gradient(&t, threads)
     return done
+
+
+def backward_weight_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_weight` takes for arrays of these shapes, the weight lying as (R, S, C, K)."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef WeightGradient t
+    set_up(&t, &c)
+    lay_filters(&t.result, c.outputs, c.filters, c.across.kernel)
+    return granted(make_room(&t, threads).bytes)

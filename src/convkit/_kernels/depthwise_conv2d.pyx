@@ -16,15 +16,14 @@ from cython.parallel cimport prange
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from convkit._kernels._axis cimport (
-    Axis, Range, adjoint_axis, forward_axis, outputs_inside, taps_inside,
-)
+from convkit._kernels._axis cimport Axis, Range, outputs_inside, phase_axis, phase_count, taps_inside
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._lanewise cimport (
     CACHE_LINE, RUN, WHOLE, Fetch, LaneProduct, Run, fetch, lane_tile_height, lane_tile_of,
 )
 from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
 from convkit._kernels._lines cimport Image, is_far, nhwc
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
@@ -314,19 +313,37 @@ cdef void correlate_edge(
             v += 1
 
 
+cdef struct Room:
+    # Scratch: the weights and the bias of each vector, and a table of the runs.
+    Py_ssize_t weights
+    Py_ssize_t bytes                # 0 if there is nothing to do
+    int threads
+
+
+cdef Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogil:
+    """Divide the work."""
+    cdef Py_ssize_t lines = t.images*t.target.rows, vectors = vectors_of(w.channels)
+    cdef Room room
+    # A phase has its share of the outputs, and of the taps.
+    room.threads = worth(threads, <double>lines*t.target.row*(w.rows*w.cols/(<double>t.y_phases*t.x_phases) + 1))
+    room.weights, room.bytes = vectors*panel(w), 0
+    t.w, t.run = w, NULL
+    t.units = min(lines, <Py_ssize_t>UNITS*room.threads) if room.threads > 1 else 1
+    if lines*t.target.row:
+        room.bytes = (room.weights + vectors*VLEN)*sizeof(real) + list_runs(t, NULL)*sizeof(Run)
+    return room
+
+
 cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
     """Pack, divide the work and run it. `bias` may be NULL."""
-    cdef Py_ssize_t lines = t.images*t.target.rows, vectors = vectors_of(w.channels), i
-    cdef Py_ssize_t weights = vectors*panel(w)
-    if lines*t.target.row == 0:
+    cdef Py_ssize_t vectors = vectors_of(w.channels), weights, i
+    cdef Room room = make_room(t, w, threads)
+    if room.bytes == 0:
         return True
-    t.w, t.run = w, NULL
-    # A phase has its share of the outputs, and of the taps.
-    threads = worth(threads, <double>lines*t.target.row*(w.rows*w.cols/(<double>t.y_phases*t.x_phases) + 1))
-    t.units = min(lines, <Py_ssize_t>UNITS*threads) if threads > 1 else 1
-    cdef real* memory = <real*>scratch((weights + vectors*VLEN)*sizeof(real) + list_runs(t, NULL)*sizeof(Run))
+    cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
+    threads, weights = room.threads, room.weights
     cdef Run* run = <Run*>(memory + weights + vectors*VLEN)
     list_runs(t, run)
     for i in range(vectors):
@@ -340,6 +357,70 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     return True
 
 
+cdef Weights weights_of(const Convolution* c) noexcept nogil:
+    """Weights whose place is not known yet."""
+    cdef Weights w
+    w.data, w.channels, w.rows, w.cols = NULL, c.outputs, c.down.kernel, c.across.kernel
+    w.channel = w.row = w.col = 0
+    return w
+
+
+cdef void lie_at(Weights* w, const real* data, const Py_ssize_t* strides) noexcept nogil:
+    cdef Py_ssize_t size = sizeof(real)
+    w.data = <real*>data
+    w.channel, w.row, w.col = strides[0] // size, strides[2] // size, strides[3] // size
+
+
+cdef Py_ssize_t phases_bytes(const Convolution* c) noexcept nogil:
+    return phase_count(&c.across)*sizeof(Phase) + phase_count(&c.down)*sizeof(Axis)
+
+
+cdef void set_up(Correlation* t, const Convolution* c, void* phases) noexcept nogil:
+    """Forward, or the gradient of the input: a correlation for every phase of the stride."""
+    cdef Phase* x = <Phase*>phases
+    cdef Axis* y
+    cdef Axis axis
+    cdef Py_ssize_t i
+    t.images, t.y_phases, t.x_phases = c.images, phase_count(&c.down), phase_count(&c.across)
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    if c.down.adjoint:
+        t.source, t.target = t.target, t.source
+    y = <Axis*>(x + t.x_phases)
+    for i in range(t.y_phases):
+        y[i] = phase_axis(&c.down, i)
+    for i in range(t.x_phases):
+        axis = phase_axis(&c.across, i)
+        x[i] = phase_of(&axis)
+    t.y, t.x = y, x
+
+
+cdef bint correlate_phases(
+    Correlation* t, const Convolution* c, const Weights* w, const real* bias, int threads,
+) noexcept nogil:
+    cdef void* phases = scratch(phases_bytes(c))
+    cdef bint done = phases is not NULL
+    if done:
+        set_up(t, c, phases)
+        done = correlate(t, w, bias, threads)
+    free(phases)
+    return done
+
+
+cdef Py_ssize_t scratch_of(const Convolution* c, int threads) except -1:
+    """What `correlate_phases` takes at a time."""
+    cdef Correlation t
+    cdef Weights w = weights_of(c)
+    cdef Py_ssize_t bytes = granted(phases_bytes(c))
+    cdef void* phases = scratch(phases_bytes(c))
+    if phases is NULL:
+        raise MemoryError
+    set_up(&t, c, phases)
+    bytes += granted(make_room(&t, &w, threads).bytes)
+    free(phases)
+    return bytes
+
+
 def forward(
     const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
@@ -347,29 +428,26 @@ def forward(
 ):
     """out = x * w + bias; `padding` is that of the top and left edge, the others follow from out's size."""
     cdef Correlation t
-    cdef Weights w = weights_of(<real*>&w_kcrs[0, 0, 0, 0], w_kcrs.shape, w_kcrs.strides)
-    cdef Axis y, axis
-    cdef Phase x
     cdef bint done
-    y = forward_axis(x_nhwc.shape[1], out_nhwc.shape[1], w.rows, stride_h, padding_h, dilation_h)
-    axis = forward_axis(x_nhwc.shape[2], out_nhwc.shape[2], w.cols, stride_w, padding_w, dilation_w)
-    x = phase_of(&axis)
-    t.y, t.y_phases, t.x, t.x_phases = &y, 1, &x, 1
-    t.images = x_nhwc.shape[0]
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
+    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Weights w = weights_of(&c)
+    lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
     t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
     with nogil:
-        done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
+        done = correlate_phases(&t, &c, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
     return done
 
 
-cdef Weights weights_of(real* data, const Py_ssize_t* shape, const Py_ssize_t* strides) noexcept nogil:
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
-    w.data, w.channels, w.rows, w.cols = data, shape[0], shape[2], shape[3]
-    w.channel, w.row, w.col = strides[0] // size, strides[2] // size, strides[3] // size
-    return w
+def forward_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `forward` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    return scratch_of(&c, threads)
 
 
 def backward_input(
@@ -379,31 +457,28 @@ def backward_input(
 ):
     """The gradient of the input: a correlation for every phase of the stride."""
     cdef Correlation t
-    cdef Weights w = weights_of(<real*>&w_kcrs[0, 0, 0, 0], w_kcrs.shape, w_kcrs.strides)
-    cdef Axis axis
-    cdef Axis* y
-    cdef Phase* x
-    cdef Py_ssize_t i
     cdef bint done
-    t.images = grad_x_nhwc.shape[0]
-    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
-    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
+    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Weights w = weights_of(&c)
+    lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
+    c.down.adjoint = c.across.adjoint = True
     t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
-    t.y_phases, t.x_phases = min(stride_h, t.target.rows), min(stride_w, t.target.cols)
     with nogil:
-        x = <Phase*>scratch(t.x_phases*sizeof(Phase) + t.y_phases*sizeof(Axis))
-        done = x is not NULL
-        if done:
-            y = <Axis*>(x + t.x_phases)
-            for i in range(t.y_phases):
-                y[i] = adjoint_axis(i, t.target.rows, t.source.rows, w.rows, stride_h, padding_h, dilation_h)
-            for i in range(t.x_phases):
-                axis = adjoint_axis(i, t.target.cols, t.source.cols, w.cols, stride_w, padding_w, dilation_w)
-                x[i] = phase_of(&axis)
-            t.y, t.x = y, x
-            done = correlate(&t, &w, NULL, threads)
-        free(x)
+        done = correlate_phases(&t, &c, &w, NULL, threads)
     return done
+
+
+def backward_input_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_input` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    c.down.adjoint = c.across.adjoint = True
+    return scratch_of(&c, threads)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -523,13 +598,16 @@ cdef void finish_vector(const WeightGradient* t, Py_ssize_t vector) noexcept nog
     unpack_vector(t.w, vector, total)
 
 
-cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
-    cdef Py_ssize_t vectors = vectors_of(w.channels), i
-    t.w, t.inner = w, inner_outputs(&t.x)
+cdef Py_ssize_t sums_bytes(const WeightGradient* t) noexcept nogil:
+    return t.chunks*vectors_of(t.w.channels)*panel(t.w)*sizeof(real)
+
+
+cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
+    cdef Py_ssize_t vectors = vectors_of(t.w.channels), i
+    t.inner = inner_outputs(&t.x)
     t.in_step, t.tap_step = t.x.grain*t.x.in_step, t.x.grain*t.x.tap_step
-    threads = worth(threads, <double>t.images*t.target.image*w.rows*w.cols)
-    divide_sum(t)
-    t.sums = <real*>scratch(t.chunks*vectors*panel(w)*sizeof(real))
+    threads = worth(threads, <double>t.images*t.target.image*t.w.rows*t.w.cols)
+    t.sums = <real*>scratch(sums_bytes(t))
     if t.sums is NULL:
         return False
     for i in prange(t.chunks*t.shares, schedule='dynamic', num_threads=threads):
@@ -540,6 +618,13 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     return True
 
 
+cdef void set_gradient(WeightGradient* t, const Convolution* c, const Weights* w) noexcept nogil:
+    t.y, t.x, t.images, t.w = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images, w
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    divide_sum(t)
+
+
 def backward_weight(
     const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
@@ -547,14 +632,27 @@ def backward_weight(
 ):
     """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
     cdef WeightGradient t
-    cdef Weights w = weights_of(&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.shape, grad_w_kcrs.strides)
     cdef bint done
-    t.y = forward_axis(x_nhwc.shape[1], grad_out_nhwc.shape[1], w.rows, stride_h, padding_h, dilation_h)
-    t.x = forward_axis(x_nhwc.shape[2], grad_out_nhwc.shape[2], w.cols, stride_w, padding_w, dilation_w)
-    t.images = x_nhwc.shape[0]
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Weights w = weights_of(&c)
+    lie_at(&w, &grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)
+    set_gradient(&t, &c, &w)
     t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
     with nogil:
-        done = sum_gradient(&t, &w, threads)
+        done = sum_gradient(&t, threads)
     return done
+
+
+def backward_weight_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_weight` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef WeightGradient t
+    cdef Weights w = weights_of(&c)
+    set_gradient(&t, &c, &w)
+    return granted(sums_bytes(&t))

@@ -17,7 +17,8 @@ outputs where that is larger). A function returns False where there is no memory
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 
-from convkit._kernels._axis cimport Axis, forward_axis
+from convkit._kernels._axis cimport Axis, phase_axis
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
 from convkit._kernels._lanewise cimport (
     PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_height, lane_tile_of,
@@ -26,7 +27,7 @@ from convkit._kernels._lines cimport (
     Image, Layout, Phase, Side, Window, adjoint_side, cut_down, forward_side, is_far, lay_out, list_lines,
     list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
 )
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, viload_i32, vload_lanes, vr, vsplat,
     vstore,
@@ -238,25 +239,46 @@ cdef inline void correlate_tile(
         first += together
 
 
+cdef struct Room:
+    # Scratch: weights and biases, strips for each thread, and tables.
+    Py_ssize_t constant, strips, runs
+    Py_ssize_t bytes                # 0 if there is nothing to do
+    int threads
+
+
+cdef Room make_room(Correlation* t, int threads) noexcept nogil:
+    """Divide the work."""
+    cdef Layout* lay = &t.layout
+    cdef Py_ssize_t outputs = t.images*t.target.rows*t.target.col*t.target.cols
+    cdef Room room
+    # A phase has its share of the outputs, and of the taps.
+    room.threads = worth(threads, <double>outputs*lay.lanes.channels*(lay.taps/(<double>t.y.phases*t.x.phases) + 1))
+    room.bytes = 0
+    if outputs == 0:
+        return room
+    divide(t, room.threads)
+    room.constant = ceil_div(lay.lanes.bundles*lay.lanes.vectors*(panel(lay) + VLEN), 64)*64
+    room.strips = ceil_div(lay.abreast*lay.strip, 64)*64
+    room.runs = t.y.taps*t.x.runs
+    room.bytes = ((room.constant + room.threads*room.strips)*sizeof(real) + room.runs*sizeof(Run)
+                  + windows_of(lay)*sizeof(Window) + 2*lay.ring*sizeof(Py_ssize_t))
+    return room
+
+
 cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
     """Pack, divide the work and run it. `bias` may be NULL."""
     cdef Layout* lay = &t.layout
-    cdef Py_ssize_t outputs = t.images*t.target.rows*t.target.col*t.target.cols, i
-    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors
-    if outputs == 0:
+    cdef Room room = make_room(t, threads)
+    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, i
+    if room.bytes == 0:
         return True
-    # A phase has its share of the outputs, and of the taps.
-    threads = worth(threads, <double>outputs*lay.lanes.channels*(lay.taps/(<double>t.y.phases*t.x.phases) + 1))
-    divide(t, threads)
-    t.far = is_far(t.images*(t.source.image + t.target.image))
-    cdef Py_ssize_t constant = ceil_div(vectors*(panel(lay) + VLEN), 64)*64
-    cdef Py_ssize_t strips = ceil_div(lay.abreast*lay.strip, 64)*64, runs = t.y.taps*t.x.runs
-    cdef real* memory = <real*>scratch((constant + threads*strips)*sizeof(real) + runs*sizeof(Run)
-                                       + windows_of(lay)*sizeof(Window) + 2*lay.ring*sizeof(Py_ssize_t))
+    cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
-    cdef Run* run = <Run*>(memory + constant + threads*strips)
-    cdef Window* windows = <Window*>(run + runs)
+    threads = room.threads
+    t.far = is_far(t.images*(t.source.image + t.target.image))
+    cdef Run* run = <Run*>(memory + room.constant + threads*room.strips)
+    cdef Window* windows = <Window*>(run + room.runs)
     cdef real* biases = memory + vectors*panel(lay)
     list_runs(t, run)
     list_windows(lay, &t.x, &t.source, windows)
@@ -268,7 +290,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     t.packed, t.bias, t.run = memory, biases, run
     with parallel(num_threads=threads):
         for i in prange(t.images*lay.down*lay.across*t.shares, schedule='dynamic'):
-            correlate_unit(t, i, memory + constant + threadid()*strips)
+            correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
     free(memory)
     return True
 
@@ -279,6 +301,30 @@ cdef inline vr bias_of(const Layout* lay, const real* bias, Py_ssize_t index) no
                        lanes_of(&lay.lanes, bundle, vector))
 
 
+cdef void set_forward(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
+    cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
+    cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
+    t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
+    t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+
+
+cdef Py_ssize_t phases_of(const Convolution* c) noexcept nogil:
+    """So many does `set_backward_input` list."""
+    return min(c.down.stride, c.down.in_size) + min(c.across.stride, c.across.in_size)
+
+
+cdef void set_backward_input(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
+    """The input's channels are the lanes, each summed over its group's outputs."""
+    cdef Lanes lanes = lay_lanes(c.groups, c.filters, c.lanes)
+    t.y = adjoint_side(&c.down, phases)
+    t.x = adjoint_side(&c.across, phases + t.y.phases)
+    t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
+    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
+
+
 def forward(
     const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
@@ -287,24 +333,33 @@ def forward(
     """out = x * w + bias; `padding` is that of the top and left edge, the others follow from out's size."""
     cdef Correlation t
     cdef Weights w
-    cdef Axis y, x
     cdef Phase phases[2]
-    cdef Lanes lanes = lay_lanes(groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1])
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
-    y = forward_axis(x_nhwc.shape[1], out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h)
-    x = forward_axis(x_nhwc.shape[2], out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w)
-    t.y, t.x = forward_side(&y, w_kcrs.shape[2], phases), forward_side(&x, w_kcrs.shape[3], phases + 1)
-    t.images, t.layout = x_nhwc.shape[0], lay_out(&lanes, &t.y, &t.x)
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
+    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_forward(&t, &c, phases)
     t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
     w.data = &w_kcrs[0, 0, 0, 0]
     w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, lanes.lanes*w.lane
+    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, c.lanes*w.lane
     with nogil:
         done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
     return done
+
+
+def forward_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `forward` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Phase phases[2]
+    set_forward(&t, &c, phases)
+    return granted(make_room(&t, threads).bytes)
 
 
 def backward_input(
@@ -312,29 +367,42 @@ def backward_input(
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
     Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
 ):
-    """The gradient of the input: the input's channels are the lanes, each summed over its group's outputs."""
+    """The gradient of the input."""
     cdef Correlation t
     cdef Weights w
-    cdef Lanes lanes = lay_lanes(groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups)
-    cdef Py_ssize_t size = sizeof(real), down = min(stride_h, grad_x_nhwc.shape[1])
-    cdef Py_ssize_t across = min(stride_w, grad_x_nhwc.shape[2])
     cdef Phase* phases
+    cdef Py_ssize_t size = sizeof(real)
     cdef bint done
-    t.images = grad_x_nhwc.shape[0]
-    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
-    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
+    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
     w.data = &w_kcrs[0, 0, 0, 0]
     w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, lanes.channels*w.channel
+    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, c.lanes*w.channel
     with nogil:
-        phases = <Phase*>scratch((down + across)*sizeof(Phase))
+        phases = <Phase*>scratch(phases_of(&c)*sizeof(Phase))
         done = phases is not NULL
         if done:
-            t.y = adjoint_side(t.target.rows, t.source.rows, w_kcrs.shape[2], stride_h, padding_h, dilation_h, phases)
-            t.x = adjoint_side(t.target.cols, t.source.cols, w_kcrs.shape[3], stride_w, padding_w, dilation_w,
-                               phases + down)
-            t.layout = lay_out(&lanes, &t.y, &t.x)
+            set_backward_input(&t, &c, phases)
             done = correlate(&t, &w, NULL, threads)
         free(phases)
     return done
+
+
+def backward_input_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_input` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Py_ssize_t table = phases_of(&c)*sizeof(Phase)
+    cdef Phase* phases = <Phase*>scratch(table)
+    if phases is NULL:
+        raise MemoryError
+    set_backward_input(&t, &c, phases)
+    table = granted(table) + granted(make_room(&t, threads).bytes)
+    free(phases)
+    return table

@@ -12,7 +12,8 @@ for them, True otherwise.
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 
-from convkit._kernels._axis cimport Axis, forward_axis
+from convkit._kernels._axis cimport Axis, phase_axis
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._lanes cimport Lanes, groups_of, lay_lanes, stage_outputs
 from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, Run
 from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sources_of, sum_run_of
@@ -20,7 +21,7 @@ from convkit._kernels._lines cimport (
     Image, Layout, Phase, Side, Window, clear, cut_across, cut_down, forward_side, is_far, lay_out, list_lines,
     list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
 )
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     SUM_SOURCES, VLEN, flush_denormals, real, restore_denormals, viload_i32, vload, vstore,
 )
@@ -227,21 +228,37 @@ cdef void finish_vector(const WeightGradient* t, const Weights* w, Py_ssize_t in
                 total = total + VLEN
 
 
+cdef struct Room:
+    # Scratch: the sums, strips for each thread, and tables.
+    Py_ssize_t sums, strips, bytes
+    int threads
+
+
+cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
+    """Divide the work."""
+    cdef Layout* lay = &t.layout
+    cdef Py_ssize_t outputs = lay.lanes.groups*lay.lanes.lanes
+    cdef Room room
+    room.threads = worth(threads, <double>t.images*t.y.count*t.x.count*outputs*lay.lanes.channels*lay.taps)
+    divide_sum(t)
+    t.count = t.y.kernel*lay.lanes.channels
+    room.sums = ceil_div(t.chunks*t.sums_chunk, 64)*64
+    room.strips = ceil_div(lay.abreast*(lay.strip + t.grad_strip), 64)*64
+    room.bytes = ((room.sums + room.threads*room.strips)*sizeof(real) + t.x.phase.runs*sizeof(Run)
+                  + t.count*sizeof(Source) + windows_of(lay)*sizeof(Window) + 2*lay.ring*sizeof(Py_ssize_t))
+    return room
+
+
 cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
     cdef Layout* lay = &t.layout
-    cdef Py_ssize_t outputs = lay.lanes.groups*lay.lanes.lanes, unit, vectors = lay.lanes.bundles*lay.lanes.vectors
-    threads = worth(threads, <double>t.images*t.y.count*t.x.count*outputs*lay.lanes.channels*lay.taps)
-    divide_sum(t)
-    t.far = is_far(t.images*(t.source.image + t.target.image))
-    t.count = t.y.kernel*lay.lanes.channels
-    cdef Py_ssize_t sums = ceil_div(t.chunks*t.sums_chunk, 64)*64
-    cdef Py_ssize_t strips = ceil_div(lay.abreast*(lay.strip + t.grad_strip), 64)*64
-    cdef real* memory = <real*>scratch((sums + threads*strips)*sizeof(real) + t.x.phase.runs*sizeof(Run)
-                                       + t.count*sizeof(Source) + windows_of(lay)*sizeof(Window)
-                                       + 2*lay.ring*sizeof(Py_ssize_t))
+    cdef Room room = make_room(t, threads)
+    cdef Py_ssize_t unit, vectors = lay.lanes.bundles*lay.lanes.vectors
+    cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
-    cdef Run* run = <Run*>(memory + sums + threads*strips)
+    threads = room.threads
+    t.far = is_far(t.images*(t.source.image + t.target.image))
+    cdef Run* run = <Run*>(memory + room.sums + threads*room.strips)
     cdef Source* sources = <Source*>(run + t.x.phase.runs)
     cdef Window* windows = <Window*>(sources + t.count)
     list_runs(t, run)
@@ -251,11 +268,20 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     t.sums, t.run, t.sources = memory, run, sources
     with parallel(num_threads=threads):
         for unit in prange(t.chunks*t.shares, schedule='dynamic'):
-            sum_unit(t, unit, memory + sums + threadid()*strips)
+            sum_unit(t, unit, memory + room.sums + threadid()*room.strips)
     for unit in prange(vectors, schedule='static', num_threads=threads):
         finish_vector(t, w, unit)
     free(memory)
     return True
+
+
+cdef void set_up(WeightGradient* t, const Convolution* c, Phase* phases) noexcept nogil:
+    cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
+    cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
+    t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
+    t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
 
 
 def backward_weight(
@@ -266,21 +292,30 @@ def backward_weight(
     """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
     cdef WeightGradient t
     cdef Weights w
-    cdef Axis y, x
     cdef Phase phases[2]
-    cdef Lanes lanes = lay_lanes(groups, grad_w_kcrs.shape[0] // groups, grad_w_kcrs.shape[1])
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
-    y = forward_axis(x_nhwc.shape[1], grad_out_nhwc.shape[1], grad_w_kcrs.shape[2], stride_h, padding_h, dilation_h)
-    x = forward_axis(x_nhwc.shape[2], grad_out_nhwc.shape[2], grad_w_kcrs.shape[3], stride_w, padding_w, dilation_w)
-    t.y, t.x = forward_side(&y, grad_w_kcrs.shape[2], phases), forward_side(&x, grad_w_kcrs.shape[3], phases + 1)
-    t.images, t.layout = x_nhwc.shape[0], lay_out(&lanes, &t.y, &t.x)
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_up(&t, &c, phases)
     t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
     w.data = &grad_w_kcrs[0, 0, 0, 0]
     w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
-    w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, lanes.lanes*w.lane
+    w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, c.lanes*w.lane
     with nogil:
         done = sum_gradient(&t, &w, threads)
     return done
+
+
+def backward_weight_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_weight` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef WeightGradient t
+    cdef Phase phases[2]
+    set_up(&t, &c, phases)
+    return granted(make_room(&t, threads).bytes)

@@ -15,14 +15,15 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from convkit._kernels._axis cimport Axis, forward_axis
+from convkit._kernels._axis cimport Axis, phase_axis
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._lanes cimport Lanes, lay_lanes
 from convkit._kernels._lanewise cimport Run
 from convkit._kernels._lines cimport (
     Image, Layout, Phase, Side, Window, adjoint_side, clear, cut_down, forward_side, keep, lay_out, list_lines,
     list_windows, nhwc, windows_of,
 )
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     PLANAR_SUMS, VLEN, flush_denormals, opaque, pinned, real, restore_denormals, vload, vload_lanes, vr, vsplat, vstore,
     vstore_lanes, vtranspose,
@@ -327,26 +328,48 @@ cdef void write_line(
         sums, out, cols = sums + outputs*VLEN, out + here*step, cols - here
 
 
+cdef struct Room:
+    # Scratch: the weights, a ring for each thread, and tables.
+    Py_ssize_t packed, ring, runs
+    Py_ssize_t bytes                # 0 if there is nothing to do
+    int threads
+
+
+cdef Room make_room(Correlation* t, int threads) noexcept nogil:
+    """Divide the work."""
+    cdef Layout* lay = &t.layout
+    cdef Py_ssize_t outputs = t.images*t.target.rows*t.target.cols*t.outputs
+    cdef Room room
+    room.threads = worth(threads, <double>outputs*t.channels*(lay.taps/(<double>t.y.phases*t.x.phases) + 1))
+    room.bytes = 0
+    if outputs == 0:
+        return room
+    keep(lay, &t.y, max(lay.together, min(<Py_ssize_t>MOST_LINES, lay.rows)))
+    while room.threads > 1 and t.images*lay.down*lay.across < 4*room.threads and lay.rows > MOST_LINES:
+        cut_down(lay, &t.y, max(<Py_ssize_t>MOST_LINES, ceil_div(lay.rows, 2)))
+    room.packed = ceil_div(lay.taps*t.channels*t.outputs, 64)*64
+    # The last vector of columns may read beyond the last line.
+    room.ring = ceil_div(lay.strip + MOST_BLOCKS*VLEN, 64)*64
+    room.runs = t.y.taps*t.x.taps
+    room.bytes = ((room.packed + room.threads*room.ring)*sizeof(real) + room.runs*sizeof(Run)
+                  + windows_of(lay)*sizeof(Window) + 2*lay.ring*sizeof(Py_ssize_t))
+    return room
+
+
 cdef bint correlate(Correlation* t, const real[:, :, :, :] w, bint adjoint, int threads) noexcept nogil:
     """Pack, divide the work and run it."""
     cdef Layout* lay = &t.layout
-    cdef Py_ssize_t outputs = t.images*t.target.rows*t.target.cols*t.outputs, i, runs = t.y.taps*t.x.taps
-    if outputs == 0:
+    cdef Room room = make_room(t, threads)
+    cdef Py_ssize_t i
+    if room.bytes == 0:
         return True
-    threads = worth(threads, <double>outputs*t.channels*(lay.taps/(<double>t.y.phases*t.x.phases) + 1))
-    keep(lay, &t.y, max(lay.together, min(<Py_ssize_t>MOST_LINES, lay.rows)))
-    while threads > 1 and t.images*lay.down*lay.across < 4*threads and lay.rows > MOST_LINES:
-        cut_down(lay, &t.y, max(<Py_ssize_t>MOST_LINES, ceil_div(lay.rows, 2)))
-    cdef Py_ssize_t packed = ceil_div(lay.taps*t.channels*t.outputs, 64)*64
-    # The last vector of columns may read beyond the last line.
-    cdef Py_ssize_t ring = ceil_div(lay.strip + MOST_BLOCKS*VLEN, 64)*64
-    cdef real* memory = <real*>scratch((packed + threads*ring)*sizeof(real) + runs*sizeof(Run)
-                                       + windows_of(lay)*sizeof(Window) + 2*lay.ring*sizeof(Py_ssize_t))
+    cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
-    cdef Run* run = <Run*>(memory + packed + threads*ring)
-    cdef Window* windows = <Window*>(run + runs)
-    memset(memory + packed, 0, threads*ring*sizeof(real))
+    threads = room.threads
+    cdef Run* run = <Run*>(memory + room.packed + threads*room.ring)
+    cdef Window* windows = <Window*>(run + room.runs)
+    memset(memory + room.packed, 0, threads*room.ring*sizeof(real))
     pack(t, w, adjoint, memory)
     list_taps(t, run)
     list_windows(lay, &t.x, &t.source, windows)
@@ -354,9 +377,34 @@ cdef bint correlate(Correlation* t, const real[:, :, :, :] w, bint adjoint, int 
     t.packed, t.run = memory, run
     with parallel(num_threads=threads):
         for i in prange(t.images*lay.down*lay.across, schedule='dynamic'):
-            correlate_unit(t, i, memory + packed + threadid()*ring)
+            correlate_unit(t, i, memory + room.packed + threadid()*room.ring)
     free(memory)
     return True
+
+
+cdef void set_forward(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
+    cdef Lanes lanes = lay_lanes(1, c.outputs, c.channels)
+    cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
+    t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
+    t.images, t.outputs, t.channels = c.images, c.outputs, c.channels
+    t.layout = lay_out(&lanes, &t.y, &t.x)
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+
+
+cdef Py_ssize_t phases_of(const Convolution* c) noexcept nogil:
+    """So many does `set_backward_input` list."""
+    return min(c.down.stride, c.down.in_size) + min(c.across.stride, c.across.in_size)
+
+
+cdef void set_backward_input(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
+    cdef Lanes lanes = lay_lanes(1, c.channels, c.outputs)
+    t.y = adjoint_side(&c.down, phases)
+    t.x = adjoint_side(&c.across, phases + t.y.phases)
+    t.images, t.outputs, t.channels, t.bias = c.images, c.channels, c.outputs, NULL
+    t.layout = lay_out(&lanes, &t.y, &t.x)
+    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
 
 
 def forward(
@@ -366,22 +414,30 @@ def forward(
 ):
     """out = x * w + bias, for at most MOST_OUTPUTS outputs and one group."""
     cdef Correlation t
-    cdef Axis y, x
     cdef Phase phases[2]
-    cdef Lanes lanes = lay_lanes(1, w_kcrs.shape[0], w_kcrs.shape[1])
     cdef bint done
-    y = forward_axis(x_nhwc.shape[1], out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h)
-    x = forward_axis(x_nhwc.shape[2], out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w)
-    t.y, t.x = forward_side(&y, w_kcrs.shape[2], phases), forward_side(&x, w_kcrs.shape[3], phases + 1)
-    t.images, t.outputs, t.channels = x_nhwc.shape[0], w_kcrs.shape[0], w_kcrs.shape[1]
-    t.layout = lay_out(&lanes, &t.y, &t.x)
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
+    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_forward(&t, &c, phases)
     t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
     t.bias = &bias_k[0] if bias_k.shape[0] else NULL
     with nogil:
         done = correlate(&t, w_kcrs, False, threads)
     return done
+
+
+def forward_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `forward` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Phase phases[2]
+    set_forward(&t, &c, phases)
+    return granted(make_room(&t, threads).bytes)
 
 
 def backward_input(
@@ -391,22 +447,35 @@ def backward_input(
 ):
     """The gradient of the input, for at most MOST_OUTPUTS channels of it and one group."""
     cdef Correlation t
-    cdef Lanes lanes = lay_lanes(1, w_kcrs.shape[1], w_kcrs.shape[0])
-    cdef Py_ssize_t down = min(stride_h, grad_x_nhwc.shape[1]), across = min(stride_w, grad_x_nhwc.shape[2])
     cdef Phase* phases
     cdef bint done
-    t.images, t.outputs, t.channels, t.bias = grad_out_nhwc.shape[0], w_kcrs.shape[1], w_kcrs.shape[0], NULL
-    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
-    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
+    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
     with nogil:
-        phases = <Phase*>scratch((down + across)*sizeof(Phase))
+        phases = <Phase*>scratch(phases_of(&c)*sizeof(Phase))
         done = phases is not NULL
         if done:
-            t.y = adjoint_side(t.target.rows, t.source.rows, w_kcrs.shape[2], stride_h, padding_h, dilation_h, phases)
-            t.x = adjoint_side(t.target.cols, t.source.cols, w_kcrs.shape[3], stride_w, padding_w, dilation_w,
-                               phases + down)
-            t.layout = lay_out(&lanes, &t.y, &t.x)
+            set_backward_input(&t, &c, phases)
             done = correlate(&t, w_kcrs, True, threads)
         free(phases)
     return done
+
+
+def backward_input_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_input` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Py_ssize_t table = phases_of(&c)*sizeof(Phase)
+    cdef Phase* phases = <Phase*>scratch(table)
+    if phases is NULL:
+        raise MemoryError
+    set_backward_input(&t, &c, phases)
+    table = granted(table) + granted(make_room(&t, threads).bytes)
+    free(phases)
+    return table

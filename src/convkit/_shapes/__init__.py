@@ -24,7 +24,7 @@ from .arguments import (
     shape,
     vector,
 )
-from .convolution import Conv2d, ConvTranspose2d, conv2d, conv2d_bias, conv_transpose2d, output_padding
+from .convolution import Conv2d, conv2d, conv2d_bias, conv_transpose2d, output_padding
 from .layout import axes, axis, broadcast, channels, linear, matmul, pad
 from .pooling import Pool2d, Spacing, adaptive_pool2d, adaptive_pool2d_backward, output_size, pool2d, weighted_pool2d
 
@@ -33,7 +33,6 @@ __all__ = [
     "MOST_BYTES",
     "Array",
     "Conv2d",
-    "ConvTranspose2d",
     "OutputSize",
     "Padding",
     "Pair",

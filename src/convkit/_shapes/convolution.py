@@ -12,11 +12,13 @@ from .windows import window_count
 class Conv2d(NamedTuple):
     """A convolution whose arguments fit each other."""
 
+    input_shape: Shape
+    weight_shape: Shape
     stride: tuple[int, int]
     padding: tuple[int, int]  # of the top and left edge
     dilation: tuple[int, int]
     groups: int
-    output_shape: tuple[int, int, int, int]
+    output_shape: Shape
 
 
 def conv2d(
@@ -69,7 +71,7 @@ def _conv2d(
     out = tuple(
         window_count(op, *axis) for axis in zip(("height", "width"), size, kernel, stride, total, dilation, strict=True)
     )
-    return Conv2d(stride, before, dilation, groups, (images, outputs, out[0], out[1]))
+    return Conv2d(input_shape, weight_shape, stride, before, dilation, groups, (images, outputs, *out))
 
 
 def _edges(
@@ -88,16 +90,6 @@ def _edges(
     return padding, (2 * padding[0], 2 * padding[1])
 
 
-class ConvTranspose2d(NamedTuple):
-    """A transposed convolution whose arguments fit each other."""
-
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
-    groups: int
-    output_shape: tuple[int, int, int, int]
-
-
 def conv_transpose2d(
     op: str,
     input_shape: Shape,
@@ -107,8 +99,11 @@ def conv_transpose2d(
     output_padding: Pair,
     groups: int,
     dilation: Pair,
-) -> ConvTranspose2d:
-    """Check the arguments of a transposed convolution and compute what follows from them."""
+) -> Conv2d:
+    """Check the arguments of a transposed convolution and return the convolution that it is the gradient of.
+
+    The images that one of them takes, the other gives.
+    """
     return _conv_transpose2d(op, input_shape, weight_shape, pair(op, "stride", stride, 1),
                              pair(op, "padding", padding, 0), pair(op, "output_padding", output_padding, 0),
                              integer(op, "groups", groups, 1), pair(op, "dilation", dilation, 1))  # fmt: skip
@@ -124,7 +119,7 @@ def _conv_transpose2d(
     output_padding: tuple[int, int],
     groups: int,
     dilation: tuple[int, int],
-) -> ConvTranspose2d:
+) -> Conv2d:
     images, channels, *size = input_shape
     inputs, group_outputs, *kernel = weight_shape
     if min(kernel) < 1:
@@ -155,7 +150,8 @@ def _conv_transpose2d(
             )
     if group_outputs * groups * (out[0] + 2 * padding[0]) * (out[1] + 2 * padding[1]) * 8 > MOST_BYTES:
         raise ValueError(f"{op}: input {input_shape} makes images larger than {MOST_BYTES} bytes")
-    return ConvTranspose2d(stride, padding, dilation, groups, (images, group_outputs * groups, out[0], out[1]))
+    outputs = (images, group_outputs * groups, *out)
+    return Conv2d(outputs, weight_shape, stride, padding, dilation, groups, input_shape)
 
 
 def _transposed_size(op: str, axis: str, size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:

@@ -31,6 +31,7 @@ from .activation import (
 from .avg_pool2d import adaptive_avg_pool2d, adaptive_avg_pool2d_backward, avg_pool2d, avg_pool2d_backward
 from .batch_norm import batch_norm, batch_norm_backward, batch_norm_stats
 from .conv2d import conv2d, conv2d_backward_bias, conv2d_backward_input, conv2d_backward_weight, conv2d_output_shape
+from .conv2d_plan import conv2d_plan
 from .conv_transpose2d import conv_transpose2d, conv_transpose2d_backward_input, conv_transpose2d_backward_weight
 from .linear import linear, linear_backward_bias, linear_backward_input, linear_backward_weight
 from .lp_pool2d import lp_pool2d, lp_pool2d_backward
@@ -56,6 +57,7 @@ __all__ = [
     "conv2d_backward_input",
     "conv2d_backward_weight",
     "conv2d_output_shape",
+    "conv2d_plan",
     "conv_transpose2d",
     "conv_transpose2d_backward_input",
     "conv_transpose2d_backward_weight",

@@ -1,53 +1,77 @@
-"""Which kernel computes a convolution."""
+"""Which algorithm computes each pass of a convolution: the one place where that is decided.
 
-from types import ModuleType
-from typing import NamedTuple
+::
+
+    plan("forward", dtype, convolution)        what ops ask: once for each geometry, then from a cache
+        |
+    choose(Layer(...)), choose_linear(...)     the rules: pure, of shapes, precision and instruction set alone
+        |
+    Algorithm                                  its name, its kernel, what that is told beside the geometry
+        |
+    Plan                                       that kernel's function, and its arguments
+
+A kernel has a function for each pass that it computes, called ``forward``, ``backward_input`` or ``backward_weight``,
+and beside each one another, ``forward_scratch`` and so on, that tells how much scratch it takes. A new algorithm is an
+`Algorithm`, and the line in `_correlation`, `_weight_gradient` or `_dense` that chooses it. Results repeat because
+nothing is tried out and nothing but the arguments is asked.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from .._dispatch import kernel, tile_shape
-from .._shapes import Shape
+from .._dispatch import isa, kernel, tile_shape
+from .._precision import get_float32_precision
+from .._shapes import Conv2d, Shape
 
-Pair = tuple[int, int]
-
-
-def forward_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, stride: Pair, groups: int) -> ModuleType:
-    """Return the kernel of the forward pass for weights (K, C/groups, R, S)."""
-    outputs, channels, *kernel_size = weight_shape
-    return kernel(_correlation(_layer(dtype, groups, outputs // groups, channels, kernel_size, stride)), dtype)
+Pass = Literal["forward", "backward_input", "backward_weight"]
+Dtype = np.dtype[np.floating]
 
 
-def input_gradient_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, groups: int) -> ModuleType:
-    """Return the kernel of the backward-input pass for weights (K, C/groups, R, S): a correlation of stride 1."""
-    channels, outputs, *kernel_size = weight_shape
-    return kernel(_correlation(_layer(dtype, groups, outputs, channels // groups, kernel_size, (1, 1))), dtype)
-
-
-def weight_gradient_kernel(dtype: np.dtype[np.floating], weight_shape: Shape, stride: Pair, groups: int) -> ModuleType:
-    """Return the kernel of the backward-weight pass for weights (K, C/groups, R, S)."""
-    outputs, channels, *kernel_size = weight_shape
-    layer = _layer(dtype, groups, outputs // groups, channels, kernel_size, stride)
-    if layer.is_depthwise:
-        return kernel("depthwise_conv2d", dtype)
-    if (layer.is_narrow and (groups > 1 or layer.length <= _CACHED_SUMS)) or layer.is_thin:
-        return kernel("narrow_conv2d_backward_weight", dtype)
-    return kernel("conv2d_backward_weight", dtype)
-
-
-# So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
-_CACHED_SUMS = 8192
-
-
-class _Layer(NamedTuple):
+class Layer(NamedTuple):
     """What the choice depends on."""
 
+    pass_: Pass
+    convolution: Conv2d
+    dtype: Dtype
+    precision: str  # of float32; float64 has the highest
+    isa: str
     lanes: int  # of a vector
-    groups: int
-    outputs: int  # of a group
-    channels: int  # that each output sums over
-    height: int
-    width: int
-    step: int  # columns from one output's input to the next one's
+
+    @property
+    def groups(self) -> int:
+        """Groups of channels."""
+        return self.convolution.groups
+
+    @property
+    def outputs(self) -> int:
+        """Channels of a group that the pass computes; for the weights' gradient, of the convolution's output."""
+        outputs, channels, *_ = self.convolution.weight_shape
+        return channels if self.pass_ == "backward_input" else outputs // self.groups
+
+    @property
+    def channels(self) -> int:
+        """Channels of a group that each output sums over."""
+        outputs, channels, *_ = self.convolution.weight_shape
+        return outputs // self.groups if self.pass_ == "backward_input" else channels
+
+    @property
+    def height(self) -> int:
+        """Rows of the kernel."""
+        return self.convolution.weight_shape[2]
+
+    @property
+    def width(self) -> int:
+        """Columns of the kernel."""
+        return self.convolution.weight_shape[3]
+
+    @property
+    def step(self) -> int:
+        """Columns from one output's input to the next one's."""
+        return 1 if self.pass_ == "backward_input" else self.convolution.stride[1]
 
     @property
     def length(self) -> int:
@@ -80,15 +104,120 @@ class _Layer(NamedTuple):
         return self.groups == 1 and few and self.channels >= 8 and self.height * self.width >= 4
 
 
-def _layer(
-    dtype: np.dtype[np.floating], groups: int, outputs: int, channels: int, kernel_size: list[int], stride: Pair
-) -> _Layer:
-    return _Layer(tile_shape(dtype)[1], groups, outputs, channels, kernel_size[0], kernel_size[1], stride[1])
+# ---------------------------------------------------------------------------------------------------------------------
+# The algorithms
 
 
-def _correlation(layer: _Layer) -> str:
+def _every_product(layer: Layer) -> int:
+    """Count one multiplication for each tap of each channel of each output, whether or not it lies in the padding."""
+    _, channels, rows, cols = layer.convolution.weight_shape
+    return math.prod(layer.convolution.output_shape) * channels * rows * cols
+
+
+class Algorithm(NamedTuple):
+    """A way to compute a pass."""
+
+    name: str  # that `conv2d_plan` gives
+    kernel: str
+    extra: tuple[int, ...] = ()  # what the kernel takes behind `groups`, before `threads`
+    products: Callable[[Layer], int] = _every_product
+
+
+DIRECT = Algorithm("direct", "conv2d")
+PLANAR = Algorithm("planar", "planar_conv2d")
+NARROW = Algorithm("narrow", "narrow_conv2d")
+DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d")
+DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight")
+NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight")
+
+# So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
+_CACHED_SUMS = 8192
+
+
+def choose(layer: Layer) -> Algorithm:
+    """Choose the algorithm of one pass of a convolution."""
+    return _weight_gradient(layer) if layer.pass_ == "backward_weight" else _correlation(layer)
+
+
+def choose_linear(layer: Layer) -> Algorithm:
+    """Choose the algorithm of one pass of a linear layer: images of one pixel have nothing that is worth staging."""
+    return _dense_gradient(layer) if layer.pass_ == "backward_weight" else _dense(layer)
+
+
+def _correlation(layer: Layer) -> Algorithm:
+    """Forward, and backward-input: a correlation of stride 1."""
     if layer.is_depthwise:
-        return "depthwise_conv2d"
+        return DEPTHWISE
     if layer.is_planar:
-        return "planar_conv2d"
-    return "narrow_conv2d" if layer.is_narrow else "conv2d"
+        return PLANAR
+    return NARROW if layer.is_narrow else _dense(layer)
+
+
+def _weight_gradient(layer: Layer) -> Algorithm:
+    if layer.is_depthwise:
+        return DEPTHWISE
+    if (layer.is_narrow and (layer.groups > 1 or layer.length <= _CACHED_SUMS)) or layer.is_thin:
+        return NARROW_GRADIENT
+    return _dense_gradient(layer)
+
+
+def _dense(layer: Layer) -> Algorithm:
+    """Choose among what suits outputs that fill vectors."""
+    return DIRECT
+
+
+def _dense_gradient(layer: Layer) -> Algorithm:
+    return DIRECT_GRADIENT
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Plans
+
+
+class Plan(NamedTuple):
+    """How a pass is computed: ``plan.run(*arrays, *plan.arguments, threads)``."""
+
+    layer: Layer
+    algorithm: Algorithm
+    run: Callable[..., bool]  # the kernel's function
+    arguments: tuple[int, ...]  # stride, padding and dilation, each of height and width; groups; what is extra
+
+    def scratch_bytes(self, threads: int) -> int:
+        """Return the most scratch that the kernel holds at a time on so many threads, as the kernel itself has it."""
+        scratch: Callable[..., int] = getattr(
+            kernel(self.algorithm.kernel, self.layer.dtype), f"{self.layer.pass_}_scratch"
+        )
+        x, weight, *_, out = self.layer.convolution
+        return scratch(_nhwc(x), weight, _nhwc(out), *self.arguments, threads)
+
+
+def _nhwc(shape: Shape) -> Shape:
+    images, channels, rows, cols = shape
+    return images, rows, cols, channels
+
+
+def plan(pass_: Pass, dtype: Dtype, convolution: Conv2d) -> Plan:
+    """Return how a pass of a convolution is computed under the precision in force."""
+    return _plan(choose, pass_, dtype, get_float32_precision(), convolution)
+
+
+def linear_plan(pass_: Pass, dtype: Dtype, vectors: int, weight_shape: Shape) -> Plan:
+    """Return how a pass of a linear layer is computed under the precision in force."""
+    return _plan(choose_linear, pass_, dtype, get_float32_precision(), _pointwise(vectors, *weight_shape))
+
+
+@lru_cache(maxsize=4096)
+def _pointwise(vectors: int, outputs: int, inputs: int) -> Conv2d:
+    """Return a linear layer as a 1x1 convolution over images of one pixel."""
+    images = (vectors, inputs, 1, 1)
+    return Conv2d(images, (outputs, inputs, 1, 1), (1, 1), (0, 0), (1, 1), 1, (vectors, outputs, 1, 1))
+
+
+@lru_cache(maxsize=4096)
+def _plan(rules: Callable[[Layer], Algorithm], pass_: Pass, dtype: Dtype, precision: str, convolution: Conv2d) -> Plan:
+    precision = precision if dtype == np.float32 else "highest"
+    layer = Layer(pass_, convolution, dtype, precision, isa, tile_shape(dtype)[1])
+    algorithm = rules(layer)
+    run = getattr(kernel(algorithm.kernel, dtype), pass_)
+    geometry = (*convolution.stride, *convolution.padding, *convolution.dilation, convolution.groups)
+    return Plan(layer, algorithm, run, geometry + algorithm.extra)

@@ -6,7 +6,7 @@ from .. import _shapes
 from .._shapes import Array, Padding, Pair, Shape
 from .._threads import get_num_threads
 from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, need_memory, nhwc
-from ._convolution import forward_kernel, input_gradient_kernel, weight_gradient_kernel
+from ._convolution import plan
 from .channel_sum import channel_sum
 
 
@@ -17,7 +17,7 @@ def conv2d_output_shape(
     padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
-) -> tuple[int, int, int, int]:
+) -> Shape:
     """Return the shape that `conv2d` gives for arguments of these shapes.
 
     Parameters
@@ -124,15 +124,13 @@ def conv2d(
     geometry = _shapes.conv2d("conv2d", input.shape, weight.shape, stride, padding, dilation, groups)
     _shapes.conv2d_bias("conv2d", bias, geometry, f"weight {weight.shape}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
-    had_memory = forward_kernel(input.dtype, weight.shape, geometry.stride, geometry.groups).forward(
+    planned = plan("forward", input.dtype, geometry)
+    had_memory = planned.run(
         nhwc(input),
         aligned(weight),
         np.empty(0, input.dtype) if bias is None or bias.ndim == 3 else contiguous(bias),
         out,
-        *geometry.stride,
-        *geometry.padding,
-        *geometry.dilation,
-        geometry.groups,
+        *planned.arguments,
         get_num_threads(),
     )
     need_memory("conv2d", had_memory)
@@ -197,16 +195,8 @@ def conv2d_backward_input(
     geometry = _shapes.conv2d(op, input_shape, weight.shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    had_memory = input_gradient_kernel(weight.dtype, weight.shape, geometry.groups).backward_input(
-        nhwc(grad_output),
-        aligned(weight),
-        grad_input,
-        *geometry.stride,
-        *geometry.padding,
-        *geometry.dilation,
-        geometry.groups,
-        get_num_threads(),
-    )
+    planned = plan("backward_input", weight.dtype, geometry)
+    had_memory = planned.run(nhwc(grad_output), aligned(weight), grad_input, *planned.arguments, get_num_threads())
     need_memory(op, had_memory)
     return nchw(grad_input)
 
@@ -266,16 +256,8 @@ def conv2d_backward_weight(
     geometry = _shapes.conv2d(op, input.shape, weight_shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_weight = empty_weight(weight_shape, input.dtype)
-    had_memory = weight_gradient_kernel(input.dtype, weight_shape, geometry.stride, geometry.groups).backward_weight(
-        nhwc(input),
-        nhwc(grad_output),
-        grad_weight,
-        *geometry.stride,
-        *geometry.padding,
-        *geometry.dilation,
-        geometry.groups,
-        get_num_threads(),
-    )
+    planned = plan("backward_weight", input.dtype, geometry)
+    had_memory = planned.run(nhwc(input), nhwc(grad_output), grad_weight, *planned.arguments, get_num_threads())
     need_memory(op, had_memory)
     return grad_weight
 

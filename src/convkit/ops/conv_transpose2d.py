@@ -6,7 +6,7 @@ from .. import _shapes
 from .._shapes import Array, Pair, Shape
 from .._threads import get_num_threads
 from ._arrays import aligned, empty_nhwc, empty_weight, nchw, need_memory, nhwc
-from ._convolution import forward_kernel, input_gradient_kernel, weight_gradient_kernel
+from ._convolution import plan
 
 
 def conv_transpose2d(
@@ -76,22 +76,14 @@ def conv_transpose2d(
     op = "conv_transpose2d"
     _shapes.array(op, "input", input, 4)
     _shapes.array(op, "weight", weight, 4, input)
-    geometry = _shapes.conv_transpose2d(
+    convolution = _shapes.conv_transpose2d(
         op, input.shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
-    outputs = geometry.output_shape[1]
-    _shapes.vector(op, "bias", bias, outputs, f"weight {weight.shape} with groups={geometry.groups}", input)
-    out = empty_nhwc(geometry.output_shape, input.dtype)
-    had_memory = input_gradient_kernel(input.dtype, weight.shape, geometry.groups).backward_input(
-        nhwc(input),
-        aligned(weight),
-        out,
-        *geometry.stride,
-        *geometry.padding,
-        *geometry.dilation,
-        geometry.groups,
-        get_num_threads(),
-    )
+    outputs = convolution.input_shape[1]
+    _shapes.vector(op, "bias", bias, outputs, f"weight {weight.shape} with groups={convolution.groups}", input)
+    out = empty_nhwc(convolution.input_shape, input.dtype)
+    planned = plan("backward_input", input.dtype, convolution)
+    had_memory = planned.run(nhwc(input), aligned(weight), out, *planned.arguments, get_num_threads())
     need_memory(op, had_memory)
     if bias is not None:
         out += bias
@@ -149,20 +141,18 @@ def conv_transpose2d_backward_input(
     input_shape = _shapes.shape(op, "input_shape", input_shape, 4)
     _shapes.array(op, "weight", weight, 4)
     _shapes.array(op, "grad_output", grad_output, 4, weight, "weight")
-    geometry = _shapes.conv_transpose2d(
+    convolution = _shapes.conv_transpose2d(
         op, input_shape, weight.shape, stride, padding, output_padding, groups, dilation
     )
-    _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
+    _shapes.same_shape(op, "grad_output", grad_output.shape, convolution.input_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    had_memory = forward_kernel(weight.dtype, weight.shape, geometry.stride, geometry.groups).forward(
+    planned = plan("forward", weight.dtype, convolution)
+    had_memory = planned.run(
         nhwc(grad_output),
         aligned(weight),
         np.empty(0, weight.dtype),
         grad_input,
-        *geometry.stride,
-        *geometry.padding,
-        *geometry.dilation,
-        geometry.groups,
+        *planned.arguments,
         get_num_threads(),
     )
     need_memory(op, had_memory)
@@ -220,20 +210,12 @@ def conv_transpose2d_backward_weight(
     _shapes.array(op, "input", input, 4)
     weight_shape = _shapes.shape(op, "weight_shape", weight_shape, 4)
     _shapes.array(op, "grad_output", grad_output, 4, input)
-    geometry = _shapes.conv_transpose2d(
+    convolution = _shapes.conv_transpose2d(
         op, input.shape, weight_shape, stride, padding, output_padding, groups, dilation
     )
-    _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
+    _shapes.same_shape(op, "grad_output", grad_output.shape, convolution.input_shape)
     grad_weight = empty_weight(weight_shape, input.dtype)
-    had_memory = weight_gradient_kernel(input.dtype, weight_shape, geometry.stride, geometry.groups).backward_weight(
-        nhwc(grad_output),
-        nhwc(input),
-        grad_weight,
-        *geometry.stride,
-        *geometry.padding,
-        *geometry.dilation,
-        geometry.groups,
-        get_num_threads(),
-    )
+    planned = plan("backward_weight", input.dtype, convolution)
+    had_memory = planned.run(nhwc(grad_output), nhwc(input), grad_weight, *planned.arguments, get_num_threads())
     need_memory(op, had_memory)
     return grad_weight

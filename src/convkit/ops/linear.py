@@ -5,14 +5,11 @@ import math
 import numpy as np
 
 from .. import _shapes
-from .._dispatch import kernel
 from .._shapes import Array, Shape
 from .._threads import get_num_threads
 from ._arrays import aligned, contiguous, empty, need_memory
+from ._convolution import linear_plan
 from .channel_sum import channel_sum
-
-#: Stride, padding, dilation and groups of a 1x1 convolution.
-_POINTWISE = (1, 1, 0, 0, 1, 1, 1)
 
 
 def _vectors(x: Array) -> Array:
@@ -68,12 +65,14 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     shape = _shapes.linear("linear", input.shape, weight.shape)
     _shapes.vector("linear", "bias", bias, weight.shape[0], f"weight {weight.shape}", input)
     out = empty(shape, input.dtype)
-    had_memory = kernel("conv2d", input.dtype).forward(
-        _pixels(input),
+    vectors = _pixels(input)
+    planned = linear_plan("forward", input.dtype, len(vectors), weight.shape)
+    had_memory = planned.run(
+        vectors,
         _filters(weight),
         np.empty(0, input.dtype) if bias is None else contiguous(bias),
         _pixels(out),
-        *_POINTWISE,
+        *planned.arguments,
         get_num_threads(),
     )
     need_memory("linear", had_memory)
@@ -114,9 +113,9 @@ def linear_backward_input(input_shape: Shape, weight: Array, grad_output: Array)
     input_shape = _shapes.shape(op, "input_shape", input_shape, grad_output.ndim)
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input_shape, weight.shape))
     grad_input = empty(input_shape, weight.dtype)
-    had_memory = kernel("conv2d", weight.dtype).backward_input(
-        _pixels(grad_output), _filters(weight), _pixels(grad_input), *_POINTWISE, get_num_threads()
-    )
+    vectors = _pixels(grad_output)
+    planned = linear_plan("backward_input", weight.dtype, len(vectors), weight.shape)
+    had_memory = planned.run(vectors, _filters(weight), _pixels(grad_input), *planned.arguments, get_num_threads())
     need_memory(op, had_memory)
     return grad_input
 
@@ -156,8 +155,10 @@ def linear_backward_weight(input: Array, weight_shape: Shape, grad_output: Array
     _shapes.array(op, "grad_output", grad_output, None, input)
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input.shape, weight_shape))
     grad_weight = empty(weight_shape, input.dtype)
-    had_memory = kernel("conv2d_backward_weight", input.dtype).backward_weight(
-        _pixels(input), _pixels(grad_output), _filters(grad_weight), *_POINTWISE, get_num_threads()
+    vectors = _pixels(input)
+    planned = linear_plan("backward_weight", input.dtype, len(vectors), weight_shape)
+    had_memory = planned.run(
+        vectors, _pixels(grad_output), _filters(grad_weight), *planned.arguments, get_num_threads()
     )
     need_memory(op, had_memory)
     return grad_weight

@@ -1,0 +1,175 @@
+"""conv2d_plan: which algorithm runs, how much scratch it takes, how many multiplications it does."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cases import DTYPES, refuses
+from counted import COUNTER
+
+import convkit as ck
+from convkit import ops
+from convkit._dispatch import tile_shape
+from convkit._shapes import conv2d
+from convkit.ops import _convolution
+from convkit.ops._convolution import Layer
+
+GRADIENTS = (None, "input", "weight")
+
+
+def names(*shapes, **options):
+    return [ops.conv2d_plan(*shapes, gradient=gradient, **options).name for gradient in GRADIENTS]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_algorithms_by_the_width_of_a_vector(dtype):
+    lanes = tile_shape(np.dtype(dtype))[1]
+    dense = names((2, 4 * lanes, 14, 14), (4 * lanes, 4 * lanes, 1, 1), dtype=dtype)
+    assert dense == ["direct"] * 3
+    depthwise = names((2, 2 * lanes, 9, 9), (2 * lanes, 1, 3, 3), groups=2 * lanes, dtype=dtype)
+    assert depthwise == ["depthwise"] * 3
+    grouped = names((2, 4 * lanes, 9, 9), (4 * lanes, 2, 3, 3), groups=2 * lanes, dtype=dtype)
+    assert grouped == ["narrow"] * 3
+    one_vector = names((2, 4 * lanes, 9, 9), (lanes, 4 * lanes, 3, 3), dtype=dtype)
+    assert one_vector[0] == "narrow"
+    few = ops.conv2d_plan((2, 4 * lanes, 9, 9), (max(1, lanes // 4), 4 * lanes, 3, 3), dtype=dtype)
+    assert few.name == ("planar" if 4 * lanes >= 8 and 8 * max(1, lanes // 4) <= 3 * lanes else "direct")
+
+
+def layer(pass_, shape, weight, isa, lanes, precision="highest", **options):
+    how = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1} | options
+    geometry = conv2d("conv2d", shape, weight, **how)
+    return Layer(pass_, geometry, np.dtype(np.float32), precision, isa, lanes)
+
+
+@pytest.mark.parametrize(
+    ("pass_", "shape", "weight", "options", "lanes", "name"),
+    [
+        ("forward", (2, 64, 9, 9), (64, 64, 1, 1), {}, 16, "direct"),
+        ("forward", (2, 64, 9, 9), (16, 64, 3, 3), {}, 16, "narrow"),
+        ("forward", (2, 64, 9, 9), (16, 64, 3, 3), {"stride": 2}, 16, "direct"),
+        ("forward", (2, 64, 9, 9), (16, 64, 3, 3), {}, 4, "direct"),
+        ("forward", (2, 64, 9, 9), (6, 64, 3, 3), {}, 16, "planar"),
+        ("forward", (2, 64, 9, 9), (7, 64, 3, 3), {}, 16, "direct"),
+        ("forward", (2, 8, 9, 9), (8, 1, 3, 3), {"groups": 8}, 8, "depthwise"),
+        ("forward", (2, 8, 9, 9), (8, 1, 3, 3), {"groups": 8}, 16, "narrow"),
+        ("backward_input", (2, 3, 9, 9), (64, 3, 3, 3), {}, 16, "planar"),
+        ("backward_input", (2, 16, 9, 9), (64, 16, 3, 3), {"stride": 2}, 16, "narrow"),
+        ("backward_weight", (2, 3, 9, 9), (64, 3, 3, 3), {}, 16, "narrow"),
+        ("backward_weight", (2, 3, 9, 9), (64, 3, 3, 3), {}, 8, "direct"),
+        ("backward_weight", (2, 512, 9, 9), (16, 512, 3, 3), {}, 16, "narrow"),
+        ("backward_weight", (2, 1024, 9, 9), (16, 1024, 3, 3), {}, 16, "direct"),
+    ],
+    ids=str,
+)
+def test_rules_of_every_instruction_set(pass_, shape, weight, options, lanes, name):
+    """They are pure: this machine need not have it."""
+    isa = {4: "baseline", 8: "x86_v3", 16: "x86_v4"}[lanes]
+    assert _convolution.choose(layer(pass_, shape, weight, isa, lanes, **options)).name == name
+
+
+def test_linear_layers_are_dense():
+    """Even where a convolution over images of one pixel is not."""
+    thin = layer("backward_weight", (64, 8, 1, 1), (32, 8, 1, 1), "x86_v4", 16)
+    assert _convolution.choose(thin).name == "narrow"
+    assert _convolution.choose_linear(thin).name == "direct"
+
+
+SHAPES = {
+    "dense": ((2, 20, 9, 11), (24, 20, 3, 3), {"padding": 1}),
+    "stride": ((2, 20, 9, 11), (24, 20, 3, 2), {"stride": (2, 3), "dilation": 2}),
+    "groups": ((2, 12, 9, 11), (24, 3, 3, 3), {"groups": 4}),
+    "depthwise": ((2, 32, 9, 11), (32, 1, 3, 3), {"groups": 32, "padding": "same"}),
+}
+
+
+@pytest.mark.parametrize(("shape", "weight", "options"), SHAPES.values(), ids=SHAPES)
+def test_products_of_a_direct_sum(shape, weight, options):
+    n, k, p, q = ops.conv2d_output_shape(shape, weight, **options)
+    _, c, r, s = weight
+    for gradient in GRADIENTS:
+        plan = ops.conv2d_plan(shape, weight, **options, gradient=gradient)
+        assert plan.multiplies == n * k * p * q * c * r * s
+        assert type(plan.multiplies) is type(plan.scratch) is int
+
+
+CASES = [
+    ((2, 64, 14, 14), (96, 64, 3, 3), {"padding": 1}),
+    ((1, 64, 7, 7), (96, 64, 1, 1), {}),
+    ((2, 64, 40, 40), (96, 64, 1, 1), {}),
+    ((9, 64, 1, 1), (33, 64, 1, 1), {}),
+    ((4, 3, 60, 61), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ((4, 3, 33, 34), (20, 3, 5, 5), {}),
+    ((2, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}),
+    ((2, 5, 30, 31), (4, 5, 3, 3), {"stride": [3, 2], "dilation": [1, 2]}),
+    ((2, 64, 30, 30), (3, 64, 3, 3), {"padding": 1}),
+    ((2, 64, 30, 30), (16, 64, 3, 3), {"padding": 1}),
+    ((2, 16, 31, 30), (64, 16, 3, 3), {"padding": 1, "stride": 2}),
+    ((2, 64, 20, 21), (64, 4, 3, 3), {"padding": 1, "groups": 16}),
+    ((2, 64, 20, 21), (64, 4, 3, 3), {"padding": 1, "groups": 16, "stride": [2, 3]}),
+    ((2, 64, 50, 51), (64, 1, 3, 3), {"padding": 1, "groups": 64}),
+    ((2, 64, 50, 51), (64, 1, 5, 3), {"padding": 1, "groups": 64, "stride": 2}),
+    ((0, 20, 9, 9), (24, 20, 3, 3), {}),
+    ((2, 0, 9, 9), (24, 0, 3, 3), {}),
+    ((2, 20, 9, 9), (0, 20, 3, 3), {}),
+]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs a C compiler, and the GNU libc")
+def test_scratch_is_what_kernels_allocate(tmp_path):
+    """Counted from outside, by an allocator of our own."""
+    source, library = tmp_path / "counter.c", tmp_path / "counter.so"
+    source.write_text(COUNTER)
+    subprocess.run(["cc", "-O1", "-shared", "-fPIC", "-o", library, source], check=True)
+    cases = [
+        {"input": x, "weight": w, "options": options, "dtype": np.dtype(dtype).name}
+        for (x, w, options), dtype in itertools.product(CASES, DTYPES)
+    ]
+    environment = {**os.environ, "LD_PRELOAD": str(library)}
+    counted = Path(__file__).with_name("counted.py")
+    done = subprocess.run(
+        [sys.executable, counted, library], input=json.dumps(cases), env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    runs = len(GRADIENTS) * 2
+    assert len(lines) == runs * len(cases)
+    for i, (gradient, threads, name, taken, told) in enumerate(lines):
+        case = cases[i // runs]
+        assert told == taken, f"{case}, gradient={gradient}, {threads} threads, {name}: {told}, but took {taken}"
+    assert {name for _, _, name, *_ in lines} >= {"direct", "narrow", "planar"}
+
+
+def test_scratch_grows_with_threads():
+    shapes = (4, 64, 56, 56), (64, 64, 3, 3)
+    if not ck.config()["openmp"]:
+        pytest.skip("this build has no OpenMP: always one thread")
+    scratch = []
+    for threads in (1, 2):
+        with ck.num_threads(threads):
+            scratch.append(ops.conv2d_plan(*shapes, padding=1).scratch)
+    assert scratch[0] < scratch[1] < 2 * scratch[0]
+
+
+def test_asking_allocates_no_images():
+    """Shapes far beyond this machine's memory are answered."""
+    plan = ops.conv2d_plan((2**20, 256, 2**12, 2**12), (256, 256, 3, 3), padding=1)
+    assert plan.multiplies == 2**20 * 256 * 2**24 * 256 * 9
+    assert plan.scratch < 2**30
+
+
+@pytest.mark.parametrize("value", ["bias", "", 1, True, np.ones(2)], ids=str)
+def test_what_is_no_gradient(value):
+    rule = r"^conv2d_plan: gradient=.* must be None, 'input' or 'weight'"
+    refuses(ValueError, rule, ops.conv2d_plan, (1, 3, 8, 8), (4, 3, 3, 3), gradient=value)
+
+
+def test_what_is_no_dtype():
+    rule = r"^conv2d_plan: dtype=int32 must be float32 or float64"
+    refuses(TypeError, rule, ops.conv2d_plan, (1, 3, 8, 8), (4, 3, 3, 3), dtype=np.int32)
