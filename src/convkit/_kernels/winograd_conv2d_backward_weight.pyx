@@ -1,0 +1,408 @@
+"""The gradient of a 3x3 convolution's weight by Winograd's F(3x3, 2x2): 16 products where the sum over pixels has 36.
+
+The gradient of a weight is a correlation of the image with the gradient of the output. Cut into tiles of 2x2 output
+pixels, each tile correlates a 4x4 patch of the image with 2x2 gradients to 3x3 taps, which takes 4x4 products of
+transformed patches instead of 36 [1]. The transforms are linear, so what is summed over all tiles are the products,
+and only the sums are transformed back:
+
+    dW = A' [ sum over tiles of (G g G') * (B' d B) ] A        d: 4x4 patch, g: 2x2 gradients, *: element by element
+
+    B' = 1  0 -1  0        G = 1  0        A' = 1  1  1  0
+         0  1  1  0            1  1             0  1 -1  0     with the rows of G halved in the middle; here the
+         0 -1  1  0            1 -1             0  1  1  1     halves stand in A, where they cost nothing and
+         0 -1  0  1            0  1                            leave sums of integers exact
+
+A unit of work is a chunk of the tiles, for a block of channels and a block of lanes: their 16 matrices of sums stay in
+second-level cache from the first tile to the last. Chunks are cut by the shape alone and added up in order, so no
+number of threads can be seen in the result.
+
+Scratch: for each thread 16 matrices of products' sums and of TILES transformed patches and gradients (768 KB), and the
+partial gradients where there is more than one chunk (PARTIAL_BYTES).
+
+[1] A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
+"""
+
+from cython.parallel cimport parallel, prange, threadid
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from convkit._kernels._scratch cimport scratch
+from convkit._kernels._simd cimport (
+    VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vr, vsplat, vstore, vstore_lanes,
+)
+from convkit._kernels._strip cimport Image, ceil_div, nhwc
+from convkit._kernels._threads cimport worth
+from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
+
+cdef enum:
+    POINTS = 16                     # products of a tile
+    TILES = 64                      # transformed at a time: the panels of one point, and its sums, fit first-level cache
+    BLOCK_BYTES = 256               # of channels, and of lanes, that a unit takes
+    ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
+    PARTIAL_BYTES = 8*1024*1024     # all partial gradients together, where there is more than one
+    NO_MEMORY = 0
+    DONE = 1
+    NOT_FINITE = 2                  # something is, and a transform has spread it
+
+
+cdef struct Taps:
+    # A weight's gradient: strides in elements.
+    real* data
+    Py_ssize_t lane, channel, row, col
+
+
+cdef struct Gradient:
+    Py_ssize_t images, channels, lanes
+    Py_ssize_t height, width, rows, cols        # of the images, and of the gradient of the output
+    Py_ssize_t top, left                        # padding
+    Py_ssize_t down, across, tiles              # tiles of an image, and of all
+    const real* input
+    Image source
+    const real* grad
+    Image target
+    Py_ssize_t wide, broad                      # channels and lanes of a unit,
+    Py_ssize_t channel_blocks, lane_blocks      # and units that all of them make
+    Py_ssize_t chunks
+    Taps sums                                   # of all chunks, or the result itself where there is one
+    Py_ssize_t chunk                            # distance of chunks there
+    bint* spoiled                               # set where a gradient is not finite
+
+
+cdef inline Py_ssize_t plane(Py_ssize_t width) noexcept nogil:
+    """Distance of points: a tile's 16 would share one cache set if it were a power of two."""
+    return TILES*width + VLEN
+
+
+cdef struct Unit:
+    Py_ssize_t channel, channels, lane, lanes   # first, and how many
+    Py_ssize_t wide, broad                      # the same in whole vectors
+    real* patches                               # [point][tile][channel]
+    real* grads                                 # [point][tile][lane]
+    real* sums                                  # [point][channel][lane]
+    const real* zeros
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Transforms
+
+
+cdef struct Line:
+    # Neighbouring tiles of one row of tiles.
+    Py_ssize_t image, row, col, count
+
+
+cdef inline Line line_of(const Gradient* t, Py_ssize_t tile, Py_ssize_t behind) noexcept nogil:
+    """The tiles from `tile` to the end of their row."""
+    cdef Line line
+    line.col = tile % t.across
+    line.row = tile // t.across % t.down
+    line.image = tile // t.across // t.down
+    line.count = min(behind - tile, t.across - line.col)
+    return line
+
+
+cdef struct Rows:
+    # Rows of pixels: where each begins, and its pixels' distance, which is 0 in a row of zeros.
+    const real* first[4]
+    Py_ssize_t step[4]
+    Py_ssize_t cols
+    Py_ssize_t ahead                # distance of the two rows that the next row of tiles adds
+
+
+cdef inline Rows rows_of(
+    const real* image, const Image* strides, Py_ssize_t top, Py_ssize_t count, Py_ssize_t rows, Py_ssize_t cols,
+    const real* zeros,
+) noexcept nogil:
+    cdef Rows r
+    cdef Py_ssize_t i
+    r.cols, r.ahead = cols, 2*strides.row
+    for i in range(count):
+        r.first[i], r.step[i] = zeros, 0
+        if 0 <= top + i < rows:
+            r.first[i], r.step[i] = image + (top + i)*strides.row, strides.col
+    return r
+
+
+cdef inline void load_column(
+    const int count, const int lanes, const Rows* rows, Py_ssize_t col, Py_ssize_t c, vr* x,
+) noexcept nogil:
+    cdef int i
+    cdef bint inside = 0 <= col < rows.cols
+    for i in range(count - 2, count):
+        prefetch(rows.first[i] + col*rows.step[i] + c + rows.ahead)
+    for i in range(count):
+        x[i] = vload_lanes(rows.first[i] + col*rows.step[i] + c, lanes) if inside else vsplat(0)
+
+
+cdef inline void difference(const vr* x, vr* d) noexcept nogil:
+    """B' x."""
+    d[0], d[1], d[2], d[3] = x[0] - x[2], x[1] + x[2], x[2] - x[1], x[3] - x[1]
+
+
+cdef inline void put_patch(const vr* d, real* out, Py_ssize_t point) noexcept nogil:
+    """A patch whose columns, d[4*column], are transformed: transform its rows."""
+    cdef int i
+    for i in range(4):
+        vstore(out + (4*i + 0)*point, d[i] - d[8 + i])
+        vstore(out + (4*i + 1)*point, d[4 + i] + d[8 + i])
+        vstore(out + (4*i + 2)*point, d[8 + i] - d[4 + i])
+        vstore(out + (4*i + 3)*point, d[12 + i] - d[4 + i])
+
+
+cdef inline void transform_patches(
+    const int lanes, const Rows* rows, Py_ssize_t col, Py_ssize_t count, Py_ssize_t c, Py_ssize_t wide, real* out,
+) noexcept nogil:
+    """Patches of a line for one vector of channels. Neighbours share two columns, which stay in registers."""
+    cdef vr x[4]
+    cdef vr d[16]
+    cdef Py_ssize_t tile
+    cdef int i
+    load_column(4, lanes, rows, col, c, x)
+    difference(x, d)
+    load_column(4, lanes, rows, col + 1, c, x)
+    difference(x, d + 4)
+    for tile in range(count):
+        load_column(4, lanes, rows, col + 2*tile + 2, c, x)
+        difference(x, d + 8)
+        load_column(4, lanes, rows, col + 2*tile + 3, c, x)
+        difference(x, d + 12)
+        put_patch(d, out + tile*wide, plane(wide))
+        for i in range(8):
+            d[i] = d[8 + i]
+
+
+cdef inline void expand(vr a, vr b, vr* e) noexcept nogil:
+    """G times two gradients."""
+    e[0], e[1], e[2], e[3] = a, a + b, a - b, b
+
+
+cdef inline void transform_grads(
+    const int lanes, const Rows* rows, Py_ssize_t col, Py_ssize_t count, Py_ssize_t k, Py_ssize_t broad, real* out,
+) noexcept nogil:
+    """Gradients of a line for one vector of lanes."""
+    cdef vr x[2]
+    cdef vr first[4]
+    cdef vr second[4]
+    cdef vr e[4]
+    cdef Py_ssize_t tile
+    cdef int i, j
+    for tile in range(count):
+        load_column(2, lanes, rows, col + 2*tile, k, x)
+        expand(x[0], x[1], first)
+        load_column(2, lanes, rows, col + 2*tile + 1, k, x)
+        expand(x[0], x[1], second)
+        for i in range(4):
+            expand(first[i], second[i], e)
+            for j in range(4):
+                vstore(out + tile*broad + (4*i + j)*plane(broad), e[j])
+
+
+cdef void transform_line(const Gradient* t, const Unit* u, const Line* line, Py_ssize_t at) noexcept nogil:
+    """Transform the tiles of a line; they become tiles `at` and following of the unit's."""
+    cdef Py_ssize_t c = 0, k = 0
+    cdef Rows rows = rows_of(t.input + line.image*t.source.image + u.channel, &t.source, 2*line.row - t.top, 4,
+                             t.height, t.width, u.zeros)
+    cdef real* out = u.patches + at*u.wide
+    while c + VLEN <= u.channels:
+        transform_patches(VLEN, &rows, 2*line.col - t.left, line.count, c, u.wide, out + c)
+        c += VLEN
+    if c < u.channels:
+        transform_patches(<int>(u.channels - c), &rows, 2*line.col - t.left, line.count, c, u.wide, out + c)
+    rows = rows_of(t.grad + line.image*t.target.image + u.lane, &t.target, 2*line.row, 2, t.rows, t.cols, u.zeros)
+    out = u.grads + at*u.broad
+    while k + VLEN <= u.lanes:
+        transform_grads(VLEN, &rows, 2*line.col, line.count, k, u.broad, out + k)
+        k += VLEN
+    if k < u.lanes:
+        transform_grads(<int>(u.lanes - k), &rows, 2*line.col, line.count, k, u.broad, out + k)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sums of products
+
+
+cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
+    """A row of tiles: the only place where all of the tile's shapes are compiled."""
+    even_tiles(vectors, rows, product)
+
+
+cdef void add_products(const Unit* u, Py_ssize_t tiles, bint fresh) noexcept nogil:
+    """Add the products of the transformed tiles to the sums of all points; `fresh` sums begin at zero."""
+    cdef Py_ssize_t point, k, none = 0
+    cdef Product p
+    cdef int vectors
+    p.a_row, p.a_col, p.segment, p.b_segment = 1, u.wide, &none, &none
+    p.segments, p.length, p.b_row = 1, tiles, u.broad
+    p.lanes, p.stream, p.ahead_step = VLEN, False, 0
+    for point in range(POINTS):
+        k = 0
+        while k < u.broad:
+            vectors = tile_vectors(u.broad - k)
+            p.a, p.b = u.patches + point*plane(u.wide), u.grads + point*plane(u.broad) + k
+            p.out, p.out_row = u.sums + point*u.channels*u.broad + k, u.broad
+            p.init, p.init_row = p.out, p.out_row
+            if fresh:
+                p.init, p.init_row = u.zeros, 0
+            p.ahead = <const char*>p.b
+            multiply(vectors, u.channels, &p)
+            k += BLOCK
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# From sums to taps
+
+
+cdef inline void contract(vr a, vr b, vr c, vr d, vr* y) noexcept nogil:
+    """A' times four sums."""
+    cdef vr even = (b + c)*vsplat(0.5)
+    y[0], y[1], y[2] = a + even, (b - c)*vsplat(0.5), even + d
+
+
+cdef inline vr write_taps(
+    const real* sums, Py_ssize_t point, int lanes, const Taps* taps, real* target,
+) noexcept nogil:
+    """The nine taps of one channel and one vector of lanes; returns zeros, NaN where a tap is not finite."""
+    cdef vr y[12]
+    cdef vr z[3]
+    cdef vr spread = vsplat(0)
+    cdef int i, j
+    for i in range(4):
+        contract(vload(sums + i*point), vload(sums + (4 + i)*point), vload(sums + (8 + i)*point),
+                 vload(sums + (12 + i)*point), y + 3*i)
+    for i in range(3):
+        contract(y[i], y[3 + i], y[6 + i], y[9 + i], z)
+        for j in range(3):
+            vstore_lanes(target + i*taps.row + j*taps.col, z[j], lanes)
+            spread = spread + (z[j] - z[j])
+    return spread
+
+
+cdef bint write_unit(const Gradient* t, const Unit* u, Py_ssize_t chunk) noexcept nogil:
+    """Write the taps of a unit; returns whether all are finite."""
+    cdef Py_ssize_t c, k, i, point = u.channels*u.broad
+    cdef vr spread = vsplat(0)
+    cdef real* target = t.sums.data + chunk*t.chunk + u.channel*t.sums.channel + u.lane
+    cdef real lanes[VLEN]
+    for c in range(u.channels):
+        k = 0
+        while k < u.lanes:
+            spread = spread + write_taps(u.sums + c*u.broad + k, point, <int>min(u.lanes - k, <Py_ssize_t>VLEN),
+                                         &t.sums, target + c*t.sums.channel + k)
+            k += VLEN
+    vstore(lanes, spread)
+    for i in range(VLEN):
+        if lanes[i] != 0:
+            return False
+    return True
+
+
+cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real* zeros) noexcept nogil:
+    """One unit, all of its tiles."""
+    cdef Unit u
+    cdef Line line
+    cdef Py_ssize_t chunk, tile, behind, filled
+    cdef bint fresh = True
+    u.lane = index % t.lane_blocks*t.broad
+    index = index // t.lane_blocks
+    u.channel, chunk = index % t.channel_blocks*t.wide, index // t.channel_blocks
+    u.channels, u.lanes = min(t.wide, t.channels - u.channel), min(t.broad, t.lanes - u.lane)
+    u.wide, u.broad = ceil_div(u.channels, VLEN)*VLEN, ceil_div(u.lanes, VLEN)*VLEN
+    u.patches, u.zeros = memory, zeros
+    u.grads = u.patches + POINTS*plane(u.wide)
+    u.sums = u.grads + POINTS*plane(u.broad)
+    cdef Py_ssize_t blocks = ceil_div(t.tiles, TILES)
+    tile, behind = chunk*blocks // t.chunks*TILES, min(t.tiles, (chunk + 1)*blocks // t.chunks*TILES)
+    cdef unsigned long mode = flush_denormals()
+    while tile < behind:
+        filled = 0
+        while filled < TILES and tile < behind:
+            line = line_of(t, tile, min(behind, tile + TILES - filled))
+            transform_line(t, &u, &line, filled)
+            filled += line.count
+            tile += line.count
+        add_products(&u, filled, fresh)
+        fresh = False
+    if not write_unit(t, &u, chunk):
+        t.spoiled[0] = True
+    restore_denormals(mode)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The whole
+
+
+cdef Py_ssize_t whole_vectors(Py_ssize_t lanes) noexcept nogil:
+    return ceil_div(lanes, VLEN)*VLEN
+
+
+cdef void divide(Gradient* t) noexcept nogil:
+    """Cut into units by the shape alone: the result must not depend on the number of threads."""
+    cdef Py_ssize_t most = BLOCK_BYTES // sizeof(real), bytes = 9*t.channels*t.lanes*<Py_ssize_t>sizeof(real)
+    t.channel_blocks, t.lane_blocks = ceil_div(t.channels, most), ceil_div(t.lanes, most)
+    t.wide, t.broad = ceil_div(t.channels, t.channel_blocks), whole_vectors(ceil_div(t.lanes, t.lane_blocks))
+    t.lane_blocks = ceil_div(t.lanes, t.broad)
+    t.chunks = ceil_div(ENOUGH_UNITS, t.channel_blocks*t.lane_blocks)
+    t.chunks = min(t.chunks, min(ceil_div(t.tiles, TILES), PARTIAL_BYTES // bytes))
+    t.chunks = max(<Py_ssize_t>1, t.chunks)
+
+
+cdef void add_chunks(const Gradient* t, const Taps* result, Py_ssize_t unit) noexcept nogil:
+    """One channel of one tap: add up the partial gradients, in order."""
+    cdef Py_ssize_t c = unit % t.channels, s = unit // t.channels % 3, r = unit // t.channels // 3, chunk, k
+    cdef real* total = t.sums.data + r*t.sums.row + s*t.sums.col + c*t.sums.channel
+    cdef real* target = result.data + r*result.row + s*result.col + c*result.channel
+    for chunk in range(1, t.chunks):
+        for k in range(t.lanes):
+            total[k] += total[chunk*t.chunk + k]
+    for k in range(t.lanes):
+        target[k*result.lane] = total[k]
+
+
+cdef int sum_gradient(Gradient* t, const Taps* result, int threads) noexcept nogil:
+    cdef Py_ssize_t share = POINTS*(plane(whole_vectors(t.wide)) + plane(t.broad) + whole_vectors(t.wide)*t.broad)
+    cdef Py_ssize_t zeros = ceil_div(max(t.wide, t.broad), VLEN)*VLEN, partial = 0, unit
+    cdef bint spoiled = False
+    t.spoiled = &spoiled
+    t.sums, t.chunk = result[0], 9*t.channels*t.lanes
+    if t.chunks > 1 or result.lane != 1:
+        partial = ceil_div(t.chunks*t.chunk, 64)*64
+    cdef real* memory = <real*>scratch((zeros + partial + threads*share)*sizeof(real))
+    if memory is NULL:
+        return NO_MEMORY
+    memset(memory, 0, zeros*sizeof(real))
+    if partial:
+        t.sums.data = memory + zeros
+        t.sums.lane, t.sums.channel, t.sums.col, t.sums.row = 1, t.lanes, t.channels*t.lanes, 3*t.channels*t.lanes
+    with parallel(num_threads=threads):
+        for unit in prange(t.chunks*t.channel_blocks*t.lane_blocks, schedule='dynamic'):
+            sum_unit(t, unit, memory + zeros + partial + threadid()*share, memory)
+    for unit in prange(9*t.channels if partial else 0, schedule='static', num_threads=threads):
+        add_chunks(t, result, unit)
+    free(memory)
+    return NOT_FINITE if spoiled else DONE
+
+
+def backward_weight(
+    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
+    Py_ssize_t padding_h, Py_ssize_t padding_w, int threads,
+):
+    """The gradient of a 3x3 weight, stride 1; nothing may be empty. Returns NO_MEMORY, DONE or NOT_FINITE."""
+    cdef Gradient t
+    cdef Taps result
+    cdef Py_ssize_t size = sizeof(real)
+    cdef int done
+    t.images, t.height, t.width, t.channels = x_nhwc.shape[0], x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3]
+    t.rows, t.cols, t.lanes = grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3]
+    t.top, t.left = padding_h, padding_w
+    t.source, t.target = nhwc(t.height, t.width, t.channels), nhwc(t.rows, t.cols, t.lanes)
+    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
+    t.down, t.across = ceil_div(t.rows, 2), ceil_div(t.cols, 2)
+    t.tiles = t.images*t.down*t.across
+    result.data = &grad_w_kcrs[0, 0, 0, 0]
+    result.lane, result.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
+    result.row, result.col = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size
+    with nogil:
+        divide(&t)
+        threads = worth(threads, 4.0*t.tiles*t.channels*t.lanes)
+        done = sum_gradient(&t, &result, threads)
+    return done
