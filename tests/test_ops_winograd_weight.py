@@ -1,0 +1,128 @@
+"""The weight gradient by Winograd: the kernel itself, for shapes that the op would give to another one too."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference
+from cases import (
+    DTYPES,
+    SETTLED,
+    THREADS,
+    assert_exact,
+    assert_same_bits,
+    integers,
+    keeps_denormals,
+    reals,
+    refuse_unless_telling,
+    rms,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convkit import num_threads, ops
+from convkit._dispatch import kernel
+
+DONE, NOT_FINITE = 1, 2
+
+
+def channels_last(images, dtype):
+    return np.ascontiguousarray(np.moveaxis(images, 1, -1), dtype)
+
+
+def gradient(images, grads, padding, dtype, threads=1, order=(3, 2, 0, 1)):
+    """Call the kernel; `order` says how the result lies in memory."""
+    channels, outputs = images.shape[1], grads.shape[1]
+    shape = (3, 3, channels, outputs) if order == (3, 2, 0, 1) else (outputs, channels, 3, 3)
+    result = np.full(shape, np.nan, dtype).transpose(order)
+    run = kernel("winograd_conv2d_backward_weight", np.dtype(dtype)).backward_weight
+    code = run(channels_last(images, dtype), channels_last(grads, dtype), result, *padding, threads)
+    return result, code
+
+
+def output_size(size, padding):
+    return size + 2 * padding - 2
+
+
+def check_exact(count, channels, outputs, height, width, padding=(1, 1), **how):
+    rng = np.random.default_rng(channels * 100 + width)
+    grad_shape = (count, outputs, output_size(height, padding[0]), output_size(width, padding[1]))
+    # Transformed patches and gradients are four times as large as what they are made of.
+    terms = 16 * count * grad_shape[2] * grad_shape[3]
+    images, grads = integers(rng, (count, channels, height, width), terms), integers(rng, grad_shape, terms)
+    weight_shape = (outputs, channels, 3, 3)
+    answer = reference.conv2d_backward_weight(images, weight_shape, grads, padding=padding)
+    magnitude = reference.conv2d_backward_weight(np.abs(images), weight_shape, np.abs(grads), padding=padding)
+    label = f"{images.shape} {grads.shape} padding={padding}"
+    refuse_unless_telling(answer, 16 * magnitude, label)
+    for dtype, threads in itertools.product(DTYPES, THREADS):
+        result, code = gradient(images, grads, padding, dtype, threads, **how)
+        assert code == DONE
+        assert_exact(result, answer, dtype, f"{label} {np.dtype(dtype)} threads={threads}")
+
+
+@pytest.mark.parametrize("channels", [1, 15, 16, 17, 63, 64, 65, 130])
+@pytest.mark.parametrize("outputs", [1, 7, 16, 33, 64, 100])
+def test_channels_and_outputs(channels, outputs):
+    check_exact(1, channels, outputs, 4, 5)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 40), (40, 3), (15, 17), (8, 130), (1, 300)], ids=str)
+@pytest.mark.parametrize("padding", [(1, 1), (2, 1), (1, 0), (4, 3)], ids=str)
+def test_sizes_and_padding(size, padding):
+    if output_size(size[1], padding[1]) > 0:
+        check_exact(2, 5, 6, *size, padding)
+
+
+def test_many_images_in_several_chunks():
+    check_exact(40, 3, 18, 8, 7)
+
+
+def test_a_result_in_another_order():
+    check_exact(2, 17, 20, 6, 7, order=(0, 1, 2, 3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_generated_shapes(data):
+    size = st.integers(1, 12)
+    padding = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    check_exact(data.draw(st.integers(1, 5)), *(data.draw(st.integers(1, 70)) for _ in range(2)),
+                data.draw(size), data.draw(size), padding)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(4, 64, 56, 64), (8, 128, 14, 128), (16, 256, 7, 64)], ids=str)
+def test_error_is_that_of_a_plain_sum_or_less(shape):
+    count, channels, size, outputs = shape
+    rng = np.random.default_rng(0)
+    images, grads = (reals(rng, (count, maps, size, size), np.float32) for maps in (channels, outputs))
+    weight_shape = (outputs, channels, 3, 3)
+    answer = ops.conv2d_backward_weight(images.astype(float), weight_shape, grads.astype(float), padding=1)
+    direct = np.empty((3, 3, channels, outputs), np.float32).transpose(3, 2, 0, 1)
+    run = kernel("conv2d_backward_weight", np.dtype(np.float32)).backward_weight
+    assert run(*(channels_last(a, np.float32) for a in (images, grads)), direct, 1, 1, 1, 1, 1, 1, 1, 1)
+    assert rms(gradient(images, grads, (1, 1), np.float32)[0], answer) <= rms(direct, answer)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_for_any_number_of_threads(dtype):
+    rng = np.random.default_rng(1)
+    images, grads = reals(rng, (6, 70, 13, 11), dtype), reals(rng, (6, 40, 13, 11), dtype)
+    results = {threads: [gradient(images, grads, (1, 1), dtype, threads)[0]] for threads in SETTLED}
+    assert_same_bits(results, "winograd_conv2d_backward_weight")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+@pytest.mark.parametrize("where", ["images", "grads"])
+def test_says_when_a_result_is_not_finite(value, where):
+    """What a transform spread over a tile's taps must not be taken for the answer."""
+    arrays = {"images": np.ones((1, 3, 6, 6)), "grads": np.ones((1, 4, 6, 6))}
+    arrays[where][0, 1, 2:4, 3] = value
+    assert gradient(arrays["images"], arrays["grads"], (1, 1), np.float32)[1] == NOT_FINITE
+
+
+def test_denormals_are_flushed_and_the_mode_restored():
+    tiny = np.full((1, 4, 6, 6), np.float32(1e-42))
+    result, code = gradient(tiny, np.ones((1, 5, 6, 6), np.float32), (1, 1), np.float32)
+    assert code == DONE and not result.any()
+    assert keeps_denormals(tiny.astype(np.float32))
