@@ -30,33 +30,34 @@ def channels_last(images, dtype):
     return np.ascontiguousarray(np.moveaxis(images, 1, -1), dtype)
 
 
-def gradient(images, grads, padding, dtype, threads=1, order=(3, 2, 0, 1)):
-    """Call the kernel; `order` says how the result lies in memory."""
+def gradient(images, grads, padding, dtype, threads=1, taps=(3, 3), taps_first=True):
+    """Call the kernel; `taps_first` says how the result lies in memory."""
     channels, outputs = images.shape[1], grads.shape[1]
-    shape = (3, 3, channels, outputs) if order == (3, 2, 0, 1) else (outputs, channels, 3, 3)
-    result = np.full(shape, np.nan, dtype).transpose(order)
+    result = np.full((outputs, channels, *taps), np.nan, dtype)
+    if taps_first:
+        result = np.full((*taps, channels, outputs), np.nan, dtype).transpose(3, 2, 0, 1)
     run = kernel("winograd_conv2d_backward_weight", np.dtype(dtype)).backward_weight
     code = run(channels_last(images, dtype), channels_last(grads, dtype), result, *padding, threads)
     return result, code
 
 
-def output_size(size, padding):
-    return size + 2 * padding - 2
+def output_size(size, padding, taps):
+    return size + 2 * padding - taps + 1
 
 
-def check_exact(count, channels, outputs, height, width, padding=(1, 1), **how):
+def check_exact(count, channels, outputs, height, width, padding=(1, 1), taps=(3, 3), **how):
     rng = np.random.default_rng(channels * 100 + width)
-    grad_shape = (count, outputs, output_size(height, padding[0]), output_size(width, padding[1]))
+    grad_shape = (count, outputs, *map(output_size, (height, width), padding, taps))
     # Transformed patches and gradients are four times as large as what they are made of.
     terms = 16 * count * grad_shape[2] * grad_shape[3]
     images, grads = integers(rng, (count, channels, height, width), terms), integers(rng, grad_shape, terms)
-    weight_shape = (outputs, channels, 3, 3)
+    weight_shape = (outputs, channels, *taps)
     answer = reference.conv2d_backward_weight(images, weight_shape, grads, padding=padding)
     magnitude = reference.conv2d_backward_weight(np.abs(images), weight_shape, np.abs(grads), padding=padding)
-    label = f"{images.shape} {grads.shape} padding={padding}"
+    label = f"{images.shape} {grads.shape} padding={padding} taps={taps}"
     refuse_unless_telling(answer, 16 * magnitude, label)
     for dtype, threads in itertools.product(DTYPES, THREADS):
-        result, code = gradient(images, grads, padding, dtype, threads, **how)
+        result, code = gradient(images, grads, padding, dtype, threads, taps, **how)
         assert code == DONE
         assert_exact(result, answer, dtype, f"{label} {np.dtype(dtype)} threads={threads}")
 
@@ -67,10 +68,16 @@ def test_channels_and_outputs(channels, outputs):
     check_exact(1, channels, outputs, 4, 5)
 
 
+@pytest.mark.parametrize("taps", [(3, 5), (5, 3), (5, 5), (4, 4), (4, 5)], ids=str)
+@pytest.mark.parametrize("channels", [1, 4, 15, 16, 17, 40])
+def test_more_taps(taps, channels):
+    check_exact(2, channels, 18, 7, 8, (2, 2), taps)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 40), (40, 3), (15, 17), (8, 130), (1, 300)], ids=str)
 @pytest.mark.parametrize("padding", [(1, 1), (2, 1), (1, 0), (4, 3)], ids=str)
 def test_sizes_and_padding(size, padding):
-    if output_size(size[1], padding[1]) > 0:
+    if min(map(output_size, size, padding, (3, 3))) > 0:
         check_exact(2, 5, 6, *size, padding)
 
 
@@ -79,29 +86,31 @@ def test_many_images_in_several_chunks():
 
 
 def test_a_result_in_another_order():
-    check_exact(2, 17, 20, 6, 7, order=(0, 1, 2, 3))
+    check_exact(2, 17, 20, 6, 7, taps_first=False)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_generated_shapes(data):
     size = st.integers(1, 12)
-    padding = data.draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding, taps = (data.draw(st.tuples(size, size)) for size in (st.integers(2, 3), st.sampled_from((3, 5))))
     check_exact(data.draw(st.integers(1, 5)), *(data.draw(st.integers(1, 70)) for _ in range(2)),
-                data.draw(size), data.draw(size), padding)  # fmt: skip
+                data.draw(size), data.draw(size), padding, taps)  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [(4, 64, 56, 64), (8, 128, 14, 128), (16, 256, 7, 64)], ids=str)
+@pytest.mark.parametrize("shape", [(4, 64, 56, 64, 3), (8, 128, 14, 128, 3), (16, 256, 7, 64, 3), (64, 16, 14, 32, 5)])
 def test_error_is_that_of_a_plain_sum_or_less(shape):
-    count, channels, size, outputs = shape
+    count, channels, size, outputs, taps = shape
     rng = np.random.default_rng(0)
     images, grads = (reals(rng, (count, maps, size, size), np.float32) for maps in (channels, outputs))
-    weight_shape = (outputs, channels, 3, 3)
-    answer = ops.conv2d_backward_weight(images.astype(float), weight_shape, grads.astype(float), padding=1)
-    direct = np.empty((3, 3, channels, outputs), np.float32).transpose(3, 2, 0, 1)
+    weight_shape, padding = (outputs, channels, taps, taps), taps // 2
+    answer = ops.conv2d_backward_weight(images.astype(float), weight_shape, grads.astype(float), padding=padding)
+    direct = np.empty((taps, taps, channels, outputs), np.float32).transpose(3, 2, 0, 1)
     run = kernel("conv2d_backward_weight", np.dtype(np.float32)).backward_weight
-    assert run(*(channels_last(a, np.float32) for a in (images, grads)), direct, 1, 1, 1, 1, 1, 1, 1, 1)
-    assert rms(gradient(images, grads, (1, 1), np.float32)[0], answer) <= rms(direct, answer)
+    assert run(*(channels_last(a, np.float32) for a in (images, grads)), direct, 1, 1, padding, padding, 1, 1, 1, 1)
+    assert rms(gradient(images, grads, (padding, padding), np.float32, 1, (taps, taps))[0], answer) <= rms(
+        direct, answer
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

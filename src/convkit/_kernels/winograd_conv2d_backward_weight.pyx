@@ -1,4 +1,4 @@
-"""The gradient of a 3x3 convolution's weight by Winograd's F(3x3, 2x2): 16 products where the sum over pixels has 36.
+"""The gradient of a 3x3 or 5x5 convolution's weight by Winograd's F(3x3, 2x2): 16 products in place of 36.
 
 The gradient of a weight is a correlation of the image with the gradient of the output. Cut into tiles of 2x2 output
 pixels, each tile correlates a 4x4 patch of the image with 2x2 gradients to 3x3 taps, which takes 4x4 products of
@@ -8,15 +8,18 @@ and only the sums are transformed back:
     dW = A' [ sum over tiles of (G g G') * (B' d B) ] A        d: 4x4 patch, g: 2x2 gradients, *: element by element
 
     B' = 1  0 -1  0        G = 1  0        A' = 1  1  1  0
-         0  1  1  0            1  1             0  1 -1  0     with the rows of G halved in the middle; here the
-         0 -1  1  0            1 -1             0  1  1  1     halves stand in A, where they cost nothing and
-         0 -1  0  1            0  1                            leave sums of integers exact
+         0  1  1  0            1  1             0  1 -1  0     with halves in the middle of G; here they stand in A,
+         0 -1  1  0            1 -1             0  1  1  1     where they cost nothing, and sums of integers stay
+         0 -1  0  1            0  1                            exact
+
+Five taps of an axis are three and, from a patch three pixels on, two, which need three of the four points: 49 products
+in place of 100. The parts lie side by side like channels.
 
 A unit of work is a chunk of the tiles, for a block of channels and a block of lanes: their 16 matrices of sums stay in
 second-level cache from the first tile to the last. Chunks are cut by the shape alone and added up in order, so no
 number of threads can be seen in the result.
 
-Scratch: for each thread 16 matrices of products' sums and of TILES transformed patches and gradients (768 KB), and the
+Scratch: for each thread 16 matrices of products' sums, and of TILES transformed patches and gradients (772 KB); and the
 partial gradients where there is more than one chunk (PARTIAL_BYTES).
 
 [1] A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
@@ -26,6 +29,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memset
 
+from convkit._kernels._axis cimport Range
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vr, vsplat, vstore, vstore_lanes,
@@ -33,9 +37,11 @@ from convkit._kernels._simd cimport (
 from convkit._kernels._strip cimport Image, ceil_div, nhwc
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
+from convkit._kernels._weights cimport padded
 
 cdef enum:
     POINTS = 16                     # products of a tile
+    PARTS = 4                       # at most
     TILES = 64                      # transformed at a time: the panels of one point, and its sums, fit first-level cache
     BLOCK_BYTES = 256               # of channels, and of lanes, that a unit takes
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
@@ -43,6 +49,11 @@ cdef enum:
     NO_MEMORY = 0
     DONE = 1
     NOT_FINITE = 2                  # something is, and a transform has spread it
+
+
+cdef struct Part:
+    # Some taps of the kernel: the first row and column, and how many.
+    Py_ssize_t row, col, rows, cols
 
 
 cdef struct Taps:
@@ -56,6 +67,8 @@ cdef struct Gradient:
     Py_ssize_t height, width, rows, cols        # of the images, and of the gradient of the output
     Py_ssize_t top, left                        # padding
     Py_ssize_t down, across, tiles              # tiles of an image, and of all
+    Part part[PARTS]
+    Py_ssize_t parts
     const real* input
     Image source
     const real* grad
@@ -64,7 +77,7 @@ cdef struct Gradient:
     Py_ssize_t channel_blocks, lane_blocks      # and units that all of them make
     Py_ssize_t chunks
     Taps sums                                   # of all chunks, or the result itself where there is one
-    Py_ssize_t chunk                            # distance of chunks there
+    Py_ssize_t taps_across, chunk               # columns of taps, and distance of chunks there
     bint* spoiled                               # set where a gradient is not finite
 
 
@@ -75,10 +88,10 @@ cdef inline Py_ssize_t plane(Py_ssize_t width) noexcept nogil:
 
 cdef struct Unit:
     Py_ssize_t channel, channels, lane, lanes   # first, and how many
-    Py_ssize_t wide, broad                      # the same in whole vectors
-    real* patches                               # [point][tile][channel]
+    Py_ssize_t wide, broad                      # channels of all parts, and lanes, in whole vectors
+    real* patches                               # [point][tile][part][channel]
     real* grads                                 # [point][tile][lane]
-    real* sums                                  # [point][channel][lane]
+    real* sums                                  # [point][part][channel][lane]
     const real* zeros
 
 
@@ -139,14 +152,14 @@ cdef inline void difference(const vr* x, vr* d) noexcept nogil:
     d[0], d[1], d[2], d[3] = x[0] - x[2], x[1] + x[2], x[2] - x[1], x[3] - x[1]
 
 
-cdef inline void put_patch(const vr* d, real* out, Py_ssize_t point) noexcept nogil:
+cdef inline void put_patch(const vr* d, const int lanes, real* out, Py_ssize_t point) noexcept nogil:
     """A patch whose columns, d[4*column], are transformed: transform its rows."""
     cdef int i
     for i in range(4):
-        vstore(out + (4*i + 0)*point, d[i] - d[8 + i])
-        vstore(out + (4*i + 1)*point, d[4 + i] + d[8 + i])
-        vstore(out + (4*i + 2)*point, d[8 + i] - d[4 + i])
-        vstore(out + (4*i + 3)*point, d[12 + i] - d[4 + i])
+        vstore_lanes(out + (4*i + 0)*point, d[i] - d[8 + i], lanes)
+        vstore_lanes(out + (4*i + 1)*point, d[4 + i] + d[8 + i], lanes)
+        vstore_lanes(out + (4*i + 2)*point, d[8 + i] - d[4 + i], lanes)
+        vstore_lanes(out + (4*i + 3)*point, d[12 + i] - d[4 + i], lanes)
 
 
 cdef inline void transform_patches(
@@ -166,7 +179,7 @@ cdef inline void transform_patches(
         difference(x, d + 8)
         load_column(4, lanes, rows, col + 2*tile + 3, c, x)
         difference(x, d + 12)
-        put_patch(d, out + tile*wide, plane(wide))
+        put_patch(d, lanes, out + tile*wide, plane(wide))
         for i in range(8):
             d[i] = d[8 + i]
 
@@ -199,15 +212,20 @@ cdef inline void transform_grads(
 
 cdef void transform_line(const Gradient* t, const Unit* u, const Line* line, Py_ssize_t at) noexcept nogil:
     """Transform the tiles of a line; they become tiles `at` and following of the unit's."""
-    cdef Py_ssize_t c = 0, k = 0
-    cdef Rows rows = rows_of(t.input + line.image*t.source.image + u.channel, &t.source, 2*line.row - t.top, 4,
-                             t.height, t.width, u.zeros)
-    cdef real* out = u.patches + at*u.wide
-    while c + VLEN <= u.channels:
-        transform_patches(VLEN, &rows, 2*line.col - t.left, line.count, c, u.wide, out + c)
-        c += VLEN
-    if c < u.channels:
-        transform_patches(<int>(u.channels - c), &rows, 2*line.col - t.left, line.count, c, u.wide, out + c)
+    cdef Py_ssize_t c, k = 0, part, col
+    cdef const real* image = t.input + line.image*t.source.image + u.channel
+    cdef Rows rows
+    cdef real* out
+    for part in range(t.parts):
+        rows = rows_of(image, &t.source, 2*line.row - t.top + t.part[part].row, 4, t.height, t.width, u.zeros)
+        out = u.patches + at*u.wide + part*u.channels
+        col = 2*line.col - t.left + t.part[part].col
+        c = 0
+        while c + VLEN <= u.channels:
+            transform_patches(VLEN, &rows, col, line.count, c, u.wide, out + c)
+            c += VLEN
+        if c < u.channels:
+            transform_patches(<int>(u.channels - c), &rows, col, line.count, c, u.wide, out + c)
     rows = rows_of(t.grad + line.image*t.target.image + u.lane, &t.target, 2*line.row, 2, t.rows, t.cols, u.zeros)
     out = u.grads + at*u.broad
     while k + VLEN <= u.lanes:
@@ -226,25 +244,38 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
     even_tiles(vectors, rows, product)
 
 
-cdef void add_products(const Unit* u, Py_ssize_t tiles, bint fresh) noexcept nogil:
+cdef inline Range parts_with(const Gradient* t, Py_ssize_t point) noexcept nogil:
+    """The parts that need a point, which are neighbours: the last row and column of points belong to three taps."""
+    cdef Py_ssize_t row = point // 4, col = point % 4, part
+    cdef Range parts
+    parts.first = t.parts
+    for part in range(t.parts):
+        if (row < 3 or t.part[part].rows == 3) and (col < 3 or t.part[part].cols == 3):
+            parts.first, parts.behind = min(parts.first, part), part + 1
+    return parts
+
+
+cdef void add_products(const Gradient* t, const Unit* u, Py_ssize_t tiles, bint fresh) noexcept nogil:
     """Add the products of the transformed tiles to the sums of all points; `fresh` sums begin at zero."""
-    cdef Py_ssize_t point, k, none = 0
+    cdef Py_ssize_t point, k, first, none = 0
     cdef Product p
     cdef int vectors
+    cdef Range parts
     p.a_row, p.a_col, p.segment, p.b_segment = 1, u.wide, &none, &none
     p.segments, p.length, p.b_row = 1, tiles, u.broad
     p.lanes, p.stream, p.ahead_step = VLEN, False, 0
     for point in range(POINTS):
-        k = 0
+        parts = parts_with(t, point)
+        first, k = parts.first*u.channels, 0
         while k < u.broad:
             vectors = tile_vectors(u.broad - k)
-            p.a, p.b = u.patches + point*plane(u.wide), u.grads + point*plane(u.broad) + k
-            p.out, p.out_row = u.sums + point*u.channels*u.broad + k, u.broad
+            p.a, p.b = u.patches + point*plane(u.wide) + first, u.grads + point*plane(u.broad) + k
+            p.out, p.out_row = u.sums + (point*u.wide + first)*u.broad + k, u.broad
             p.init, p.init_row = p.out, p.out_row
             if fresh:
                 p.init, p.init_row = u.zeros, 0
             p.ahead = <const char*>p.b
-            multiply(vectors, u.channels, &p)
+            multiply(vectors, (parts.behind - parts.first)*u.channels, &p)
             k += BLOCK
 
 
@@ -259,9 +290,9 @@ cdef inline void contract(vr a, vr b, vr c, vr d, vr* y) noexcept nogil:
 
 
 cdef inline vr write_taps(
-    const real* sums, Py_ssize_t point, int lanes, const Taps* taps, real* target,
+    const real* sums, Py_ssize_t point, int lanes, const Part* part, const Taps* taps, real* target,
 ) noexcept nogil:
-    """The nine taps of one channel and one vector of lanes; returns zeros, NaN where a tap is not finite."""
+    """A part's taps of one channel and one vector of lanes; returns zeros, NaN where a tap is not finite."""
     cdef vr y[12]
     cdef vr z[3]
     cdef vr spread = vsplat(0)
@@ -269,9 +300,9 @@ cdef inline vr write_taps(
     for i in range(4):
         contract(vload(sums + i*point), vload(sums + (4 + i)*point), vload(sums + (8 + i)*point),
                  vload(sums + (12 + i)*point), y + 3*i)
-    for i in range(3):
+    for i in range(part.rows):
         contract(y[i], y[3 + i], y[6 + i], y[9 + i], z)
-        for j in range(3):
+        for j in range(part.cols):
             vstore_lanes(target + i*taps.row + j*taps.col, z[j], lanes)
             spread = spread + (z[j] - z[j])
     return spread
@@ -279,16 +310,20 @@ cdef inline vr write_taps(
 
 cdef bint write_unit(const Gradient* t, const Unit* u, Py_ssize_t chunk) noexcept nogil:
     """Write the taps of a unit; returns whether all are finite."""
-    cdef Py_ssize_t c, k, i, point = u.channels*u.broad
+    cdef Py_ssize_t part, c, k, i, point = u.wide*u.broad
     cdef vr spread = vsplat(0)
-    cdef real* target = t.sums.data + chunk*t.chunk + u.channel*t.sums.channel + u.lane
+    cdef real* target
     cdef real lanes[VLEN]
-    for c in range(u.channels):
-        k = 0
-        while k < u.lanes:
-            spread = spread + write_taps(u.sums + c*u.broad + k, point, <int>min(u.lanes - k, <Py_ssize_t>VLEN),
-                                         &t.sums, target + c*t.sums.channel + k)
-            k += VLEN
+    for part in range(t.parts):
+        target = (t.sums.data + chunk*t.chunk + t.part[part].row*t.sums.row + t.part[part].col*t.sums.col
+                  + u.channel*t.sums.channel + u.lane)
+        for c in range(u.channels):
+            k = 0
+            while k < u.lanes:
+                spread = spread + write_taps(u.sums + (part*u.channels + c)*u.broad + k, point,
+                                             <int>min(u.lanes - k, <Py_ssize_t>VLEN), &t.part[part], &t.sums,
+                                             target + c*t.sums.channel + k)
+                k += VLEN
     vstore(lanes, spread)
     for i in range(VLEN):
         if lanes[i] != 0:
@@ -306,7 +341,7 @@ cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real
     index = index // t.lane_blocks
     u.channel, chunk = index % t.channel_blocks*t.wide, index // t.channel_blocks
     u.channels, u.lanes = min(t.wide, t.channels - u.channel), min(t.broad, t.lanes - u.lane)
-    u.wide, u.broad = ceil_div(u.channels, VLEN)*VLEN, ceil_div(u.lanes, VLEN)*VLEN
+    u.wide, u.broad = padded(t.parts*u.channels), padded(u.lanes)
     u.patches, u.zeros = memory, zeros
     u.grads = u.patches + POINTS*plane(u.wide)
     u.sums = u.grads + POINTS*plane(u.broad)
@@ -320,7 +355,7 @@ cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real
             transform_line(t, &u, &line, filled)
             filled += line.count
             tile += line.count
-        add_products(&u, filled, fresh)
+        add_products(t, &u, filled, fresh)
         fresh = False
     if not write_unit(t, &u, chunk):
         t.spoiled[0] = True
@@ -331,15 +366,30 @@ cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real
 # The whole
 
 
-cdef Py_ssize_t whole_vectors(Py_ssize_t lanes) noexcept nogil:
-    return ceil_div(lanes, VLEN)*VLEN
+cdef void lay_parts(Gradient* t, Py_ssize_t rows, Py_ssize_t cols) noexcept nogil:
+    """Three taps and two more of each axis, in an order in which the parts that a point needs are neighbours."""
+    t.parts = 0
+    if cols > 3:
+        add_part(t, 0, 3, 3, cols - 3)
+    add_part(t, 0, 0, 3, 3)
+    if rows > 3:
+        add_part(t, 3, 0, rows - 3, 3)
+    if rows > 3 and cols > 3:
+        add_part(t, 3, 3, rows - 3, cols - 3)
+
+
+cdef inline void add_part(Gradient* t, Py_ssize_t row, Py_ssize_t col, Py_ssize_t rows, Py_ssize_t cols) noexcept nogil:
+    cdef Part* part = &t.part[t.parts]
+    part.row, part.col, part.rows, part.cols = row, col, rows, cols
+    t.parts += 1
 
 
 cdef void divide(Gradient* t) noexcept nogil:
     """Cut into units by the shape alone: the result must not depend on the number of threads."""
-    cdef Py_ssize_t most = BLOCK_BYTES // sizeof(real), bytes = 9*t.channels*t.lanes*<Py_ssize_t>sizeof(real)
-    t.channel_blocks, t.lane_blocks = ceil_div(t.channels, most), ceil_div(t.lanes, most)
-    t.wide, t.broad = ceil_div(t.channels, t.channel_blocks), whole_vectors(ceil_div(t.lanes, t.lane_blocks))
+    cdef Py_ssize_t most = BLOCK_BYTES // sizeof(real), bytes = t.chunk*<Py_ssize_t>sizeof(real)
+    t.channel_blocks = ceil_div(t.channels, most // t.parts)
+    t.wide = ceil_div(t.channels, t.channel_blocks)
+    t.broad = padded(ceil_div(t.lanes, ceil_div(t.lanes, most)))
     t.lane_blocks = ceil_div(t.lanes, t.broad)
     t.chunks = ceil_div(ENOUGH_UNITS, t.channel_blocks*t.lane_blocks)
     t.chunks = min(t.chunks, min(ceil_div(t.tiles, TILES), PARTIAL_BYTES // bytes))
@@ -348,7 +398,8 @@ cdef void divide(Gradient* t) noexcept nogil:
 
 cdef void add_chunks(const Gradient* t, const Taps* result, Py_ssize_t unit) noexcept nogil:
     """One channel of one tap: add up the partial gradients, in order."""
-    cdef Py_ssize_t c = unit % t.channels, s = unit // t.channels % 3, r = unit // t.channels // 3, chunk, k
+    cdef Py_ssize_t c = unit % t.channels, s = unit // t.channels % t.taps_across, r = unit // t.channels // t.taps_across
+    cdef Py_ssize_t chunk, k
     cdef real* total = t.sums.data + r*t.sums.row + s*t.sums.col + c*t.sums.channel
     cdef real* target = result.data + r*result.row + s*result.col + c*result.channel
     for chunk in range(1, t.chunks):
@@ -359,11 +410,10 @@ cdef void add_chunks(const Gradient* t, const Taps* result, Py_ssize_t unit) noe
 
 
 cdef int sum_gradient(Gradient* t, const Taps* result, int threads) noexcept nogil:
-    cdef Py_ssize_t share = POINTS*(plane(whole_vectors(t.wide)) + plane(t.broad) + whole_vectors(t.wide)*t.broad)
-    cdef Py_ssize_t zeros = ceil_div(max(t.wide, t.broad), VLEN)*VLEN, partial = 0, unit
+    cdef Py_ssize_t wide = padded(t.parts*t.wide), zeros = max(wide, t.broad), partial = 0, unit
+    cdef Py_ssize_t share = POINTS*(plane(wide) + plane(t.broad) + wide*t.broad)
     cdef bint spoiled = False
-    t.spoiled = &spoiled
-    t.sums, t.chunk = result[0], 9*t.channels*t.lanes
+    t.spoiled, t.sums = &spoiled, result[0]
     if t.chunks > 1 or result.lane != 1:
         partial = ceil_div(t.chunks*t.chunk, 64)*64
     cdef real* memory = <real*>scratch((zeros + partial + threads*share)*sizeof(real))
@@ -372,11 +422,12 @@ cdef int sum_gradient(Gradient* t, const Taps* result, int threads) noexcept nog
     memset(memory, 0, zeros*sizeof(real))
     if partial:
         t.sums.data = memory + zeros
-        t.sums.lane, t.sums.channel, t.sums.col, t.sums.row = 1, t.lanes, t.channels*t.lanes, 3*t.channels*t.lanes
+        t.sums.lane, t.sums.channel, t.sums.col = 1, t.lanes, t.channels*t.lanes
+        t.sums.row = t.taps_across*t.sums.col
     with parallel(num_threads=threads):
         for unit in prange(t.chunks*t.channel_blocks*t.lane_blocks, schedule='dynamic'):
             sum_unit(t, unit, memory + zeros + partial + threadid()*share, memory)
-    for unit in prange(9*t.channels if partial else 0, schedule='static', num_threads=threads):
+    for unit in prange(t.chunk // t.lanes if partial else 0, schedule='static', num_threads=threads):
         add_chunks(t, result, unit)
     free(memory)
     return NOT_FINITE if spoiled else DONE
@@ -386,7 +437,7 @@ def backward_weight(
     const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
     Py_ssize_t padding_h, Py_ssize_t padding_w, int threads,
 ):
-    """The gradient of a 3x3 weight, stride 1; nothing may be empty. Returns NO_MEMORY, DONE or NOT_FINITE."""
+    """The gradient of a weight of three to five taps an axis, stride 1; nothing may be empty. Returns NO_MEMORY, DONE or NOT_FINITE."""
     cdef Gradient t
     cdef Taps result
     cdef Py_ssize_t size = sizeof(real)
@@ -398,11 +449,13 @@ def backward_weight(
     t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
     t.down, t.across = ceil_div(t.rows, 2), ceil_div(t.cols, 2)
     t.tiles = t.images*t.down*t.across
+    t.taps_across, t.chunk = grad_w_kcrs.shape[3], grad_w_kcrs.shape[2]*grad_w_kcrs.shape[3]*t.channels*t.lanes
     result.data = &grad_w_kcrs[0, 0, 0, 0]
     result.lane, result.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
     result.row, result.col = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size
     with nogil:
+        lay_parts(&t, grad_w_kcrs.shape[2], grad_w_kcrs.shape[3])
         divide(&t)
-        threads = worth(threads, 4.0*t.tiles*t.channels*t.lanes)
+        threads = worth(threads, 4.0*t.tiles*t.chunk)
         done = sum_gradient(&t, &result, threads)
     return done
