@@ -20,7 +20,7 @@ from cases import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convkit import num_threads, ops
+from convkit import ops
 from convkit._dispatch import kernel
 
 DONE, NOT_FINITE = 1, 2
@@ -133,5 +133,6 @@ def test_says_when_a_result_is_not_finite(value, where):
 def test_denormals_are_flushed_and_the_mode_restored():
     tiny = np.full((1, 4, 6, 6), np.float32(1e-42))
     result, code = gradient(tiny, np.ones((1, 5, 6, 6), np.float32), (1, 1), np.float32)
-    assert code == DONE and not result.any()
+    assert code == DONE
+    assert not result.any()
     assert keeps_denormals(tiny.astype(np.float32))
