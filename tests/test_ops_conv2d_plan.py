@@ -66,6 +66,14 @@ def layer(pass_, shape, weight, isa, lanes, precision="highest", **options):
         ("backward_weight", (2, 3, 9, 9), (64, 3, 3, 3), {}, 8, "direct"),
         ("backward_weight", (2, 512, 9, 9), (16, 512, 3, 3), {}, 16, "narrow"),
         ("backward_weight", (2, 1024, 9, 9), (16, 1024, 3, 3), {}, 16, "direct"),
+        ("backward_weight", (2, 64, 9, 9), (64, 64, 3, 3), {"padding": 1}, 16, "winograd F(3x3, 2x2)"),
+        ("backward_weight", (2, 64, 9, 9), (16, 64, 3, 3), {"padding": 1}, 8, "winograd F(3x3, 2x2)"),
+        ("backward_weight", (2, 16, 9, 9), (32, 16, 5, 5), {"padding": 2}, 16, "winograd F(3x3, 2x2)"),
+        ("backward_weight", (2, 64, 3, 3), (64, 64, 3, 3), {"padding": 1}, 16, "direct"),
+        ("backward_weight", (2, 64, 9, 9), (64, 64, 3, 3), {"stride": 2}, 16, "direct"),
+        ("backward_weight", (2, 64, 9, 9), (64, 64, 3, 3), {"dilation": 2}, 16, "direct"),
+        ("backward_weight", (2, 64, 9, 9), (64, 32, 3, 3), {"groups": 2}, 16, "direct"),
+        ("backward_weight", (2, 64, 9, 9), (64, 64, 3, 1), {}, 16, "direct"),
     ],
     ids=str,
 )
@@ -83,7 +91,7 @@ def test_linear_layers_are_dense():
 
 
 SHAPES = {
-    "dense": ((2, 20, 9, 11), (24, 20, 3, 3), {"padding": 1}),
+    "dense": ((2, 20, 9, 11), (24, 20, 3, 2), {"padding": 1}),
     "stride": ((2, 20, 9, 11), (24, 20, 3, 2), {"stride": (2, 3), "dilation": 2}),
     "groups": ((2, 12, 9, 11), (24, 3, 3, 3), {"groups": 4}),
     "depthwise": ((2, 32, 9, 11), (32, 1, 3, 3), {"groups": 32, "padding": "same"}),
@@ -98,6 +106,13 @@ def test_products_of_a_direct_sum(shape, weight, options):
         plan = ops.conv2d_plan(shape, weight, **options, gradient=gradient)
         assert plan.multiplies == n * k * p * q * c * r * s
         assert type(plan.multiplies) is type(plan.scratch) is int
+
+
+def test_products_of_winograd():
+    """4 points of an axis for three taps and 3 more for two more, in each tile of 2x2 outputs."""
+    plan = ops.conv2d_plan((2, 40, 8, 9), (48, 40, 3, 5), padding=(1, 2), gradient="weight")
+    assert plan.name == "winograd F(3x3, 2x2)"
+    assert plan.multiplies == 2 * 4 * 5 * 4 * 7 * 40 * 48
 
 
 CASES = [
@@ -117,6 +132,8 @@ CASES = [
     ((2, 64, 20, 21), (64, 4, 3, 3), {"padding": 1, "groups": 16, "stride": [2, 3]}),
     ((2, 64, 50, 51), (64, 1, 3, 3), {"padding": 1, "groups": 64}),
     ((2, 64, 50, 51), (64, 1, 5, 3), {"padding": 1, "groups": 64, "stride": 2}),
+    ((2, 70, 20, 21), (100, 70, 3, 3), {"padding": 1}),
+    ((2, 16, 20, 21), (40, 16, 5, 5), {"padding": 2}),
     ((0, 20, 9, 9), (24, 20, 3, 3), {}),
     ((2, 0, 9, 9), (24, 0, 3, 3), {}),
     ((2, 20, 9, 9), (0, 20, 3, 3), {}),

@@ -37,7 +37,7 @@ def gradient(images, grads, padding, dtype, threads=1, taps=(3, 3), taps_first=T
     if taps_first:
         result = np.full((*taps, channels, outputs), np.nan, dtype).transpose(3, 2, 0, 1)
     run = kernel("winograd_conv2d_backward_weight", np.dtype(dtype)).backward_weight
-    code = run(channels_last(images, dtype), channels_last(grads, dtype), result, *padding, threads)
+    code = run(channels_last(images, dtype), channels_last(grads, dtype), result, 1, 1, *padding, 1, 1, 1, threads)
     return result, code
 
 
@@ -128,6 +128,22 @@ def test_says_when_a_result_is_not_finite(value, where):
     arrays = {"images": np.ones((1, 3, 6, 6)), "grads": np.ones((1, 4, 6, 6))}
     arrays[where][0, 1, 2:4, 3] = value
     assert gradient(arrays["images"], arrays["grads"], (1, 1), np.float32)[1] == NOT_FINITE
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_op_has_what_is_not_finite_only_where_it_belongs(value):
+    images, grads = np.ones((2, 8, 6, 6), np.float32), np.ones((2, 40, 6, 6), np.float32)
+    images[1, 5, 2, 3] = value
+    images[0, 2, 0, 0] = 3e38  # finite, but not when it is added to a neighbour
+    images[0, 2, 0, 1] = 3e38
+    grads[0, :, :2, :2] = 0
+    weight_shape = (40, 8, 3, 3)
+    assert ops.conv2d_plan(images.shape, weight_shape, padding=1, gradient="weight").name == "winograd F(3x3, 2x2)"
+    answer = reference.conv2d_backward_weight(images.astype(float), weight_shape, grads.astype(float), padding=1)
+    result = ops.conv2d_backward_weight(images, weight_shape, grads, padding=1)
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(answer))
+    spoiled = ~np.isfinite(answer) | (np.abs(answer) > 1e38)
+    np.testing.assert_allclose(result[~spoiled], answer[~spoiled], rtol=1e-5)
 
 
 def test_denormals_are_flushed_and_the_mode_restored():

@@ -11,7 +11,8 @@
         |
     conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
-    narrow_conv2d.pyx                      the same where a group's outputs do not fill vectors: groups share them
+    winograd_conv2d_backward_weight.pyx    the same of 3x3 and 5x5 weights, with half of the products
+    narrow_conv2d.pyx                      convolution where a group's outputs do not fill vectors: groups share them
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
@@ -21,6 +22,7 @@
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
     _columns.pxd   columns side by side in a vector, where channels are few
+    _winograd_gradient.pxd                 the transforms of its tiles
     _strip.pxd     a strip of input, staged in cache with its padding
     _tile.pxd      the register tile: where the time is spent
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels

@@ -2,6 +2,12 @@
 
 from convkit._kernels._axis cimport Spatial
 
+cdef enum:
+    # What a pass returns. Those that never transform anything say False or True.
+    NO_MEMORY = 0
+    DONE = 1
+    NOT_FINITE = 2                  # a result is not, and a transform may have spread what is not over its neighbours
+
 
 cdef struct Convolution:
     Py_ssize_t images, groups

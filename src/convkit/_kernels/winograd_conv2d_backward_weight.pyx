@@ -30,7 +30,8 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._axis cimport Range
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore, vstore_lanes,
 )
@@ -47,9 +48,6 @@ cdef enum:
     BLOCK_BYTES = 256               # of channels, and of lanes, that a unit takes
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
     PARTIAL_BYTES = 8*1024*1024     # all partial gradients together, where there is more than one
-    NO_MEMORY = 0
-    DONE = 1
-    NOT_FINITE = 2                  # something is, and a transform has spread it
 
 
 cdef struct Part:
@@ -305,53 +303,94 @@ cdef void add_chunks(const Gradient* t, const Taps* result, Py_ssize_t unit) noe
         target[k*result.lane] = total[k]
 
 
+cdef struct Room:
+    # Scratch, in elements but for the sum of it.
+    Py_ssize_t zeros, partial, share        # a share for each thread
+    Py_ssize_t bytes
+    int threads
+
+
+cdef Room make_room(const Gradient* t, bint lanes_apart, int threads) noexcept nogil:
+    cdef Room room
+    cdef Py_ssize_t wide = padded(t.parts*t.wide)
+    room.threads = worth(threads, 4.0*t.tiles*t.chunk)
+    room.zeros, room.partial = max(wide, t.broad), 0
+    if t.chunks > 1 or lanes_apart:
+        room.partial = ceil_div(t.chunks*t.chunk, 64)*64
+    room.share = POINTS*(plane(wide) + plane(t.broad) + wide*t.broad)
+    room.bytes = (room.zeros + room.partial + room.threads*room.share)*sizeof(real)
+    return room
+
+
 cdef int sum_gradient(Gradient* t, const Taps* result, int threads) noexcept nogil:
-    cdef Py_ssize_t wide = padded(t.parts*t.wide), zeros = max(wide, t.broad), partial = 0, unit
-    cdef Py_ssize_t share = POINTS*(plane(wide) + plane(t.broad) + wide*t.broad)
+    cdef Room room = make_room(t, result.lane != 1, threads)
     cdef bint spoiled = False
-    t.spoiled, t.sums = &spoiled, result[0]
-    if t.chunks > 1 or result.lane != 1:
-        partial = ceil_div(t.chunks*t.chunk, 64)*64
-    cdef real* memory = <real*>scratch((zeros + partial + threads*share)*sizeof(real))
+    cdef Py_ssize_t unit
+    cdef real* memory = <real*>scratch(room.bytes)
+    cdef real* partial = memory + room.zeros
+    cdef real* shares = partial + room.partial
     if memory is NULL:
         return NO_MEMORY
-    memset(memory, 0, zeros*sizeof(real))
-    if partial:
-        t.sums.data = memory + zeros
+    memset(memory, 0, room.zeros*sizeof(real))
+    threads = room.threads
+    t.spoiled, t.sums = &spoiled, result[0]
+    if room.partial:
+        t.sums.data = partial
         t.sums.lane, t.sums.channel, t.sums.col = 1, t.lanes, t.channels*t.lanes
         t.sums.row = t.taps_across*t.sums.col
     with parallel(num_threads=threads):
         for unit in prange(t.chunks*t.channel_blocks*t.lane_blocks, schedule='dynamic'):
-            sum_unit(t, unit, memory + zeros + partial + threadid()*share, memory)
-    for unit in prange(t.chunk // t.lanes if partial else 0, schedule='static', num_threads=threads):
+            sum_unit(t, unit, shares + threadid()*room.share, memory)
+    for unit in prange(t.chunk // t.lanes if room.partial else 0, schedule='static', num_threads=threads):
         add_chunks(t, result, unit)
     free(memory)
     return NOT_FINITE if spoiled else DONE
 
 
+cdef void set_up(Gradient* t, const Convolution* c) noexcept nogil:
+    t.images, t.channels, t.lanes = c.images, c.channels, c.outputs
+    t.height, t.width, t.rows, t.cols = c.down.in_size, c.across.in_size, c.down.out_size, c.across.out_size
+    t.top, t.left = c.down.padding, c.across.padding
+    t.source, t.target = nhwc(t.height, t.width, t.channels), nhwc(t.rows, t.cols, t.lanes)
+    t.down, t.across = ceil_div(t.rows, 2), ceil_div(t.cols, 2)
+    t.tiles = t.images*t.down*t.across
+    t.taps_across, t.chunk = c.across.kernel, c.down.kernel*c.across.kernel*t.channels*t.lanes
+    lay_parts(t, c.down.kernel, c.across.kernel)
+    divide(t)
+
+
 def backward_weight(
     const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
-    Py_ssize_t padding_h, Py_ssize_t padding_w, int threads,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
 ):
-    """The gradient of a weight of three to five taps an axis, stride 1; nothing may be empty. Returns NO_MEMORY, DONE or NOT_FINITE."""
+    """The gradient of a weight of three to five taps an axis. Strides, dilations, groups are 1; nothing is empty.
+
+    Returns NO_MEMORY, DONE or NOT_FINITE.
+    """
     cdef Gradient t
     cdef Taps result
     cdef Py_ssize_t size = sizeof(real)
     cdef int done
-    t.images, t.height, t.width, t.channels = x_nhwc.shape[0], x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3]
-    t.rows, t.cols, t.lanes = grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3]
-    t.top, t.left = padding_h, padding_w
-    t.source, t.target = nhwc(t.height, t.width, t.channels), nhwc(t.rows, t.cols, t.lanes)
-    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
-    t.down, t.across = ceil_div(t.rows, 2), ceil_div(t.cols, 2)
-    t.tiles = t.images*t.down*t.across
-    t.taps_across, t.chunk = grad_w_kcrs.shape[3], grad_w_kcrs.shape[2]*grad_w_kcrs.shape[3]*t.channels*t.lanes
-    result.data = &grad_w_kcrs[0, 0, 0, 0]
+    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_up(&t, &c)
+    t.input, t.grad, result.data = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0], &grad_w_kcrs[0, 0, 0, 0]
     result.lane, result.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
     result.row, result.col = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size
     with nogil:
-        lay_parts(&t, grad_w_kcrs.shape[2], grad_w_kcrs.shape[3])
-        divide(&t)
-        threads = worth(threads, 4.0*t.tiles*t.chunk)
         done = sum_gradient(&t, &result, threads)
     return done
+
+
+def backward_weight_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
+):
+    """Bytes of scratch that `backward_weight` takes for arrays of these shapes."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Gradient t
+    set_up(&t, &c)
+    return granted(make_room(&t, False, threads).bytes)

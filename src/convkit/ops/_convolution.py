@@ -9,11 +9,17 @@
     Algorithm                                  its name, its kernel, what that is told beside the geometry
         |
     Plan                                       that kernel's function, and its arguments
+        |
+    plan.carry_out(op, arrays...)              call it; again, by products, where a transform spread an Inf or a NaN
 
 A kernel has a function for each pass that it computes, called ``forward``, ``backward_input`` or ``backward_weight``,
 and beside each one another, ``forward_scratch`` and so on, that tells how much scratch it takes. A new algorithm is an
-`Algorithm`, and the line in `_correlation`, `_weight_gradient` or `_dense` that chooses it. Results repeat because
-nothing is tried out and nothing but the arguments is asked.
+`Algorithm`, and the line in `_transformed`, `_correlation`, `_weight_gradient` or `_dense` that chooses it. Results
+repeat because nothing is tried out and nothing but the arguments is asked.
+
+Algorithms that transform images or split numbers have the finite results of a sum of products, and less work; but an
+Inf, a NaN or an overflow reaches neighbours that it has no part in. Their kernels say so (NOT_FINITE), and the pass is
+computed again by the products themselves.
 """
 
 import math
@@ -25,7 +31,9 @@ import numpy as np
 
 from .._dispatch import isa, kernel, tile_shape
 from .._precision import get_float32_precision
-from .._shapes import Conv2d, Shape
+from .._shapes import Array, Conv2d, Shape
+from .._threads import get_num_threads
+from ._arrays import need_memory
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
 Dtype = np.dtype[np.floating]
@@ -103,6 +111,15 @@ class Layer(NamedTuple):
         few = 0 < 8 * self.outputs <= 3 * self.lanes
         return self.groups == 1 and few and self.channels >= 8 and self.height * self.width >= 4
 
+    @property
+    def suits_winograd_gradient(self) -> bool:
+        """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
+        plain = self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
+        large = self.channels >= 8 and self.outputs > self.lanes
+        if not (plain and large and self.height in (3, 5) and self.width in (3, 5)):
+            return False
+        return 0 < 10 * _winograd_gradient_products(self) < 7 * _every_product(self)
+
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The algorithms
@@ -112,6 +129,14 @@ def _every_product(layer: Layer) -> int:
     """Count one multiplication for each tap of each channel of each output, whether or not it lies in the padding."""
     _, channels, rows, cols = layer.convolution.weight_shape
     return math.prod(layer.convolution.output_shape) * channels * rows * cols
+
+
+def _winograd_gradient_products(layer: Layer) -> int:
+    """Count four points for three taps of an axis, and three more for two more, in each tile of 2x2 outputs."""
+    images, outputs, rows, cols = layer.convolution.output_shape
+    points = {3: 4, 5: 7}
+    tiles = images * -(-rows // 2) * -(-cols // 2)
+    return tiles * points[layer.height] * points[layer.width] * layer.channels * outputs
 
 
 class Algorithm(NamedTuple):
@@ -129,6 +154,9 @@ NARROW = Algorithm("narrow", "narrow_conv2d")
 DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d")
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight")
 NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight")
+WINOGRAD_GRADIENT = Algorithm(
+    "winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=_winograd_gradient_products
+)
 
 # So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
 _CACHED_SUMS = 8192
@@ -136,12 +164,24 @@ _CACHED_SUMS = 8192
 
 def choose(layer: Layer) -> Algorithm:
     """Choose the algorithm of one pass of a convolution."""
+    return _transformed(layer) or choose_by_products(layer)
+
+
+def choose_by_products(layer: Layer) -> Algorithm:
+    """Choose among those that sum the products themselves: their Inf and NaN are those of the definition."""
     return _weight_gradient(layer) if layer.pass_ == "backward_weight" else _correlation(layer)
 
 
 def choose_linear(layer: Layer) -> Algorithm:
     """Choose the algorithm of one pass of a linear layer: images of one pixel have nothing that is worth staging."""
     return _dense_gradient(layer) if layer.pass_ == "backward_weight" else _dense(layer)
+
+
+def _transformed(layer: Layer) -> Algorithm | None:
+    """Choose among those that compute fewer or cheaper products of something else, if one of them pays."""
+    if layer.pass_ == "backward_weight" and layer.suits_winograd_gradient:
+        return WINOGRAD_GRADIENT
+    return None
 
 
 def _correlation(layer: Layer) -> Algorithm:
@@ -174,13 +214,24 @@ def _dense_gradient(layer: Layer) -> Algorithm:
 # Plans
 
 
+_NOT_FINITE = 2  # what a kernel returns in place of True
+
+
 class Plan(NamedTuple):
-    """How a pass is computed: ``plan.run(*arrays, *plan.arguments, threads)``."""
+    """How a pass is computed."""
 
     layer: Layer
     algorithm: Algorithm
-    run: Callable[..., bool]  # the kernel's function
+    run: Callable[..., int]  # the kernel's function
     arguments: tuple[int, ...]  # stride, padding and dilation, each of height and width; groups; what is extra
+
+    def carry_out(self, op: str, *arrays: Array) -> None:
+        """Call the kernel; `arrays` are its arguments before the geometry, the last of them the result."""
+        outcome = self.run(*arrays, *self.arguments, get_num_threads())
+        need_memory(op, outcome)
+        if outcome == _NOT_FINITE:
+            pass_, convolution, dtype, precision, *_ = self.layer
+            _plan(choose_by_products, pass_, dtype, precision, convolution).carry_out(op, *arrays)
 
     def scratch_bytes(self, threads: int) -> int:
         """Return the most scratch that the kernel holds at a time on so many threads, as the kernel itself has it."""

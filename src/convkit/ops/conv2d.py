@@ -4,8 +4,7 @@ import numpy as np
 
 from .. import _shapes
 from .._shapes import Array, Padding, Pair, Shape
-from .._threads import get_num_threads
-from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, need_memory, nhwc
+from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, nhwc
 from ._convolution import plan
 from .channel_sum import channel_sum
 
@@ -124,16 +123,13 @@ def conv2d(
     geometry = _shapes.conv2d("conv2d", input.shape, weight.shape, stride, padding, dilation, groups)
     _shapes.conv2d_bias("conv2d", bias, geometry, f"weight {weight.shape}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
-    planned = plan("forward", input.dtype, geometry)
-    had_memory = planned.run(
+    plan("forward", input.dtype, geometry).carry_out(
+        "conv2d",
         nhwc(input),
         aligned(weight),
         np.empty(0, input.dtype) if bias is None or bias.ndim == 3 else contiguous(bias),
         out,
-        *planned.arguments,
-        get_num_threads(),
     )
-    need_memory("conv2d", had_memory)
     output = nchw(out)
     if bias is not None and bias.ndim == 3:
         output += bias
@@ -195,9 +191,7 @@ def conv2d_backward_input(
     geometry = _shapes.conv2d(op, input_shape, weight.shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    planned = plan("backward_input", weight.dtype, geometry)
-    had_memory = planned.run(nhwc(grad_output), aligned(weight), grad_input, *planned.arguments, get_num_threads())
-    need_memory(op, had_memory)
+    plan("backward_input", weight.dtype, geometry).carry_out(op, nhwc(grad_output), aligned(weight), grad_input)
     return nchw(grad_input)
 
 
@@ -256,9 +250,7 @@ def conv2d_backward_weight(
     geometry = _shapes.conv2d(op, input.shape, weight_shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
     grad_weight = empty_weight(weight_shape, input.dtype)
-    planned = plan("backward_weight", input.dtype, geometry)
-    had_memory = planned.run(nhwc(input), nhwc(grad_output), grad_weight, *planned.arguments, get_num_threads())
-    need_memory(op, had_memory)
+    plan("backward_weight", input.dtype, geometry).carry_out(op, nhwc(input), nhwc(grad_output), grad_weight)
     return grad_weight
 
 

@@ -4,8 +4,7 @@ import numpy as np
 
 from .. import _shapes
 from .._shapes import Array, Pair, Shape
-from .._threads import get_num_threads
-from ._arrays import aligned, empty_nhwc, empty_weight, nchw, need_memory, nhwc
+from ._arrays import aligned, empty_nhwc, empty_weight, nchw, nhwc
 from ._convolution import plan
 
 
@@ -82,9 +81,7 @@ def conv_transpose2d(
     outputs = convolution.input_shape[1]
     _shapes.vector(op, "bias", bias, outputs, f"weight {weight.shape} with groups={convolution.groups}", input)
     out = empty_nhwc(convolution.input_shape, input.dtype)
-    planned = plan("backward_input", input.dtype, convolution)
-    had_memory = planned.run(nhwc(input), aligned(weight), out, *planned.arguments, get_num_threads())
-    need_memory(op, had_memory)
+    plan("backward_input", input.dtype, convolution).carry_out(op, nhwc(input), aligned(weight), out)
     if bias is not None:
         out += bias
     return nchw(out)
@@ -146,16 +143,9 @@ def conv_transpose2d_backward_input(
     )
     _shapes.same_shape(op, "grad_output", grad_output.shape, convolution.input_shape)
     grad_input = empty_nhwc(input_shape, weight.dtype)
-    planned = plan("forward", weight.dtype, convolution)
-    had_memory = planned.run(
-        nhwc(grad_output),
-        aligned(weight),
-        np.empty(0, weight.dtype),
-        grad_input,
-        *planned.arguments,
-        get_num_threads(),
+    plan("forward", weight.dtype, convolution).carry_out(
+        op, nhwc(grad_output), aligned(weight), np.empty(0, weight.dtype), grad_input
     )
-    need_memory(op, had_memory)
     return nchw(grad_input)
 
 
@@ -215,7 +205,5 @@ def conv_transpose2d_backward_weight(
     )
     _shapes.same_shape(op, "grad_output", grad_output.shape, convolution.input_shape)
     grad_weight = empty_weight(weight_shape, input.dtype)
-    planned = plan("backward_weight", input.dtype, convolution)
-    had_memory = planned.run(nhwc(grad_output), nhwc(input), grad_weight, *planned.arguments, get_num_threads())
-    need_memory(op, had_memory)
+    plan("backward_weight", input.dtype, convolution).carry_out(op, nhwc(grad_output), nhwc(input), grad_weight)
     return grad_weight

@@ -6,8 +6,7 @@ import numpy as np
 
 from .. import _shapes
 from .._shapes import Array, Shape
-from .._threads import get_num_threads
-from ._arrays import aligned, contiguous, empty, need_memory
+from ._arrays import aligned, contiguous, empty
 from ._convolution import linear_plan
 from .channel_sum import channel_sum
 
@@ -66,16 +65,13 @@ def linear(input: Array, weight: Array, bias: Array | None = None) -> Array:
     _shapes.vector("linear", "bias", bias, weight.shape[0], f"weight {weight.shape}", input)
     out = empty(shape, input.dtype)
     vectors = _pixels(input)
-    planned = linear_plan("forward", input.dtype, len(vectors), weight.shape)
-    had_memory = planned.run(
+    linear_plan("forward", input.dtype, len(vectors), weight.shape).carry_out(
+        "linear",
         vectors,
         _filters(weight),
         np.empty(0, input.dtype) if bias is None else contiguous(bias),
         _pixels(out),
-        *planned.arguments,
-        get_num_threads(),
     )
-    need_memory("linear", had_memory)
     return out
 
 
@@ -114,9 +110,9 @@ def linear_backward_input(input_shape: Shape, weight: Array, grad_output: Array)
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input_shape, weight.shape))
     grad_input = empty(input_shape, weight.dtype)
     vectors = _pixels(grad_output)
-    planned = linear_plan("backward_input", weight.dtype, len(vectors), weight.shape)
-    had_memory = planned.run(vectors, _filters(weight), _pixels(grad_input), *planned.arguments, get_num_threads())
-    need_memory(op, had_memory)
+    linear_plan("backward_input", weight.dtype, len(vectors), weight.shape).carry_out(
+        op, vectors, _filters(weight), _pixels(grad_input)
+    )
     return grad_input
 
 
@@ -156,11 +152,9 @@ def linear_backward_weight(input: Array, weight_shape: Shape, grad_output: Array
     _shapes.same_shape(op, "grad_output", grad_output.shape, _shapes.linear(op, input.shape, weight_shape))
     grad_weight = empty(weight_shape, input.dtype)
     vectors = _pixels(input)
-    planned = linear_plan("backward_weight", input.dtype, len(vectors), weight_shape)
-    had_memory = planned.run(
-        vectors, _pixels(grad_output), _filters(grad_weight), *planned.arguments, get_num_threads()
+    linear_plan("backward_weight", input.dtype, len(vectors), weight_shape).carry_out(
+        op, vectors, _pixels(grad_output), _filters(grad_weight)
     )
-    need_memory(op, had_memory)
     return grad_weight
 
 
