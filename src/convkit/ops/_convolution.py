@@ -214,7 +214,7 @@ def _dense_gradient(layer: Layer) -> Algorithm:
 # Plans
 
 
-_NOT_FINITE = 2  # what a kernel returns in place of True
+_NO_MEMORY, _NOT_FINITE = 0, 2  # what kernels return where they are not done
 
 
 class Plan(NamedTuple):
@@ -228,7 +228,7 @@ class Plan(NamedTuple):
     def carry_out(self, op: str, *arrays: Array) -> None:
         """Call the kernel; `arrays` are its arguments before the geometry, the last of them the result."""
         outcome = self.run(*arrays, *self.arguments, get_num_threads())
-        need_memory(op, outcome)
+        need_memory(op, outcome != _NO_MEMORY)
         if outcome == _NOT_FINITE:
             pass_, convolution, dtype, precision, *_ = self.layer
             _plan(choose_by_products, pass_, dtype, precision, convolution).carry_out(op, *arrays)
