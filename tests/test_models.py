@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import convkit as ck
 from convkit import models
 from convkit._random import manual_seed
 
@@ -13,8 +14,16 @@ def count(model):
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-# What the images are where the arguments leave it open.
-DEFAULT = {"convnet": (1, 28, 28), "lenet5": (1, 28, 28), "resnet20": (3, 32, 32), "vgg": (3, 32, 32)}
+# What the images are where the arguments leave it open, and how many classes there are.
+DEFAULT = {
+    "convnet": (1, 28, 28),
+    "lenet5": (1, 28, 28),
+    "mobilenet_v2": (3, 224, 224),
+    "resnet18": (3, 224, 224),
+    "resnet20": (3, 32, 32),
+    "vgg": (3, 32, 32),
+}
+CLASSES = dict.fromkeys(DEFAULT, 10) | {"mobilenet_v2": 1000, "resnet18": 1000}
 
 
 def images(*shape):
@@ -26,7 +35,7 @@ def images(*shape):
 def test_scores_for_each_image(name, arguments):
     model = models.create(name, **arguments)
     scores = model(images(2, *((3, 17, 30) if arguments else DEFAULT[name])))
-    assert scores.shape == (2, arguments.get("num_classes", 10))
+    assert scores.shape == (2, arguments.get("num_classes", CLASSES[name]))
     scores.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -67,6 +76,34 @@ def test_the_networks_are_those_of_the_articles():
     convolutions = 27 * 32 + 9 * (32**2 + 32 * 64 + 64**2 + 64 * 128 + 128**2)
     assert count(models.vgg()) == convolutions + 2 * 2 * (32 + 64 + 128) + (2048 * 10 + 10)
     assert models.vgg(image_size=(8, 17)).classifier.in_features == 256
+    # what torchvision tells of its own
+    assert count(models.resnet18()) == 11_689_512
+    assert count(models.mobilenet_v2()) == 3_504_872
+
+
+@pytest.mark.parametrize(("name", "billions"), [("resnet18", 1.814), ("mobilenet_v2", 0.301)])
+def test_multiply_adds_are_those_that_torchvision_tells(name, billions):
+    assert models.create(name).summary((1, 3, 224, 224)).multiply_adds == pytest.approx(billions * 1e9, rel=2e-3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_deep_networks_start_as_in_torchvision(name):
+    """He's deviation, by the gradients: sqrt(2/fan_out), where torch counts a depthwise layer's outputs all."""
+    for module in models.create(name).modules():
+        if isinstance(module, ck.nn.Conv2d):
+            k, _, r, s = module.weight.shape
+            expected = np.sqrt(2 / (k * r * s))
+            slack = 5 / np.sqrt(2 * module.weight.numel())  # five deviations of a deviation
+            assert module.weight.data.std() == pytest.approx(expected, rel=slack)
+            assert module.bias is None
+    if name == "mobilenet_v2":
+        fc = module_named(models.create(name), "classifier.1")
+        assert fc.weight.data.std() == pytest.approx(0.01, rel=0.01)
+        assert not fc.bias.data.any()
+
+
+def module_named(model, name):
+    return dict(model.named_modules())[name]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +112,7 @@ def test_the_networks_are_those_of_the_articles():
         (
             lambda: models.create("resnet"),
             ValueError,
-            "create: name='resnet' must be one of convnet, lenet5, resnet20, vgg",
+            "create: name='resnet' must be one of convnet, lenet5, mobilenet_v2, resnet18, resnet20, vgg",
         ),
         (lambda: models.create(["convnet"]), ValueError, r"create: name=\['convnet'\] must be one of"),
         (lambda: models.convnet(num_classes=0), ValueError, "convnet: num_classes=0"),
@@ -86,6 +123,8 @@ def test_the_networks_are_those_of_the_articles():
         (lambda: models.convnet(image_size=(1, 2, 3)), ValueError, r"convnet: image_size=\(1, 2, 3\)"),
         (lambda: models.resnet20(image_size=3), ValueError, r"resnet20: image_size=\(3, 3\) is too small: .* \(4, 4\)"),
         (lambda: models.vgg(image_size=(7, 9)), ValueError, r"vgg: image_size=\(7, 9\) is too small: .* \(8, 8\)"),
+        (lambda: models.resnet18(image_size=0), ValueError, r"resnet18: image_size=0"),
+        (lambda: models.mobilenet_v2(num_classes="all"), TypeError, r"mobilenet_v2: num_classes='all'"),
     ],
 )
 def test_models_refuse(build, error, message):
@@ -123,6 +162,37 @@ def in_pytorch(name):
             yield from (nn.Conv2d(c, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.ReLU())
         yield nn.MaxPool2d(2)
 
+    class Inverted(nn.Module):
+        def __init__(self, before, channels, stride, expansion):
+            super().__init__()
+            wide = before * expansion
+            widen = [rectified(before, wide, 1, 1, 1)] if expansion > 1 else []
+            narrow = nn.Conv2d(wide, channels, 1, bias=False), nn.BatchNorm2d(channels)
+            self.conv = nn.Sequential(*widen, rectified(wide, wide, 3, stride, wide), *narrow)
+            self.same = stride == 1 and before == channels
+
+        def forward(self, x):
+            return x + self.conv(x) if self.same else self.conv(x)
+
+    def rectified(before, channels, size, stride, groups):
+        conv = nn.Conv2d(before, channels, size, stride, size // 2, groups=groups, bias=False)
+        return nn.Sequential(conv, nn.BatchNorm2d(channels), nn.ReLU6())
+
+    def inverted():
+        yield rectified(3, 32, 3, 2, 1)
+        before = 32
+        for expansion, channels, strides in [
+            (1, 16, [1]), (6, 24, [2, 1]), (6, 32, [2, 1, 1]), (6, 64, [2, 1, 1, 1]),
+            (6, 96, [1, 1, 1]), (6, 160, [2, 1, 1]), (6, 320, [1]),
+        ]:  # fmt: skip
+            for stride in strides:
+                yield Inverted(before, channels, stride, expansion)
+                before = channels
+        yield rectified(320, 1280, 1, 1, 1)
+
+    def two(before, channels, stride):
+        return nn.Sequential(Block(before, channels, stride), Block(channels, channels, 1))
+
     layers = {
         "convnet": lambda: {
             "conv1": nn.Conv2d(1, 16, 5, padding=2),
@@ -149,6 +219,25 @@ def in_pytorch(name):
             "fc2": nn.Linear(120, 84),
             "relu4": nn.ReLU(),
             "fc3": nn.Linear(84, 10),
+        },
+        "mobilenet_v2": lambda: {
+            "features": nn.Sequential(*inverted()),
+            "avgpool": nn.AdaptiveAvgPool2d(1),
+            "flatten": nn.Flatten(),
+            "classifier": nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, 1000)),
+        },
+        "resnet18": lambda: {
+            "conv1": nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
+            "bn1": nn.BatchNorm2d(64),
+            "relu": nn.ReLU(),
+            "maxpool": nn.MaxPool2d(3, stride=2, padding=1),
+            "layer1": two(64, 64, 1),
+            "layer2": two(64, 128, 2),
+            "layer3": two(128, 256, 2),
+            "layer4": two(256, 512, 2),
+            "avgpool": nn.AdaptiveAvgPool2d(1),
+            "flatten": nn.Flatten(),
+            "fc": nn.Linear(512, 1000),
         },
         "resnet20": lambda: {
             "conv1": nn.Conv2d(3, 16, 3, padding=1, bias=False),

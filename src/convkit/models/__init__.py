@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .convnet import convnet
 from .lenet5 import lenet5
-from .resnet import resnet20
+from .mobilenet import mobilenet_v2
+from .resnet import resnet18, resnet20
 from .vgg import vgg
 
 if TYPE_CHECKING:
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 
     from ..nn import Module
 
-__all__ = ["convnet", "create", "lenet5", "names", "resnet20", "vgg"]
+__all__ = ["convnet", "create", "lenet5", "mobilenet_v2", "names", "resnet18", "resnet20", "vgg"]
 
 _MODELS: dict[str, Callable[..., Module]] = {
     "convnet": convnet,
     "lenet5": lenet5,
+    "mobilenet_v2": mobilenet_v2,
+    "resnet18": resnet18,
     "resnet20": resnet20,
     "vgg": vgg,
 }

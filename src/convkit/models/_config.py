@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-from .. import _shapes
+from .. import _shapes, nn
 
-if TYPE_CHECKING:
-    from ..nn import Module
-
-M = TypeVar("M", bound="Module")
+M = TypeVar("M", bound=nn.Module)
 
 
 class Arguments(NamedTuple):
@@ -37,3 +34,9 @@ def checked(name: str, num_classes: int, in_channels: int, image_size: Any, leas
         _shapes.integer(name, "in_channels", in_channels, 1),
         (height, width),
     )
+
+
+def for_rectifiers(module: nn.Module) -> None:
+    """Draw the weights of a convolution so that the variance of gradients stays through deep stacks of rectifiers."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
