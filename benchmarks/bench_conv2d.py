@@ -7,7 +7,7 @@ import os
 
 from benchmarks.layers import PASSES, SUITES, Layer
 from benchmarks.peers.engines import Convkit
-from benchmarks.peers.worker import fastest, peak
+from convkit.bench.machine import fastest, peak
 
 _SUITES = os.environ.get("CONVKIT_BENCH_SUITES", "fashion cifar_resnet").split()
 _NAMES = dict.fromkeys(work.name for suite in _SUITES for work in SUITES[suite] if isinstance(work, Layer))

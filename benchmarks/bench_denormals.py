@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 import convkit
-from benchmarks.peers.worker import fastest
 from convkit import ops
+from convkit.bench.machine import fastest
 
 SHAPE = (16, 64, 28, 28)
 WEIGHT = (64, 64, 3, 3)

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.worker import fastest
 from convkit import ops
+from convkit.bench.machine import fastest
 
 
 def _images(channels: int) -> np.ndarray:

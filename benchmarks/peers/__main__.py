@@ -14,7 +14,6 @@ import importlib.metadata
 import importlib.util
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -23,19 +22,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from convkit.bench.machine import bandwidth
+from convkit.bench.process import ISAS, environment
+
 from ..layers import MEMORY_PASSES, PASSES, SUITES, Layer, Work
 from .engines import ENGINES
 from .roofline import draw
 from .rows import Row, Table, both, read_csv, summary, write_csv, write_json
-from .worker import bandwidth
-
-_THRESHOLDS = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "4294967296"}
-
-#: What keeps the others to the instructions that `--isa` leaves to convkit.
-_ISAS = {
-    "x86_v3": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
-    "x86_v4": {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "ATEN_CPU_CAPABILITY": "avx512"},
-}
 
 
 class Worker:
@@ -43,17 +36,12 @@ class Worker:
 
     def __init__(self, engine: str, threads: int, isa: str | None) -> None:
         self.engine = engine
-        environment = {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        if engine != "convkit":
-            environment |= _THRESHOLDS | _ISAS.get(isa or "", {})
-        elif isa:
-            environment["CONVKIT_ISA"] = isa
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.peers.worker", engine, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            env=environment(engine, threads, isa),
             start_new_session=True,  # Ctrl-C is for the process that prints
         )
 
@@ -131,7 +119,7 @@ def parse() -> argparse.Namespace:
         help=f"of {', '.join(ENGINES)}, where installed (all)")  # fmt: skip
     add("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="numbers of threads (1 2)")
     add("--rounds", type=int, default=5, metavar="N", help="rounds of which the median is shown (5)")
-    add("--isa", choices=_ISAS, help="keep convkit, and PyTorch too, to an instruction set")
+    add("--isa", choices=ISAS, help="keep convkit, and PyTorch too, to an instruction set")
     add("--csv", type=Path, metavar="FILE", help="write the rows to FILE, as they are done")
     add("--json", type=Path, metavar="FILE", help="write the rows to FILE, at the end")
     add("--resume", action="store_true", help="do not measure again what is in the file of --csv")

@@ -55,8 +55,8 @@ def mobilenet_v2(num_classes: int = 1000, in_channels: int = 3, image_size: Pair
     --------
     >>> import numpy as np
     >>> from convkit import models
-    >>> models.mobilenet_v2()(np.zeros((1, 3, 32, 32), np.float32)).shape
-    (1, 1000)
+    >>> models.mobilenet_v2()(np.zeros((2, 3, 32, 32), np.float32)).shape
+    (2, 1000)
     """
     # Padded windows fit images of any size.
     arguments = checked("mobilenet_v2", num_classes, in_channels, image_size, least=1)
