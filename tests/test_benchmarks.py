@@ -18,8 +18,9 @@ from convkit import _threads
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks import bench_denormals, bench_overhead  # noqa: E402
+from benchmarks import bench_denormals, bench_networks, bench_overhead  # noqa: E402
 from benchmarks.layers import MEMORY_OPS, MEMORY_PASSES, PASSES, SUITES, Layer, MemoryOp  # noqa: E402
+from benchmarks.networks import WORKLOADS  # noqa: E402
 from benchmarks.peers.engines import ENGINES, _engine  # noqa: E402
 from benchmarks.peers.rows import Row, both, read_csv, summary, write_csv  # noqa: E402
 
@@ -260,6 +261,39 @@ def test_engines_compute_what_moves_memory(op, layout, monkeypatch):
         found, expected = call(), other[name]()
         found = found[0] if isinstance(found, tuple) else found  # beside pooling's indices, or a scale's gradient
         np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-5, err_msg=f"{op} {name}")
+
+
+def test_no_network_twice():
+    for workloads in WORKLOADS.values():
+        names = [workload.name for workload in workloads]
+        assert len(set(names)) == len(names)
+
+
+def test_a_row_for_each_network(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.peers.networks", "--networks", "lenet5", "convnet", "--batch-sizes", "32",
+         "100", "--passes", "training", "--engines", "convkit", "--threads", "1", "--rounds", "1", "--seconds", "0",
+         "--csv", str(tmp_path / "rows.csv")],
+        cwd=ROOT, capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    printed = re.findall(r"^(\w+ n\d+) +training +1 +[\d,]+: \d+ ", done.stdout, re.MULTILINE)
+    assert printed == ["convnet n32", "convnet n100", "lenet5 n100"]
+    with (tmp_path / "rows.csv").open(newline="") as file:
+        records = list(csv.DictReader(file))
+    assert [f"{r['network']} n{r['batch_size']}" for r in records] == printed
+    assert all(float(r["convkit"]) > 0 and float(r["convkit_memory"]) >= 0 and not r["torch"] for r in records)
+
+
+@pytest.mark.parametrize("suite", [bench_networks.Training, bench_networks.Inference])
+def test_networks_have_suites(suite, monkeypatch):
+    monkeypatch.setattr(_threads, "_chosen", None)
+    monkeypatch.setattr(bench_networks, "typical", lambda call, seconds: 0.5)
+    benchmark = suite()
+    assert benchmark.params[0] == [workload.name for workload in WORKLOADS[suite.name]]
+    benchmark.setup("convnet n32", 1)
+    benchmark.time_call("convnet n32", 1)
+    assert benchmark.track_images_per_second("convnet n32", 1) == 64
 
 
 @pytest.mark.parametrize("name", bench_overhead.CALLS)

@@ -30,7 +30,7 @@ FLOORS = [
     ["functional"],
     ["nn", "optim", "data"],
     ["models"],
-    ["train"],
+    ["train", "bench"],
     ["cli"],
     ["__main__"],
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -76,6 +76,7 @@ def compare(
     rounds: int = 5,
     seconds: float = 0.3,
     isa: str | None = None,
+    after_turn: Callable[[], object] = bool,
 ) -> Comparison:
     """Measure a pass in all engines.
 
@@ -95,6 +96,8 @@ def compare(
         Of a turn; three steps are taken in any case.
     isa : str, optional
         An instruction set to keep all to.
+    after_turn : function, optional
+        Called each time that an engine has had its turn, of which there is one more than rounds: to warm up.
 
     Returns
     -------
@@ -114,10 +117,15 @@ def compare(
             worker = Worker(engine, workload, name, threads, isa)
             running.callback(worker.end)
             workers.append(worker)
-        ready = [worker for worker in workers if worker.ask("prepare", seconds) is not None]
+        ready = []
+        for worker in workers:
+            if worker.ask("prepare", seconds) is not None:
+                ready.append(worker)
+            after_turn()
         for _ in range(rounds):
             for worker in ready:
                 times.setdefault(worker.engine, []).append(worker.ask("round", seconds) or 0)
+                after_turn()
         for worker in ready:
             memory[worker.engine] = worker.ask("memory") or 0
     medians = {engine: statistics.median(those) for engine, those in times.items()}

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._threads import set_num_threads
+from ..autograd import Tensor, no_grad
+from ..nn import CrossEntropyLoss
 from .workload import Workload
 
 Call = Callable[[], object]
@@ -54,12 +56,8 @@ class Convkit(Engine):
 
     def training(self, workload: Workload) -> Call:
         """Return what takes a step."""
-        from .. import nn, optim
-        from ..autograd import Tensor
-
-        model, images, labels = workload.network(), _channels_last(workload.images()), workload.labels()
-        loss_fn = nn.CrossEntropyLoss()
-        optimizer = getattr(optim, workload.optimizer)(model.parameters(), **workload.optimizer_arguments)
+        model, images, labels = workload.network(), workload.images(), workload.labels()
+        loss_fn, optimizer = CrossEntropyLoss(), workload.optimizer_for(model)
 
         def step() -> float:
             loss = loss_fn(model(Tensor(images)), labels)
@@ -72,9 +70,7 @@ class Convkit(Engine):
 
     def inference(self, workload: Workload) -> Call:
         """Return what computes scores."""
-        from ..autograd import no_grad
-
-        model, images = workload.network().eval(), _channels_last(workload.images())
+        model, images = workload.network().eval(), workload.images()
 
         def scores() -> object:
             with no_grad():
@@ -128,7 +124,7 @@ class Torch(Engine):
         return as_torch(workload.network()).to(memory_format=getattr(self.torch, self.layout))
 
     def _images(self, workload: Workload) -> Any:
-        return self.torch.from_numpy(workload.images()).to(memory_format=getattr(self.torch, self.layout))
+        return self.torch.from_numpy(workload.images()).contiguous(memory_format=getattr(self.torch, self.layout))
 
 
 class TorchChannelsLast(Torch):
@@ -151,7 +147,7 @@ class OnnxRuntime(Engine):
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
         session = library.InferenceSession(as_onnx(workload), options, ["CPUExecutionProvider"])
-        feed = {session.get_inputs()[0].name: workload.images()}
+        feed = {session.get_inputs()[0].name: np.ascontiguousarray(workload.images())}
         return lambda: session.run(None, feed)[0]
 
 
@@ -173,7 +169,7 @@ class OpenVino(Engine):
         }
         core = library.Core()
         request = core.compile_model(core.read_model(as_onnx(workload)), "CPU", settings).create_infer_request()
-        images = workload.images()  # the tensor does not own them
+        images = np.ascontiguousarray(workload.images())  # the tensor does not own them
         tensor = library.Tensor(images, shared_memory=True)
         return lambda: request.infer([tensor], share_outputs=True)[0]
 
@@ -205,8 +201,3 @@ def installed(names: list[str] | None = None) -> list[str]:
     """
     wanted = dict.fromkeys(["convkit", *(ENGINES if names is None else names)])
     return [name for name in wanted if all(map(find_spec, ENGINES[name].libraries))]
-
-
-def _channels_last(images: np.ndarray) -> np.ndarray:
-    """Lay images as a DataLoader does."""
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)

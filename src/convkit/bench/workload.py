@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _random, models
+from .. import _random, models, optim
 from ..nn import Module
 
 #: What can be done with a batch.
@@ -51,9 +51,15 @@ class Workload:
         return f"{self.model['name']} n{self.batch_size}"
 
     @property
-    def optimizer_arguments(self) -> dict[str, float]:
+    def optimizer_arguments(self) -> dict[str, Any]:
         """Arguments of the optimizer, as PyTorch has them."""
         return {"lr": LEARNING_RATE} | ({"momentum": 0.9} if self.optimizer == "SGD" else {})
+
+    def optimizer_for(self, network: Module) -> optim.Optimizer:
+        """Make what takes the steps of `network`."""
+        kind: Any = getattr(optim, self.optimizer)
+        optimizer: optim.Optimizer = kind(network.parameters(), **self.optimizer_arguments)
+        return optimizer
 
     def network(self) -> Module:
         """Make the network; its weights are random, and always the same."""
@@ -61,10 +67,11 @@ class Workload:
         return models.create(**self.model)
 
     def images(self) -> NDArray[np.float32]:
-        """Return images (N, C, H, W) of noise that is normally distributed, as pixels are after normalisation."""
+        """Return images (N, C, H, W) of normally distributed noise; channels-last in memory, as a DataLoader's are."""
         config = self.network().config
-        shape = self.batch_size, config["in_channels"], *config["image_size"]
-        return np.random.default_rng(0).standard_normal(shape, np.float32)
+        height, width = config["image_size"]
+        shape = self.batch_size, height, width, config["in_channels"]
+        return np.random.default_rng(0).standard_normal(shape, np.float32).transpose(0, 3, 1, 2)
 
     def labels(self) -> NDArray[np.int64]:
         """Return labels (N,) at random."""

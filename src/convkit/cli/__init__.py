@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from . import info, predict, show, train
+from . import bench, info, predict, show, train
 
 # What a user can cause. Anything else is a fault of convkit, and shows its traceback.
 _USER_ERRORS = (OSError, ValueError, ImportError, FloatingPointError)
@@ -55,6 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"convkit {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for command in (train, predict, show, info):
+    for command in (train, predict, show, bench, info):
         command.add_parser(commands)
     return parser

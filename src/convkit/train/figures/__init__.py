@@ -8,6 +8,7 @@
 `patches`               the pieces of images that excite each filter most
 `activations`           functions with their derivatives
 `descent`               gradient descent on a straight line; `descent_animation`
+`layer_times`           where the time of a training step goes
 `gallery`               pictures side by side
 ======================  ========================================================
 
@@ -18,6 +19,7 @@ touched. `save` and `save_animation` write it. Colours are told apart by readers
 from ._drawing import save
 from .explanation import explanation, patches
 from .lessons import activations, descent, descent_animation, gallery, save_animation
+from .speed import layer_times
 from .training import confusion, curves, filters, learning_rates
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "explanation",
     "filters",
     "gallery",
+    "layer_times",
     "learning_rates",
     "patches",
     "save",
