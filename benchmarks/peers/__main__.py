@@ -168,8 +168,8 @@ def run(options: argparse.Namespace, engines: list[str], rows: list[Row]) -> Non
     rows.clear()
 
     def keep(row: Row) -> Row:
-        table.add(row)
         rows.append(row)
+        table.add(row)
         if options.csv:
             write_csv(options.csv, rows)
         return row
