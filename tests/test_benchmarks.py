@@ -18,7 +18,7 @@ from convkit import _threads
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks import bench_denormals, bench_networks, bench_overhead  # noqa: E402
+from benchmarks import bench_augmentation, bench_denormals, bench_loader, bench_networks, bench_overhead  # noqa: E402
 from benchmarks.layers import MEMORY_OPS, MEMORY_PASSES, PASSES, SUITES, Layer, MemoryOp  # noqa: E402
 from benchmarks.networks import WORKLOADS  # noqa: E402
 from benchmarks.peers.engines import ENGINES, _engine  # noqa: E402
@@ -294,6 +294,16 @@ def test_networks_have_suites(suite, monkeypatch):
     benchmark.setup("convnet n32", 1)
     benchmark.time_call("convnet n32", 1)
     assert benchmark.track_images_per_second("convnet n32", 1) == 64
+
+
+def test_the_loader_is_measured_beside_a_step(monkeypatch):
+    monkeypatch.setattr(_threads, "_chosen", None)
+    monkeypatch.setattr(bench_loader, "_STEPS", 2)
+    monkeypatch.setattr(bench_augmentation, "_IMAGES", 200)
+    benchmark = bench_loader.Loader()
+    benchmark.setup("cifar10", 32, 2)
+    assert benchmark.track_supply("cifar10", 32, 2) > 0
+    assert benchmark.track_surcharge("cifar10", 32, 2) > -100
 
 
 @pytest.mark.parametrize("name", bench_overhead.CALLS)

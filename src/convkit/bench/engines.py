@@ -14,7 +14,7 @@ from ..autograd import Tensor, no_grad
 from ..nn import CrossEntropyLoss
 from .workload import Workload
 
-Call = Callable[[], object]
+Call = Callable[..., object]
 
 
 class Engine:
@@ -55,11 +55,11 @@ class Convkit(Engine):
         set_num_threads(threads)
 
     def training(self, workload: Workload) -> Call:
-        """Return what takes a step."""
-        model, images, labels = workload.network(), workload.images(), workload.labels()
+        """Return what takes a step; it may be given another batch of the same size."""
+        model, batch = workload.network(), (workload.images(), workload.labels())
         loss_fn, optimizer = CrossEntropyLoss(), workload.optimizer_for(model)
 
-        def step() -> float:
+        def step(images: Any = batch[0], labels: Any = batch[1]) -> float:
             loss = loss_fn(model(Tensor(images)), labels)
             optimizer.zero_grad()
             loss.backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -220,6 +221,7 @@ def pixel_statistics(data: NDArray[np.uint8]) -> tuple[tuple[float, ...], tuple[
     return tuple(mean.round(4).tolist()), tuple(std.round(4).tolist())
 
 
+@lru_cache(maxsize=16)
 def spread(
     values: tuple[float, ...], shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
 ) -> NDArray[np.floating[Any]]:
@@ -229,6 +231,7 @@ def spread(
     """
     pixels = np.empty(shape, dtype)
     pixels[:] = values
+    pixels.flags.writeable = False  # it is handed out again
     return pixels
 
 

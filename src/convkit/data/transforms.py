@@ -103,15 +103,18 @@ class RandomCrop:
     def __call__(self, images: Images, generator: np.random.Generator | None = None) -> Images:
         """Return windows, shape (N, C, height, width)."""
         generator = generator or _random.generator()
-        padded = self._padded(_channels_last("RandomCrop", images))
-        count, height, width, _ = padded.shape
+        # Rows without gaps, so that a window's is one run of memory.
+        padded = np.ascontiguousarray(self._padded(_channels_last("RandomCrop", images)))
+        count, height, width, channels = padded.shape
         rows, columns = height - self.size[0], width - self.size[1]
         if min(rows, columns) < 0:
             raise ValueError(f"RandomCrop: size={self.size} is larger than the images, {(height, width)} with padding")
         top, left = generator.integers(rows + 1, size=count), generator.integers(columns + 1, size=count)
-        # (N, places down, places across, C, height, width): every window, as a view.
-        windows = np.lib.stride_tricks.sliding_window_view(padded, self.size, (1, 2))
-        return _channels_first(windows.transpose(0, 1, 2, 4, 5, 3)[np.arange(count), top, left])
+        # (N, places down, places across, height, width*C): every window, as a view.
+        image, row, column, value = padded.strides
+        shape = count, rows + 1, columns + 1, self.size[0], self.size[1] * channels
+        windows: Images = np.ndarray(shape, padded.dtype, padded, 0, (image, row, column, row, value))
+        return _channels_first(windows[np.arange(count), top, left].reshape(count, *self.size, channels))
 
     def _padded(self, pixels: Images) -> Images:
         left, top, right, bottom = self.padding
@@ -121,10 +124,13 @@ class RandomCrop:
             left, top, right, bottom = left + more_columns, top + more_rows, right + more_columns, bottom + more_rows
         if not any((left, top, right, bottom)):
             return pixels
-        margins = ((0, 0), (top, bottom), (left, right), (0, 0))
-        if self.padding_mode == "constant":
-            return np.pad(pixels, margins, constant_values=self.fill)
-        return np.pad(pixels, margins, self.padding_mode)
+        if self.padding_mode != "constant":
+            return np.pad(pixels, ((0, 0), (top, bottom), (left, right), (0, 0)), self.padding_mode)
+        # What np.pad does, in a third of the time.
+        count, height, width, channels = pixels.shape
+        padded = np.full((count, top + height + bottom, left + width + right, channels), self.fill, pixels.dtype)
+        padded[:, top : top + height, left : left + width] = pixels
+        return padded
 
 
 class RandomHorizontalFlip:
@@ -155,7 +161,9 @@ class RandomHorizontalFlip:
         pixels = _channels_last("RandomHorizontalFlip", images)
         chosen = generator.random(len(pixels)) < self.p
         flipped = pixels.copy()
-        flipped[chosen] = pixels[chosen, :, ::-1]
+        # Channel by channel, so that NumPy's innermost loop is a row and not a pixel.
+        for channel in range(pixels.shape[3]):
+            flipped[..., channel][chosen] = pixels[:, :, ::-1, channel][chosen]
         return _channels_first(flipped)
 
 
