@@ -7,18 +7,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import reference
 
-import convkit
+import convkit as ck
 from convkit import _threads
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks import bench_augmentation, bench_denormals, bench_loader, bench_networks, bench_overhead  # noqa: E402
+from benchmarks import bench_augmentation, bench_denormals, bench_loader, bench_networks, bench_overhead, full_runs  # noqa: E402
 from benchmarks.layers import MEMORY_OPS, MEMORY_PASSES, PASSES, SUITES, Layer, MemoryOp  # noqa: E402
 from benchmarks.networks import WORKLOADS  # noqa: E402
 from benchmarks.peers.engines import ENGINES, _engine  # noqa: E402
@@ -84,7 +85,7 @@ def test_shapes_and_operations_of_a_transposed_layer():
 @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: layer.name)
 def test_output_shapes_are_those_of_convkit(layer):
     layer = layer.mirrored() if layer.transposed else layer
-    shape = convkit.ops.conv2d_output_shape(layer.input_shape, layer.weight_shape, **layer.options)
+    shape = ck.ops.conv2d_output_shape(layer.input_shape, layer.weight_shape, **layer.options)
     assert layer.output_shape == shape
 
 
@@ -304,6 +305,29 @@ def test_the_loader_is_measured_beside_a_step(monkeypatch):
     benchmark.setup("cifar10", 32, 2)
     assert benchmark.track_supply("cifar10", 32, 2) > 0
     assert benchmark.track_surcharge("cifar10", 32, 2) > -100
+
+
+@pytest.mark.parametrize("engine", full_runs.ENGINES)
+def test_full_runs_learn_alike(engine):
+    if engine != "convkit":
+        pytest.importorskip("torch")
+    augment = full_runs.Compose([full_runs.RandomCrop(8, padding=1)])
+    run = full_runs.Run(lambda root, train: ck.data.Digits(train), "convnet", 3, 50, "Adam", 0.01, augment=augment)
+    accuracies = [accuracy for _, accuracy in full_runs.train(run, engine, seed=0, data_dir=None, epochs=3)]
+    assert len(accuracies) == 3
+    assert accuracies[-1] > 0.95
+    assert accuracies[0] < accuracies[-1]
+
+
+def test_full_runs_are_shown(capsys, monkeypatch):
+    monkeypatch.setattr(_threads, "_chosen", None)
+    monkeypatch.setattr(full_runs, "train", lambda *_: iter([(1.0, 0.5), (2.0, 0.75)]))
+    options = SimpleNamespace(threads=1, epochs=2, seed=0, data_dir=None, run="fashion-mnist")
+    full_runs.show(full_runs.RUNS["fashion-mnist"], "convkit", options)
+    first, second, whole, _ = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"convkit +epoch  1/2 +1\.0 s  test accuracy 50\.00%", first)
+    assert re.fullmatch(r"convkit +epoch  2/2 +2\.0 s  test accuracy 75\.00%", second)
+    assert re.fullmatch(r"convkit +fashion-mnist, convnet: 75\.00% after \d\.\d s", whole)
 
 
 @pytest.mark.parametrize("name", bench_overhead.CALLS)
