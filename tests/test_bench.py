@@ -3,11 +3,13 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from convkit import _threads, models, nn, optim
+import convkit as ck
+from convkit import _precision, _threads, models, nn, optim
 from convkit.autograd.recording import record
 from convkit.bench import ENGINES, Comparison, Work, Workload, compare, installed, layer_times, peak
 from convkit.bench.layers import LOSS, OPTIMIZER, REST
@@ -30,8 +32,10 @@ def workload(name="convnet", batch_size=3, optimizer="Adam"):
 
 
 @pytest.fixture(autouse=True)
-def threads(monkeypatch):
-    monkeypatch.setattr(_threads, "_chosen", None)  # engines set it; put it back
+def settings(monkeypatch):
+    """Engines set these; put them back."""
+    monkeypatch.setattr(_threads, "_chosen", None)
+    monkeypatch.setattr(_precision, "_chosen", "highest")
 
 
 def test_a_workload_is_the_same_everywhere():
@@ -116,6 +120,11 @@ def test_engines_give_the_same_scores(engine):
         pytest.skip(f"{engine} is not installed")
     own, other = (np.asarray(ENGINES[e](1).prepare(workload(), "inference")()) for e in ("convkit", engine))
     np.testing.assert_allclose(own, other, atol=0.02 if engine == "openvino_bf16" else 1e-5)
+
+
+def test_a_workload_has_its_precision():
+    ENGINES["convkit"](1).prepare(replace(workload(), precision="medium"), "inference")
+    assert ck.get_float32_precision() == "medium"
 
 
 def test_engines_that_are_not_installed_are_left_out(monkeypatch):

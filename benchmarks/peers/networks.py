@@ -11,8 +11,10 @@ raised for the others, so that they do not pay for fresh pages in every step; co
 import argparse
 import csv
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from convkit._precision import PRECISIONS
 from convkit.bench.compare import Comparison, compare
 from convkit.bench.engines import ENGINES, installed
 from convkit.bench.process import ISAS
@@ -34,6 +36,7 @@ def parse() -> argparse.Namespace:
     add("--threads", nargs="+", type=int, default=[2], metavar="N", help="numbers of threads (2)")
     add("--rounds", type=int, default=5, metavar="N", help="rounds of which the median is shown (5)")
     add("--seconds", type=float, default=0.3, metavar="S", help="seconds of a round, three steps at the least (0.3)")
+    add("--precision", choices=PRECISIONS, default="highest", help="convkit's float32 precision (highest)")
     add("--isa", choices=ISAS, help="keep convkit, and PyTorch too, to an instruction set")
     add("--csv", type=Path, metavar="FILE", help="write the rows to FILE, as they are done")
     return parser.parse_args()
@@ -45,7 +48,7 @@ def chosen(options: argparse.Namespace) -> Iterator[tuple[str, Workload]]:
         for workload in WORKLOADS[name]:
             of_size = options.batch_sizes is None or workload.batch_size in options.batch_sizes
             if of_size and workload.model["name"] in options.networks:
-                yield name, workload
+                yield name, replace(workload, precision=options.precision)
 
 
 def heads(engines: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._precision import set_float32_precision
 from .._threads import set_num_threads
 from ..autograd import Tensor, no_grad
 from ..nn import CrossEntropyLoss
@@ -53,6 +54,11 @@ class Convkit(Engine):
     def __init__(self, threads: int) -> None:
         super().__init__(threads)
         set_num_threads(threads)
+
+    def prepare(self, workload: Workload, name: str) -> Call | None:
+        """Return what does a pass once, in the workload's precision."""
+        set_float32_precision(workload.precision)
+        return super().prepare(workload, name)
 
     def training(self, workload: Workload) -> Call:
         """Return what takes a step; it may be given another batch of the same size."""

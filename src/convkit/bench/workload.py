@@ -31,6 +31,8 @@ class Workload:
         Images in the batch.
     optimizer : {'Adam', 'SGD'}, default 'Adam'
         What takes the step; SGD with momentum 0.9.
+    precision : {'highest', 'high', 'medium'}, default 'highest'
+        As for `convkit.set_float32_precision`. Other engines compute in the precision that they are named after.
 
     Examples
     --------
@@ -44,6 +46,7 @@ class Workload:
     model: dict[str, Any]
     batch_size: int
     optimizer: str = "Adam"
+    precision: str = "highest"
 
     @property
     def name(self) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _dispatch, models
 from .._extras import require
+from .._precision import PRECISIONS
 from .._threads import get_num_threads, set_num_threads
 from ..nn import CrossEntropyLoss
 from .arguments import image_size, integer, positive
@@ -44,6 +46,12 @@ def add_parser(commands: Commands) -> None:
     )
     measuring.add_argument(
         "--threads", type=integer(1), metavar="N", help="threads (default: as many as this process may use)"
+    )
+    measuring.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="highest",
+        help="of convkit's float32 convolutions and linear layers (default: %(default)s)",
     )
     measuring.add_argument(
         "--seconds",
@@ -96,8 +104,8 @@ def _workload(args: argparse.Namespace) -> Workload:
         raise ValueError(f"--model {args.model} does not go with {args.run_dir}, whose network it has")
     if args.image_size is not None:
         config |= {"image_size": args.image_size}
-    workload = Workload(config, args.batch_size)
-    return Workload(workload.network().config, args.batch_size)
+    workload = Workload(config, args.batch_size, precision=args.precision)
+    return replace(workload, model=workload.network().config)
 
 
 def _headline(workload: Workload) -> str:
@@ -106,7 +114,7 @@ def _headline(workload: Workload) -> str:
     size = "x".join(map(str, (config["in_channels"], *config["image_size"])))
     return (
         f"{config['name']}: {parameters:,} parameters; {workload.batch_size} images of {size}; "
-        f"{threads} thread{'s'[: threads > 1]}, {_dispatch.isa}"
+        f"{threads} thread{'s'[: threads > 1]}, {_dispatch.isa}, precision {workload.precision}"
     )
 
 
@@ -164,18 +172,28 @@ def _layer_table(measured: _Measured) -> str:
     rows = [
         (
             _title(row),
-            f"{row.forward * 1e3:.3f}",
-            f"{row.backward * 1e3:.3f}",
+            *_passes([row]),
+            f"{row.seconds * 1e3:.3f}",
             f"{row.seconds / total:.1%}",
             _percent(row.operations / peak, row.seconds),
             _percent(row.least_seconds(peak, measured.bandwidth), row.seconds),
         )
         for row in layers
     ]
-    forward, backward = (f"{sum(getattr(row, part) for row in layers) * 1e3:.3f}" for part in ("forward", "backward"))
     share = _percent(sum(row.operations for row in layers) / peak, total)
-    rows.append(("the step", forward, backward, "100.0%", share, ""))
-    return markdown(("layer", "forward, ms", "backward, ms", "of the step", "of the peak", "of the roofline"), rows)
+    rows.append(("the step", *_passes(layers), f"{total * 1e3:.3f}", "100.0%", share, ""))
+    heads = "layer", "forward, ms", "backward, ms", "both", "of the step", "of the peak", "of the roofline"
+    return markdown(heads, rows)
+
+
+def _passes(rows: Sequence[LayerTime]) -> tuple[str, str]:
+    """Tell the milliseconds of both passes; the optimizer is in neither."""
+    from ..bench.layers import OPTIMIZER
+
+    passes = [row for row in rows if row.name != OPTIMIZER]
+    if not passes:
+        return "", ""
+    return f"{sum(row.forward for row in passes) * 1e3:.3f}", f"{sum(row.backward for row in passes) * 1e3:.3f}"
 
 
 def _draw(workload: Workload, measured: _Measured, out: Path) -> None:
