@@ -131,6 +131,8 @@ def test_engines_that_are_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr("convkit.bench.engines.find_spec", lambda library: library in ("convkit", "torch"))
     assert installed() == ["convkit", "torch", "torch_nhwc"]
     assert installed(["torch_nhwc", "openvino"]) == ["convkit", "torch_nhwc"]
+    monkeypatch.setattr("convkit.bench.engines.find_spec", lambda library: library.startswith("convkit"))
+    assert installed(["torch"]) == ["convkit", "compiled"]
 
 
 @pytest.mark.parametrize("isa", [None, *ISAS])
@@ -176,6 +178,8 @@ def test_ratios_are_to_the_better_and_to_float32():
         {"convkit": 10.0, "torch": 20.0, "torch_nhwc": 40.0},
     )  # fmt: skip
     assert (row.to_torch, row.to_best, row.memory_to_torch) == (2.0, 0.5, 0.5)
+    row.seconds["compiled"], row.memory["compiled"] = 0.2, 5.0
+    assert (row.to_torch, row.to_best, row.memory_to_torch) == (5.0, 1.25, 0.25)
     assert row.images_per_second["torch"] == 5.0
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from .engines import OWN
 from .process import Worker
 from .workload import Workload
 
@@ -49,23 +50,28 @@ class Comparison:
 
     @property
     def to_torch(self) -> float | None:
-        """How many times faster convkit is than the better of PyTorch's layouts."""
+        """How many times faster convkit, plain or compiled, is than the better of PyTorch's layouts."""
         return self._ratio(TORCH)
 
     @property
     def to_best(self) -> float | None:
         """How many times faster convkit is than the best of all others that compute in float32."""
-        return self._ratio(engine for engine in self.seconds if engine not in ("convkit", *_COARSE))
+        return self._ratio(engine for engine in self.seconds if engine not in (*OWN, *_COARSE))
 
     @property
     def memory_to_torch(self) -> float | None:
         """How much memory convkit takes for each byte of that layout of PyTorch's which takes less."""
         others = [self.memory[engine] for engine in TORCH if engine in self.memory]
-        return self.memory["convkit"] / min(others) if others else None
+        return self.memory[self.own] / min(others) if others else None
+
+    @property
+    def own(self) -> str:
+        """The faster of those engines that are convkit."""
+        return min((engine for engine in OWN if engine in self.seconds), key=self.seconds.__getitem__)
 
     def _ratio(self, engines: Iterable[str]) -> float | None:
         others = [self.seconds[engine] for engine in engines if engine in self.seconds]
-        return min(others) / self.seconds["convkit"] if others else None
+        return min(others) / self.seconds[self.own] if others else None
 
 
 def compare(

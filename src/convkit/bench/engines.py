@@ -60,7 +60,7 @@ class Convkit(Engine):
         set_float32_precision(workload.precision)
         return super().prepare(workload, name)
 
-    def training(self, workload: Workload) -> Call:
+    def training(self, workload: Workload) -> Call | None:
         """Return what takes a step; it may be given another batch of the same size."""
         model, batch = workload.network(), (workload.images(), workload.labels())
         loss_fn, optimizer = CrossEntropyLoss(), workload.optimizer_for(model)
@@ -83,6 +83,22 @@ class Convkit(Engine):
                 return model(images).data
 
         return scores
+
+
+class Compiled(Convkit):
+    """convkit's compiled networks, which only compute."""
+
+    libraries = ("convkit.inference",)
+
+    def training(self, workload: Workload) -> None:
+        """Return nothing."""
+        return
+
+    def inference(self, workload: Workload) -> Call:
+        """Return what computes scores."""
+        images = workload.images()
+        compiled = import_module("convkit.inference").compile(workload.network().eval(), images)
+        return lambda: compiled(images)
 
 
 class Torch(Engine):
@@ -186,9 +202,13 @@ class OpenVinoBF16(OpenVino):
     precision = "bf16"
 
 
+#: Those that are convkit.
+OWN = ("convkit", "compiled")
+
 #: Every engine, by the name of its column.
 ENGINES: dict[str, type[Engine]] = {
     "convkit": Convkit,
+    "compiled": Compiled,
     "torch": Torch,
     "torch_nhwc": TorchChannelsLast,
     "onnxruntime": OnnxRuntime,
@@ -198,12 +218,12 @@ ENGINES: dict[str, type[Engine]] = {
 
 
 def installed(names: list[str] | None = None) -> list[str]:
-    """Return convkit and those engines, of `names` or of all, whose libraries can be imported.
+    """Return convkit, plain and compiled, and those of the other engines, or of `names`, that can be imported.
 
     Examples
     --------
-    >>> installed(["convkit"])
-    ['convkit']
+    >>> "convkit" in installed([])
+    True
     """
-    wanted = dict.fromkeys(["convkit", *(ENGINES if names is None else names)])
+    wanted = dict.fromkeys([*OWN, *(ENGINES if names is None else names)])
     return [name for name in wanted if all(map(find_spec, ENGINES[name].libraries))]

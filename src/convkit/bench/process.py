@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from .engines import OWN
 from .workload import Workload
 
 #: Raised for all but convkit, so that they do not pay for fresh pages on every call. convkit gets no such help.
@@ -23,7 +24,7 @@ ISAS = {
 def environment(engine: str, threads: int, isa: str | None = None) -> dict[str, str]:
     """Return the environment variables of a process that runs `engine`, held to `isa` if one is given."""
     own = {"OMP_NUM_THREADS": str(threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-    if engine != "convkit":
+    if engine not in OWN:
         own |= THRESHOLDS | ISAS.get(isa or "", {})
     elif isa:
         own["CONVKIT_ISA"] = isa

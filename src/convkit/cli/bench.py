@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from .arguments import Commands
 
 _ROUNDS = 5
+# Rows of the first table: an engine, and what it does.
+_SPEEDS = {
+    "training": ("convkit", "training"),
+    "inference": ("convkit", "inference"),
+    "inference, compiled": ("compiled", "inference"),
+}
 
 
 def add_parser(commands: Commands) -> None:
@@ -119,25 +125,25 @@ def _headline(workload: Workload) -> str:
 
 
 class _Measured(NamedTuple):
-    seconds: dict[str, float]  # of a batch, by pass
+    seconds: dict[str, float]  # of a batch
     rows: list[LayerTime]
     peak: float  # of all threads, in operations a second
     bandwidth: float  # in bytes a second
 
 
 def _measure(workload: Workload, seconds: float) -> _Measured:
-    from ..bench import PASSES, bandwidth, layer_times, peak
-    from ..bench.engines import Convkit
+    from ..bench import ENGINES, bandwidth, installed, layer_times, peak
     from ..bench.machine import typical
 
     threads = get_num_threads()
     times = {}
-    with _bar("measuring", len(PASSES) + 2) as bar:
-        for name in PASSES:
-            call = Convkit(threads).prepare(workload, name)
+    wanted = {title: what for title, what in _SPEEDS.items() if what[0] in installed([])}
+    with _bar("measuring", len(wanted) + 2) as bar:
+        for title, (engine, name) in wanted.items():
+            call = ENGINES[engine](threads).prepare(workload, name)
             assert call is not None
             call()
-            times[name] = typical(call, seconds)
+            times[title] = typical(call, seconds)
             bar.update()
         model = workload.network()
         optimizer = workload.optimizer_for(model)
@@ -149,10 +155,8 @@ def _measure(workload: Workload, seconds: float) -> _Measured:
 
 
 def _speed_table(batch_size: int, measured: _Measured) -> str:
-    operations = {
-        "training": sum(row.operations for row in measured.rows),
-        "inference": sum(row.forward_work.operations for row in measured.rows),
-    }
+    forward = sum(row.forward_work.operations for row in measured.rows)
+    operations = dict.fromkeys(_SPEEDS, forward) | {"training": sum(row.operations for row in measured.rows)}
     rows = [
         (
             name,
@@ -234,7 +238,7 @@ def _measure_peers(workload: Workload, seconds: float) -> None:
 
 
 def _peers_table(row: Comparison) -> str:
-    own = row.seconds["convkit"]
+    own = row.seconds[row.own]
     cells = [
         (
             engine,
@@ -245,7 +249,7 @@ def _peers_table(row: Comparison) -> str:
         )
         for engine, seconds in row.seconds.items()
     ]
-    return markdown(("engine", "images/s", "ms a batch", "times convkit's", "peak memory, MB"), cells)
+    return markdown(("engine", "images/s", "ms a batch", f"times {row.own}'s", "peak memory, MB"), cells)
 
 
 def markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
