@@ -11,6 +11,7 @@ import pytest
 import convkit as ck
 from convkit import _precision, _threads, models, nn, optim
 from convkit.autograd.recording import record
+from convkit.autograd.tape import Node
 from convkit.bench import ENGINES, Comparison, Work, Workload, compare, installed, layer_times, peak
 from convkit.bench.layers import LOSS, OPTIMIZER, REST
 from convkit.bench.machine import resident, typical
@@ -267,11 +268,12 @@ def test_a_layer_that_is_called_twice_has_one_row():
 
 
 def test_the_stopwatch_is_taken_away():
-    model = workload().network()
+    model, gradients = workload().network(), Node.gradients
     with pytest.raises(ValueError, match="conv1"):
         times(model, np.ones((1, 2, 8, 8), np.float32))
     times(model, np.ones((2, 1, 8, 8), np.float32))
     assert all("forward" not in vars(module) for module in model.modules())
+    assert Node.gradients is gradients
 
 
 def test_a_forward_that_was_assigned_stays():

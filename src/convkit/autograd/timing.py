@@ -1,18 +1,13 @@
-"""When the tape's nodes were recorded, and how long each takes to compute its gradients."""
+"""How long the gradients of recorded operations take."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import Any
 
 from .tape import Node
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from .tape import Array
-    from .tensors import Tensor
 
 
 def next_number() -> int:
@@ -20,27 +15,20 @@ def next_number() -> int:
     return next(Node._numbers)
 
 
-def nodes_behind(tensor: Tensor) -> Iterator[Node]:
-    """Yield each node that a backward from `tensor` will pass."""
-    found = {tensor._grad_fn} if tensor._grad_fn is not None else set()
-    waiting = list(found)
-    while waiting:
-        node = waiting.pop()
-        yield node
-        news = {target for target in node.targets if isinstance(target, Node)} - found
-        found |= news
-        waiting += news
+@contextmanager
+def gradients_watched(tell: Callable[[int, float], None]) -> Iterator[None]:
+    """Call ``tell(number, seconds)``, until the end of the block, when a node has computed its gradients."""
+    nodes: Any = Node  # for a while, the class has another method
+    compute = nodes.gradients
 
-
-def watch(node: Node, tell: Callable[[int, float], None]) -> None:
-    """Call ``tell(number, seconds)`` when `node` has computed its gradients."""
-    compute = node._gradients
-    assert compute is not None
-
-    def timed(incoming: Array) -> Sequence[Array]:
+    def timed(node: Node, incoming: Any) -> Any:
         start = time.perf_counter()
-        gradients = compute(incoming)
+        gradients = compute(node, incoming)
         tell(node.number, time.perf_counter() - start)
         return gradients
 
-    node._gradients = timed
+    nodes.gradients = timed
+    try:
+        yield
+    finally:
+        nodes.gradients = compute

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..autograd import Tensor
-from ..autograd.timing import next_number, nodes_behind, watch
+from ..autograd.timing import gradients_watched, next_number
 from ..nn import Module, Parameter
 from ..nn._geometry import multiply_adds
 from ..nn.hooks import is_leaf
@@ -144,7 +144,6 @@ def layer_times(
             start = time.perf_counter()
             loss = loss_fn(model(Tensor(images)), labels)
             optimizer.zero_grad()
-            step.watch_backward(loss)
             backward = time.perf_counter()
             loss.backward()
             update = time.perf_counter()
@@ -170,13 +169,14 @@ class _Step:
 
     @contextmanager
     def watching(self, modules: dict[str, Module]) -> Iterator[None]:
-        """Time the `forward` of all modules, until the end of the block."""
+        """Time the `forward` of all modules, and the gradients of what they record, until the end of the block."""
         # Not hooks: these come after a layer alone, and would read what it may leave to the next to compute.
         originals = [(module, vars(module).get("forward")) for module in modules.values()]
         try:
             for name, module in modules.items():
                 module.forward = partial(self._timed, name, module, module.forward)
-            yield
+            with gradients_watched(self._add_backward):
+                yield
         finally:
             for module, original in originals:
                 del module.forward
@@ -194,18 +194,13 @@ class _Step:
         self._turn(self._running[-1])
         self.forward[name] += elapsed - self._inside.pop()
         self._inside[-1] += elapsed
-        if is_leaf(module) and name not in self.works and name != LOSS:
-            self.works[name] = _works(module, args, output)
+        if is_leaf(module) and name not in self.works and name != LOSS and isinstance(output, Tensor):
+            self.works[name] = _works(module, args[0], output)
         return output
 
     def _turn(self, name: str) -> None:
         self._turns.append(next_number())
         self.owners.append(name)
-
-    def watch_backward(self, loss: Tensor) -> None:
-        """Time the gradients of all that has been recorded."""
-        for node in nodes_behind(loss):
-            watch(node, self._add_backward)
 
     def _add_backward(self, number: int, seconds: float) -> None:
         self.backward[self.owners[bisect(self._turns, number) - 1]] += seconds
@@ -216,9 +211,8 @@ class _Step:
         self.backward[REST] = backward - sum(self.backward.values())
 
 
-def _works(layer: Module, args: Sequence[Any], output: Tensor) -> list[Work]:
+def _works(layer: Module, input: Any, output: Tensor) -> list[Work]:
     """Return what a layer must do, forward and backward."""
-    (input, *_) = args
     own = sum(value.data.nbytes for value in vars(layer).values() if isinstance(value, Parameter))
     # Their shapes alone: values may not have been computed yet.
     read, written = (math.prod(x.shape) * x.dtype.itemsize for x in (input, output))
