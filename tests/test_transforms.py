@@ -112,6 +112,15 @@ class TestRandomCrop:
     def test_the_whole_image(self, random):
         np.testing.assert_array_equal(RandomCrop((9, 7))(images(), random), images())
 
+    @pytest.mark.parametrize("shape", [(4, 1, 9, 7), (4, 3, 1, 7), (4, 3, 9, 1), (1, 1, 1, 1), (0, 3, 9, 7)])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+    def test_axes_of_one_may_have_any_stride(self, shape, dtype, random):
+        given = np.arange(np.prod(shape)).astype(dtype).reshape(shape)  # in C order, without a gap: not copied
+        size = min(shape[2], 3), min(shape[3], 2)
+        cropped = RandomCrop(size)(given, random)
+        assert cropped.shape == (*shape[:2], *size)
+        assert all(places_of(cropped, given))
+
     def test_sides_are_in_torchvisions_order(self, random):
         whole = RandomCrop((15, 11), padding=(1, 2, 3, 4))(images(), random)
         np.testing.assert_array_equal(whole, np.pad(images(), ((0, 0), (0, 0), (2, 4), (1, 3))))

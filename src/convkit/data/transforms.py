@@ -111,9 +111,9 @@ class RandomCrop:
             raise ValueError(f"RandomCrop: size={self.size} is larger than the images, {(height, width)} with padding")
         top, left = generator.integers(rows + 1, size=count), generator.integers(columns + 1, size=count)
         # (N, places down, places across, height, width*C): every window, as a view.
-        image, row, column, value = padded.strides
+        image, row, column, _ = padded.strides
         shape = count, rows + 1, columns + 1, self.size[0], self.size[1] * channels
-        windows: Images = np.ndarray(shape, padded.dtype, padded, 0, (image, row, column, row, value))
+        windows: Images = np.ndarray(shape, padded.dtype, padded, 0, (image, row, column, row, padded.itemsize))
         return _channels_first(windows[np.arange(count), top, left].reshape(count, *self.size, channels))
 
     def _padded(self, pixels: Images) -> Images:
