@@ -186,7 +186,7 @@ def _layer_table(measured: _Measured) -> str:
     ]
     share = _percent(sum(row.operations for row in layers) / peak, total)
     rows.append(("the step", *_passes(layers), f"{total * 1e3:.3f}", "100.0%", share, ""))
-    heads = "layer", "forward, ms", "backward, ms", "both", "of the step", "of the peak", "of the roofline"
+    heads = "layer", "forward, ms", "backward, ms", "ms", "of the step", "of the peak", "of the roofline"
     return markdown(heads, rows)
 
 
