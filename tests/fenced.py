@@ -13,9 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 from cases import ACTIVATIONS, LAYOUTS
 
-from convkit import _memory, ops
+from convkit import _memory, ops, optim
 from convkit._dispatch import tile_shape
 from convkit._threads import num_threads
+from convkit.autograd import Tensor
+from convkit.nn.utils import clip_grad_norm_, clip_grad_value_
 from convkit.ops._arrays import channels_first, nhwc
 
 PAGE = mmap.PAGESIZE
@@ -149,6 +151,37 @@ def calls(dtype, rng):
         yield lambda x, g, s=w.shape: ops.linear_backward_weight(x, s, g), (x, g)
 
 
+def steps(dtype, rng):
+    """The same of optimizers and clipping, which change what they get: a copy of it is the result."""
+    lanes = tile_shape(np.dtype(dtype))[1]
+    for count in (1, lanes - 1, lanes, 4 * lanes + 1, 8192 + 1):
+        p, g = (rng.standard_normal(count).astype(dtype) for _ in range(2))
+        for name, o in [("SGD", {}), ("SGD", {"momentum": 0.9}), ("Adam", {}), ("AdamW", {})]:
+            yield lambda p, g, name=name, o=o: stepped(getattr(optim, name), p, g, **o), (p, g)
+        yield lambda p, g: clipped(lambda x: clip_grad_norm_(x, 0.1), p, g), (p, g)
+        yield lambda p, g: clipped(lambda x: clip_grad_value_(x, 0.1), p, g), (p, g)
+
+
+def copied(x):
+    copy = _memory.empty_like(x)
+    copy[...] = x
+    return Tensor(copy, requires_grad=True)
+
+
+def stepped(optimizer, p, g, **options):
+    parameter = copied(p)
+    parameter.grad = Tensor(g)
+    optimizer([parameter], **options).step()
+    return parameter.data
+
+
+def clipped(clip, p, g):
+    parameter = Tensor(p)
+    parameter.grad = copied(g).detach()
+    clip(parameter)
+    return parameter.grad.data
+
+
 @contextmanager
 def fenced_results_of(fences):
     """Every array that convkit allocates, however small, lies between fences."""
@@ -169,7 +202,8 @@ def main():
     """Every call at both ends of memory must give the bits that it gives elsewhere."""
     fenced_results = 0
     for dtype, threads, at_end in itertools.product((np.float32, np.float64), (1, 2), (True, False)):
-        for function, arrays in calls(dtype, np.random.default_rng(0)):
+        rng = np.random.default_rng(0)
+        for function, arrays in itertools.chain(calls(dtype, rng), steps(dtype, rng)):
             names = function.__code__.co_names
             where = "end" if at_end else "beginning"
             shapes = [a.shape for a in arrays]

@@ -36,10 +36,10 @@ def run(optimizer, parameters, steps=range(STEPS)):
 # The equations, in float64 and one after the other.
 
 
-def plain_sgd(p, gradients, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False):
+def plain_sgd(p, gradients, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False):
     velocity = None
     for g in gradients:
-        g = g + weight_decay * p
+        g = (-g if maximize else g) + weight_decay * p
         if momentum:
             velocity = g if velocity is None else momentum * velocity + (1 - dampening) * g
             g = g + momentum * velocity if nesterov else velocity
@@ -47,9 +47,10 @@ def plain_sgd(p, gradients, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0
     return p
 
 
-def plain_adam(p, gradients, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
+def plain_adam(p, gradients, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, maximize=False, decoupled=False):
     m, v = np.zeros_like(p), np.zeros_like(p)
     for t, g in enumerate(gradients, 1):
+        g = -g if maximize else g
         if decoupled:
             p = p * (1 - lr * weight_decay)
         else:
@@ -72,11 +73,14 @@ CASES = [
     ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.4, "weight_decay": 0.1}),
     ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True}),
     ("SGD", {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.2}),
+    ("SGD", {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.2, "maximize": True}),
     ("Adam", {}),
     ("Adam", {"lr": 0.1, "betas": (0.5, 0.7), "eps": 0.1}),
     ("Adam", {"lr": 0.1, "betas": (0.0, 0.0), "weight_decay": 0.3}),
+    ("Adam", {"lr": 0.1, "weight_decay": 0.3, "maximize": True}),
     ("AdamW", {}),
     ("AdamW", {"lr": 0.1, "betas": (0.8, 0.9), "weight_decay": 0.5}),
+    ("AdamW", {"lr": 0.1, "maximize": True}),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The tests of the ops, once more for every compiled variant that this processor runs."""
+"""The tests of the ops and of the optimizers, once more for every compiled variant that this processor runs."""
 
 import os
 import subprocess
@@ -11,6 +11,7 @@ import convkit
 
 TESTS = Path(__file__).parent
 CONFIG = convkit.config()
+KERNEL_TESTS = ("test_ops_*.py", "test_optim*.py", "test_clip_grad.py")
 
 
 def python_with_isa(isa, *arguments):
@@ -27,7 +28,7 @@ def test_ops_in_variant(isa):
         pytest.skip(f"{isa} is not in this build, which has {', '.join(CONFIG['isas_built'])}")
     if isa not in CONFIG["isas_supported"]:
         pytest.skip(f"{isa} needs another processor; this one runs {', '.join(CONFIG['isas_supported'])}")
-    files = sorted(str(path) for path in TESTS.glob("test_ops_*.py"))
+    files = sorted(str(path) for name in KERNEL_TESTS for path in TESTS.glob(name))
     options = ["-q", "--tb=short", "--maxfail=10", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)]
     done = python_with_isa(isa, "-m", "pytest", *options, *files)
     assert done.returncode == 0, f"CONVKIT_ISA={isa}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"

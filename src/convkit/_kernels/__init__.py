@@ -27,6 +27,7 @@
     _tile.pxd      the register tile: where the time is spent
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
     _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
+    _parts.pxd     the arrays of many parameters as one range of elements, for the optimizers
     _exp.pxd, _log1p.pxd, _normal.pxd      functions of vectors, for the activations
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic
 

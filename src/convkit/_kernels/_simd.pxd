@@ -27,6 +27,7 @@ cdef extern from "simd.h" nogil:
     vr vsplat(real a)
     vd vdload(const double* p)
     void vdstore(double* p, vd v)
+    vd vdsplat(double a)
     vd vdload_real(const real* p)
     vi visplat(int i)
     vi viequal(vi a, vi b)
@@ -35,6 +36,7 @@ cdef extern from "simd.h" nogil:
     vi vatmost(vr a, vr b)
     vr vmax(vr a, vr b)
     vr vmin(vr a, vr b)
+    vr vsqrt(vr v)
     vr vcopysign(vr magnitude, vr sign)
     real ROUNDER
     vr vscale(vr v, vr rounded)

@@ -126,6 +126,7 @@ typedef double vd __attribute__((vector_size(VBYTES), aligned(sizeof(double)), m
 
 CONVKIT_INLINE vd vdload(const double *p) { return *(const vd *)p; }
 CONVKIT_INLINE void vdstore(double *p, vd v) { *(vd *)p = v; }
+CONVKIT_INLINE vd vdsplat(double a) { return a - (vd){0}; }
 #if defined(CONVKIT_DOUBLE)
 CONVKIT_INLINE vd vdload_real(const real *p) { return vdload(p); }
 #elif defined(__AVX512F__)
@@ -152,6 +153,25 @@ CONVKIT_INLINE vi vatmost(vr a, vr b) { return a <= b; }
 /* The larger and the smaller; b where either is a NaN, so that a NaN in b stays. */
 CONVKIT_INLINE vr vmax(vr a, vr b) { return vselect(a > b, a, b); }
 CONVKIT_INLINE vr vmin(vr a, vr b) { return vselect(a < b, a, b); }
+/* The square root of each lane, correctly rounded. */
+#if defined(__AVX512F__) && defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vr vsqrt(vr v) { return (vr)_mm512_sqrt_pd((__m512d)v); }
+#elif defined(__AVX512F__)
+CONVKIT_INLINE vr vsqrt(vr v) { return (vr)_mm512_sqrt_ps((__m512)v); }
+#elif defined(__AVX__) && defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vr vsqrt(vr v) { return (vr)_mm256_sqrt_pd((__m256d)v); }
+#elif defined(__AVX__)
+CONVKIT_INLINE vr vsqrt(vr v) { return (vr)_mm256_sqrt_ps((__m256)v); }
+#elif defined(__SSE2__) && defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vr vsqrt(vr v) { return (vr)_mm_sqrt_pd((__m128d)v); }
+#elif defined(__SSE2__)
+CONVKIT_INLINE vr vsqrt(vr v) { return (vr)_mm_sqrt_ps((__m128)v); }
+#else
+CONVKIT_INLINE vr vsqrt(vr v) {
+  for (int i = 0; i < VLEN; i++) v[i] = sizeof(real) == 4 ? __builtin_sqrtf(v[i]) : __builtin_sqrt(v[i]);
+  return v;
+}
+#endif
 CONVKIT_INLINE vr vcopysign(vr magnitude, vr sign) { return vselect((vi)-(vr){0}, sign, magnitude); }
 /* Where `value`, found at `place`, is larger than `best`, it takes its place as the maximum; a NaN always does. */
 CONVKIT_INLINE void vkeep_larger(vr *best, vi *best_place, vr value, vi place) {

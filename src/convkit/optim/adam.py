@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from .optimizer import Optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._shapes import Array
     from ..autograd import Tensor
-    from .optimizer import Group, State
+    from ._batch import Batch, State
+    from .optimizer import Group
 
 
 class Adam(Optimizer):
@@ -32,6 +29,8 @@ class Adam(Optimizer):
         Added to the root, so that nothing is divided by zero.
     weight_decay : float, default 0
         L2 penalty: this times the parameter is added to its gradient.
+    maximize : bool, default False
+        Move along the gradients, not against them.
 
     Raises
     ------
@@ -44,7 +43,7 @@ class Adam(Optimizer):
 
     Notes
     -----
-    With gradient g in step t, both running means starting at 0::
+    With gradient g (of opposite sign, to maximize) in step t, both running means starting at 0::
 
         m = beta1*m + (1 - beta1)*g
         v = beta2*v + (1 - beta2)*g**2
@@ -59,9 +58,11 @@ class Adam(Optimizer):
     >>> optimizer = ck.optim.Adam([x], lr=0.25)
     >>> (x**2).sum().backward()
     >>> optimizer.step()
-    >>> x
-    tensor([0.75], requires_grad=True)
+    >>> round(x.item(), 6)
+    0.75
     """
+
+    _decoupled = False  # whether weights decay by themselves
 
     def __init__(
         self,
@@ -70,8 +71,17 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay})
+        defaults = {
+            "lr": lr,
+            "betas": tuple(betas),
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+        }
+        super().__init__(params, defaults)
 
     def _check(self, group: Group) -> None:
         self._check_at_least_0(group, "lr", "eps", "weight_decay")
@@ -79,35 +89,24 @@ class Adam(Optimizer):
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"{self._name}: betas={betas!r} must be two numbers in [0, 1)")
 
-    def _update(self, parameter: Array, gradient: Array, scratch: Array, state: State, group: Group) -> None:
-        if group["weight_decay"]:
-            gradient = self._decayed(parameter, gradient, scratch, group)
-        if not state:
-            state.update(step=0, exp_avg=np.zeros_like(parameter), exp_avg_sq=np.zeros_like(parameter))
-        state["step"] += 1
+    def _stage(self, state: State) -> object:
+        return state.get("step", 0)
+
+    def _update(self, batch: Batch, group: Group) -> None:
+        count = batch.states[0].get("step", 0) + 1
         beta1, beta2 = group["betas"]
-        mean, mean_square = state["exp_avg"], state["exp_avg_sq"]
-
-        # mean + (1 - beta1)*(gradient - mean), without room for anything in between: gradient may be in scratch.
-        mean -= gradient
-        mean *= beta1
-        mean += gradient
-
-        mean_square *= beta2
-        np.multiply(gradient, gradient, out=scratch)
-        scratch *= 1 - beta2
-        mean_square += scratch
-
-        # The corrections of both means in two numbers, as the paper proposes at the end of its section 2.
-        root = math.sqrt(1 - beta2 ** state["step"])
-        np.sqrt(mean_square, out=scratch)
-        scratch += group["eps"] * root
-        np.divide(mean, scratch, out=scratch)
-        scratch *= group["lr"] * root / (1 - beta1 ** state["step"])
-        parameter -= scratch
-
-    def _decayed(self, parameter: Array, gradient: Array, scratch: Array, group: Group) -> Array:
-        """Let the weights decay: here by a gradient with the penalty's added, in `scratch`."""
-        np.multiply(parameter, group["weight_decay"], out=scratch)
-        scratch += gradient
-        return scratch
+        batch.step(
+            "adam",
+            batch.remembered("exp_avg"),
+            batch.remembered("exp_avg_sq"),
+            count=count,
+            lr=group["lr"],
+            beta1=beta1,
+            beta2=beta2,
+            eps=group["eps"],
+            weight_decay=group["weight_decay"],
+            decoupled=self._decoupled,
+            maximize=group["maximize"],
+        )
+        for state in batch.states:
+            state["step"] = count

@@ -9,7 +9,6 @@ from .adam import Adam
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .._shapes import Array
     from ..autograd import Tensor
     from .optimizer import Group
 
@@ -29,6 +28,8 @@ class AdamW(Adam):
         Added to the root, so that nothing is divided by zero.
     weight_decay : float, default 0.01
         Each step takes `lr` times this share of every parameter away.
+    maximize : bool, default False
+        Move along the gradients, not against them.
 
     Raises
     ------
@@ -51,6 +52,8 @@ class AdamW(Adam):
     0.5
     """
 
+    _decoupled = True
+
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[Group],
@@ -58,9 +61,7 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
+        *,
+        maximize: bool = False,
     ) -> None:
-        super().__init__(params, lr, betas, eps, weight_decay)
-
-    def _decayed(self, parameter: Array, gradient: Array, scratch: Array, group: Group) -> Array:
-        parameter *= 1 - group["lr"] * group["weight_decay"]
-        return gradient
+        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ..autograd import Tensor, enable_grad
+from ._batch import Batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from .._shapes import Array
+    from ._batch import State
 
     Group = dict[str, Any]
-    State = dict[str, Any]
 
 R = TypeVar("R")
 
+#: Options that states saved before there were any do not have.
+_LATER = {"maximize": False}
+
 
 class Optimizer:
-    """The base of all optimizers; one is written by defining ``_check`` and ``_update``.
+    """The base of all optimizers; one is written by defining ``_check``, ``_stage`` and ``_update``.
 
     Parameters
     ----------
@@ -53,7 +56,6 @@ class Optimizer:
         self.defaults = dict(defaults)
         self.param_groups: list[Group] = []
         self.state: dict[Tensor, State] = {}
-        self._scratch: dict[Tensor, Array] = {}
         for group in items if isinstance(items[0], dict) else [{"params": items}]:
             self.add_param_group(group)
 
@@ -92,11 +94,11 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    state = self.state.setdefault(parameter, {})
-                    self._update(parameter.data, parameter.grad.data, self._room(parameter), state, group)
+        # All first, since what does not fit is refused before anything moves.
+        moves = [(batch, group) for group in self.param_groups for batch in self._batches(group)]
+        for batch, group in moves:
+            self._update(batch, group)
+            batch.hand_back()
         return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -163,8 +165,12 @@ class Optimizer:
         """Raise unless the options of `group` make sense."""
         raise NotImplementedError
 
-    def _update(self, parameter: Array, gradient: Array, scratch: Array, state: State, group: Group) -> None:
-        """Change `parameter` in place; `scratch` has its shape, and may be written to, unlike `gradient`."""
+    def _stage(self, state: State) -> object:
+        """Tell how far a parameter is: those of the same stage move in one call of `_update`."""
+        raise NotImplementedError
+
+    def _update(self, batch: Batch, group: Group) -> None:
+        """Change the parameters of `batch` in place, and their states, but not their gradients."""
         raise NotImplementedError
 
     # What they are helped with.
@@ -197,17 +203,23 @@ class Optimizer:
     def _parameters(self) -> list[Tensor]:
         return [parameter for group in self.param_groups for parameter in group["params"]]
 
-    def _room(self, parameter: Tensor) -> Array:
-        """Return an array like the parameter's, for what comes in between."""
-        scratch = self._scratch.get(parameter)
-        if scratch is None or scratch.dtype != parameter.dtype:
-            scratch = self._scratch[parameter] = np.empty_like(parameter.data)
-        return scratch
+    def _batches(self, group: Group) -> list[Batch]:
+        batches: dict[object, Batch] = {}
+        for parameter in group["params"]:
+            if parameter.grad is None:
+                continue
+            array, state = parameter.data, self.state.setdefault(parameter, {})
+            kind = array.dtype.char, self._stage(state)
+            if kind not in batches:
+                batches[kind] = Batch(array.dtype)
+            batches[kind].add(self._name, array, parameter.grad.data, state)
+        return list(batches.values())
 
     def _restored_group(self, group: Group, saved: Mapping[str, Any]) -> Group:
         if len(saved["params"]) != len(group["params"]):
             raise ValueError(f"a group has {len(saved['params'])} parameters, and here {len(group['params'])}")
         options = {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
+        options = {**_LATER, **options}
         missing = self.defaults.keys() - options.keys()
         if missing:
             raise ValueError(f"a group lacks {', '.join(sorted(missing))}")

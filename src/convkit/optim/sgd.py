@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .optimizer import Optimizer
 
 if TYPE_CHECKING:
@@ -13,7 +11,8 @@ if TYPE_CHECKING:
 
     from .._shapes import Array
     from ..autograd import Tensor
-    from .optimizer import Group, State
+    from ._batch import Batch, State
+    from .optimizer import Group
 
 
 class SGD(Optimizer):
@@ -33,6 +32,8 @@ class SGD(Optimizer):
         L2 penalty: this times the parameter is added to its gradient.
     nesterov : bool, default False
         Look ahead along the momentum; needs `momentum` and no `dampening`.
+    maximize : bool, default False
+        Move along the gradients, not against them.
 
     Raises
     ------
@@ -41,7 +42,7 @@ class SGD(Optimizer):
 
     Notes
     -----
-    With gradient g, parameter p and velocity v, which starts as the first g::
+    With gradient g (of opposite sign, to maximize), parameter p and velocity v, which starts as the first g::
 
         g = g + weight_decay*p
         v = momentum*v + (1 - dampening)*g
@@ -69,6 +70,8 @@ class SGD(Optimizer):
         dampening: float = 0,
         weight_decay: float = 0,
         nesterov: bool = False,
+        *,
+        maximize: bool = False,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -76,6 +79,7 @@ class SGD(Optimizer):
             "dampening": dampening,
             "weight_decay": weight_decay,
             "nesterov": nesterov,
+            "maximize": maximize,
         }
         super().__init__(params, defaults)
 
@@ -87,31 +91,23 @@ class SGD(Optimizer):
                 f"got momentum={group['momentum']!r} and dampening={group['dampening']!r}"
             )
 
-    def _update(self, parameter: Array, gradient: Array, scratch: Array, state: State, group: Group) -> None:
-        lr, momentum = group["lr"], group["momentum"]
-        if group["weight_decay"]:
-            np.multiply(parameter, group["weight_decay"], out=scratch)
-            scratch += gradient
-            gradient = scratch
-        move = gradient
+    def _stage(self, state: State) -> object:
+        return "momentum_buffer" in state
+
+    def _update(self, batch: Batch, group: Group) -> None:
+        momentum, dampening = group["momentum"], group["dampening"]
+        velocities: list[Array] = []
         if momentum:
-            move = _velocity(parameter, gradient, scratch, state, group)
-        if group["nesterov"]:
-            np.multiply(gradient, lr, out=scratch)
-            parameter -= scratch
-            lr *= momentum
-        np.multiply(move, lr, out=scratch)
-        parameter -= scratch
-
-
-def _velocity(parameter: Array, gradient: Array, scratch: Array, state: State, group: Group) -> Array:
-    velocity: Array | None = state.get("momentum_buffer")
-    if velocity is None:
-        velocity = state["momentum_buffer"] = np.empty_like(parameter)
-        velocity[...] = gradient
-        return velocity
-    velocity *= group["momentum"]
-    if group["dampening"]:
-        gradient = np.multiply(gradient, 1 - group["dampening"], out=scratch)
-    velocity += gradient
-    return velocity
+            if not batch.has("momentum_buffer"):
+                dampening = 0  # the first gradient becomes the velocity as it is
+            velocities = batch.remembered("momentum_buffer")
+        batch.step(
+            "sgd",
+            velocities,
+            lr=group["lr"],
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=group["weight_decay"],
+            nesterov=group["nesterov"],
+            maximize=group["maximize"],
+        )

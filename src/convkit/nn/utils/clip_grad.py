@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..._dispatch import kernel
+from ..._threads import get_num_threads
 from ...autograd import Tensor
+from ...ops._arrays import dense, need_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,9 +78,7 @@ def clip_grad_norm_(
     # A NaN must stay one, which Python's min would drop.
     scale = np.minimum(max_norm / (norm + 1e-6), 1)
     if scale != 1:
-        for gradient in gradients:
-            with np.errstate(invalid="ignore"):  # infinity times 0
-                gradient *= scale
+        _in_place("scale", gradients, float(scale))
     return Tensor(np.asarray(norm, dtype=np.result_type(*gradients) if gradients else np.float32))
 
 
@@ -107,8 +108,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: clip_value={clip_value!r} must be at least 0")
-    for gradient in _gradients(parameters):
-        np.clip(gradient, -clip_value, clip_value, out=gradient)
+    _in_place("clamp", _gradients(parameters), clip_value)
 
 
 def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Array]:
@@ -117,8 +117,35 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Array]:
 
 
 def _norm(gradients: list[Array], norm_type: float) -> float:
-    """Return the norm of all gradients as one vector; NumPy's sums have the same bits for any number of threads."""
+    """Return the norm of all gradients as one vector; its sums have the same bits for any number of threads."""
     if math.isinf(norm_type):
         return float(np.max([np.abs(gradient).max(initial=0) for gradient in gradients], initial=0))
+    if norm_type == 2:
+        return math.sqrt(sum(_square_sum(alike) for alike in _by_dtype(gradients)))
     sums = [float((np.abs(gradient, dtype=np.float64) ** norm_type).sum()) for gradient in gradients]
     return float(sum(sums) ** (1 / norm_type))
+
+
+def _square_sum(gradients: list[Array]) -> float:
+    out = np.empty(1)
+    clip = kernel("clip_grad", gradients[0].dtype)
+    need_memory("clip_grad_norm_", clip.square_sum([dense(x) for x in gradients], out, get_num_threads()))
+    return float(out[0])
+
+
+def _in_place(function: str, gradients: list[Array], value: float) -> None:
+    """Let a kernel change all gradients; those that have gaps are changed in copies."""
+    for alike in _by_dtype(gradients):
+        arrays = [dense(gradient) for gradient in alike]
+        change = getattr(kernel("clip_grad", alike[0].dtype), function)
+        need_memory(function, change(arrays, value, get_num_threads()))
+        for gradient, changed in zip(alike, arrays, strict=True):
+            if changed is not gradient:
+                gradient[...] = changed
+
+
+def _by_dtype(gradients: list[Array]) -> list[list[Array]]:
+    kinds: dict[str, list[Array]] = {}
+    for gradient in gradients:
+        kinds.setdefault(gradient.dtype.char, []).append(gradient)
+    return list(kinds.values())
