@@ -10,7 +10,10 @@ Each floor is a way in of its own, and imports only the floors below it:
 - `convkit.ops`: operations on NumPy arrays, without a tape; `convkit.filters`, made by hand, to try them with
 """
 
-from . import data, filters, functional, models, nn, ops, optim, train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from . import ops
 from ._config import config, show_config
 from ._memory import empty_cache, memory_stats
 from ._precision import float32_precision, get_float32_precision, set_float32_precision
@@ -73,6 +76,9 @@ from .autograd import (
     var,
     where,
 )
+
+if TYPE_CHECKING:
+    from . import data, filters, functional, models, nn, optim, train
 
 __version__ = "0.1.0"
 
@@ -152,3 +158,16 @@ __all__ = [
     "var",
     "where",
 ]
+
+#: Imported when they are first asked for: who needs one of them does not wait for the others.
+_LATER = frozenset({"data", "filters", "functional", "models", "nn", "optim", "train"})
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,6 @@
 """Which compiled variant of the kernels this process uses: decided once, at import."""
 
+import functools
 import importlib
 import os
 from collections.abc import Sequence
@@ -73,15 +74,14 @@ def variant(name: str, dtype: "np.dtype[np.floating]", isa: str) -> ModuleType:
     return importlib.import_module(f"convkit._kernels.{isa}_{_SUFFIXES[dtype.char]}.{name}")
 
 
-# Both element types at once: a kernel that is missing from the build is an error now, not in the middle of training.
-_KERNELS = {
-    (name, char): variant(name, np.dtype(char), isa) for name in _cpu.kernels for char in _SUFFIXES
-}  # fmt: skip
+@functools.cache
+def _chosen(name: str, char: str) -> ModuleType:
+    return variant(name, np.dtype(char), isa)
 
 
 def kernel(name: str, dtype: "np.dtype[np.floating]") -> ModuleType:
-    """Return the module of kernel `name` for an element type."""
-    return _KERNELS[name, dtype.char]
+    """Return the module of kernel `name` for an element type; it is loaded when it is first asked for."""
+    return _chosen(name, dtype.char)
 
 
 def tile_shape(dtype: "np.dtype[np.floating]") -> tuple[int, int]:
