@@ -19,6 +19,7 @@ from convkit._threads import num_threads
 from convkit.autograd import Tensor
 from convkit.nn.utils import clip_grad_norm_, clip_grad_value_
 from convkit.ops._arrays import channels_first, nhwc
+from convkit.ops.nll_loss import Labels, cross_entropy_backward, nll_loss
 
 PAGE = mmap.PAGESIZE
 libc = ctypes.CDLL(None, use_errno=True)
@@ -146,6 +147,9 @@ def calls(dtype, rng):
             yield lambda g, x, dim=dim: ops.log_softmax_backward(g, x, dim), (g, x)
         n, c = shape[:2]
         x, w, b, g = make(n, c), make(lanes + 1, c), make(lanes + 1), make(n, lanes + 1)
+        labels = Labels(rng.integers(0, c, n), np.ones(c, dtype), -1, 0.1)
+        yield lambda x, o=labels: nll_loss(x, o)[0], (x,)
+        yield lambda g, x, o=labels: cross_entropy_backward(g, x, o), (make(n), x)
         yield ops.linear, (x, w, b)
         yield lambda w, g, s=x.shape: ops.linear_backward_input(s, w, g), (w, g)
         yield lambda x, g, s=w.shape: ops.linear_backward_weight(x, s, g), (x, g)

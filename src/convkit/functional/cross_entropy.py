@@ -1,16 +1,20 @@
 """Losses of classes."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
-from .. import _shapes
-from .._shapes import Array
+from .. import _shapes, ops
+from .._shapes import Array, Shape
 from ..autograd import Tensor, arrays, record
+from ..ops._arrays import as_shape_of, rows_of_channels
+from ..ops.nll_loss import Labels, cross_entropy_backward, first_wrong
+from ..ops.nll_loss import nll_loss as nll_loss_of_rows
 from ._reduction import check_reduction, reduced
 from .activation import log_softmax
 
-Labels = npt.NDArray[np.integer]
-Mask = npt.NDArray[np.bool_]
+Classes = npt.NDArray[np.int64]
 
 
 def cross_entropy(
@@ -83,11 +87,14 @@ def cross_entropy(
         return _expected_negative_log_likelihood(
             log_softmax(input, 1), target, right, class_weight, reduction, smoothing
         )
-    counts = _counting_labels("cross_entropy", scores, right, ignore_index)
-    classes = np.where(counts, right, 0)
-    return _negative_log_likelihood(
-        "cross_entropy", log_softmax(input, 1), classes, counts, class_weight, reduction, smoothing
-    )
+    labels = Labels(_checked_labels("cross_entropy", scores, right, ignore_index), class_weight, ignore_index, smoothing)
+    logp = ops.log_softmax(rows_of_channels(scores), 1)
+    output, scale = _reduced(*nll_loss_of_rows(logp, labels), reduction, right.shape)
+
+    def gradient(grad: Array) -> Array:
+        return as_shape_of(cross_entropy_backward(_of_rows(grad * scale, logp), logp, labels), scores.shape)
+
+    return record("cross_entropy", output, (input, gradient))
 
 
 def nll_loss(
@@ -137,9 +144,21 @@ def nll_loss(
     check_reduction("nll_loss", reduction)
     logp, labels, class_weight = arrays(input, target, weight)
     _check_scores("nll_loss", logp, class_weight)
-    counts = _counting_labels("nll_loss", logp, labels, ignore_index)
-    classes = np.where(counts, labels, 0)
-    return _negative_log_likelihood("nll_loss", input, classes, counts, class_weight, reduction, 0.0)
+    classes = _checked_labels("nll_loss", logp, labels, ignore_index)
+    rows = rows_of_channels(logp)
+    losses = nll_loss_of_rows(rows, Labels(classes, class_weight, ignore_index, 0.0))
+    output, scale = _reduced(*losses, reduction, labels.shape)
+
+    def gradient(grad: Array) -> Array:
+        counting = np.flatnonzero(classes != ignore_index)
+        right = classes[counting]
+        out = np.zeros_like(rows)
+        out[counting, right] = -_of_rows(grad * scale, rows)[counting]
+        if class_weight is not None:
+            out[counting, right] *= class_weight[right]
+        return as_shape_of(out, logp.shape)
+
+    return record("nll_loss", output, (input, gradient))
 
 
 def check_options(name: str, reduction: str, label_smoothing: float) -> None:
@@ -161,60 +180,43 @@ def _check_probabilities(scores: Array, probabilities: Array, ignore_index: int)
         raise ValueError(f"cross_entropy: ignore_index={ignore_index} is for classes, but target is of probabilities")
 
 
-def _counting_labels(op: str, scores: Array, labels: Labels, ignore_index: int) -> Mask:
-    """Check labels against scores, and tell which of them count."""
+def _checked_labels(op: str, scores: Array, labels: npt.NDArray[np.integer], ignore_index: int) -> Classes:
+    """Check labels against scores, and return them as one row's after the other's."""
     classes = scores.shape[1]
     if not isinstance(labels, np.ndarray) or labels.dtype.kind not in "iu":
         also = " or, in the shape of input, of their probabilities" if op == "cross_entropy" else ""
         found = f"dtype {labels.dtype}" if isinstance(labels, np.ndarray) else type(labels).__name__
         raise TypeError(f"{op}: target must be a Tensor or ndarray of integers, the right classes,{also} not {found}")
     _shapes.same_shape(op, "target", labels.shape, (scores.shape[0], *scores.shape[2:]))
-    counts: Mask = labels != ignore_index
-    wrong = counts & ((labels < 0) | (labels >= classes))
-    if wrong.any():
-        where = tuple(int(i) for i in np.argwhere(wrong)[0])
+    # A copy: whoever gave them may change them before the gradient comes back.
+    rows = labels.astype(np.int64, order="C").reshape(-1)
+    wrong = first_wrong(rows, classes, ignore_index)
+    if wrong >= 0:
+        where = [int(i) for i in np.unravel_index(wrong, labels.shape)]
         raise ValueError(
-            f"{op}: target{list(where)} is {labels[where]}, but must be a class in [0, {classes}) "
+            f"{op}: target{where} is {rows[wrong]}, but must be a class in [0, {classes}) "
             f"or ignore_index={ignore_index}"
         )
-    return counts
+    return rows
 
 
 @np.errstate(all="ignore")
-def _negative_log_likelihood(
-    op: str,
-    log_probabilities: Tensor | Array,
-    classes: Labels,
-    counts: Mask,
-    class_weight: Array | None,
-    reduction: str,
-    smoothing: float,
-) -> Tensor:
-    logp: Array
-    (logp,) = arrays(log_probabilities)
-    at = np.expand_dims(classes, 1)
-    by_class = np.ones(logp.shape[1], logp.dtype) if class_weight is None else class_weight
-    by_label = np.where(counts, by_class[classes], 0)
-    # Of each loss, the part of the right class and the part that smoothing gives to every class.
-    spread = (smoothing / logp.shape[1] * by_class).reshape(-1, *[1] * (logp.ndim - 2))
-    losses = (smoothing - 1) * by_label * np.take_along_axis(logp, at, 1)[:, 0]
-    if smoothing:
-        losses -= (spread * logp).sum(axis=1)
-    losses = np.where(counts, losses, 0)
+def _reduced(losses: Array, total: float, counted: float, reduction: str, shape: Shape) -> tuple[Array, np.floating]:
+    """Return the result, and what the loss of each row is multiplied with in it: the mean of none that count is NaN."""
+    real = losses.dtype.type
+    if reduction == "none":
+        return losses.reshape(shape), real(1)
+    if reduction == "sum":
+        return np.asarray(total, losses.dtype), real(1)
+    scale = 1 / counted if counted else math.nan
+    return np.asarray(total * scale, losses.dtype), real(scale)
 
-    total = float(by_label.sum())
-    scale = logp.dtype.type(1.0 if reduction != "mean" else 1 / total if total else np.nan)
 
-    def gradient(grad: Array) -> Array:
-        arrived = np.where(counts, grad * scale, 0)
-        out = np.zeros_like(logp)
-        np.put_along_axis(out, at, np.expand_dims((smoothing - 1) * by_label * arrived, 1), 1)
-        if smoothing:
-            out -= spread * np.expand_dims(arrived, 1)
-        return out
-
-    output = losses if reduction == "none" else losses.sum() * scale
-    return record(op, output, (log_probabilities, gradient))
+def _of_rows(grad: Array, rows: Array) -> Array:
+    """Return the gradient of a loss as one of each row: of all the same, if they became one."""
+    out = np.empty(rows.shape[0], rows.dtype)
+    out[...] = grad.reshape(-1)
+    return out
 
 
 @np.errstate(all="ignore")
