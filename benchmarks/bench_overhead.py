@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from convkit import ops
+from convkit import Tensor, ops
+from convkit import functional as F
 from convkit.bench.machine import fastest
 
 
@@ -17,6 +18,7 @@ _X, _V = _images(3), np.ones(3, np.float32)
 _W = np.ones((3, 3, 1, 1), np.float32)
 _P, _INDICES = ops.max_pool2d(_X, 2)
 _ROWS, _MATRIX = np.ones((2, 3), np.float32), np.ones((3, 3), np.float32)
+_LABELS = np.array([0, 1])
 
 CALLS: dict[str, Callable[[], Any]] = {
     "conv2d": lambda: ops.conv2d(_X, _W, _V),
@@ -52,3 +54,54 @@ class Overhead:
         return fastest(CALLS[op]) * 1e6
 
     track_microseconds.unit = "us"
+
+
+#: Of a function of tensors: the call, its operands, and the ops that its forward and its backward pass call.
+FUNCTIONS: dict[str, tuple[Callable[..., Tensor], tuple[np.ndarray, ...], tuple[str, ...], tuple[str, ...]]] = {
+    "add": (lambda a, b: a + b, (_X, _X), (), ()),
+    "relu": (F.relu, (_X,), ("relu",), ("relu_backward",)),
+    "conv2d": (
+        F.conv2d,
+        (_X, _W, _V),
+        ("conv2d",),
+        ("conv2d_backward_input", "conv2d_backward_weight", "conv2d_backward_bias"),
+    ),
+    "max_pool2d": (lambda x: F.max_pool2d(x, 2), (_X,), ("max_pool2d",), ("max_pool2d_backward",)),
+    "batch_norm": (
+        lambda x, w, b: F.batch_norm(x, None, None, w, b, training=True),
+        (_X, _V, _V),
+        ("batch_norm_stats", "batch_norm"),
+        ("batch_norm_backward",),
+    ),
+    "linear": (
+        F.linear,
+        (_ROWS, _MATRIX, _V),
+        ("linear",),
+        ("linear_backward_input", "linear_backward_weight", "linear_backward_bias"),
+    ),
+    "cross_entropy": (lambda x: F.cross_entropy(x, _LABELS), (_ROWS,), ("log_softmax",), ("softmax",)),
+}
+
+
+class Tape:
+    """What tensors add to the ops they call, forward and backward together: at most 10 microseconds is promised."""
+
+    params = (list(FUNCTIONS),)
+    param_names = ("function",)
+
+    def track_microseconds_over_ops(self, function: str) -> float:
+        """Microseconds of the fastest of many calls, less those of the fastest calls of the ops."""
+        call, arrays, *op_names = FUNCTIONS[function]
+        operands = [Tensor(array, requires_grad=True) for array in arrays]
+        output = call(*operands)
+        gradient = np.ones_like(output.data)
+
+        def backward() -> None:
+            for operand in operands:
+                operand.grad = None
+            output.backward(gradient, retain_graph=True)
+
+        in_ops = sum(fastest(CALLS[name]) for names in op_names for name in names)
+        return (fastest(lambda: call(*operands)) + fastest(backward) - in_ops) * 1e6
+
+    track_microseconds_over_ops.unit = "us"

@@ -19,7 +19,16 @@ from convkit import _threads
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks are no part of the package
 
-from benchmarks import bench_augmentation, bench_denormals, bench_loader, bench_networks, bench_overhead, full_runs  # noqa: E402
+from benchmarks import (  # noqa: E402
+    bench_augmentation,
+    bench_denormals,
+    bench_import,
+    bench_loader,
+    bench_networks,
+    bench_optimizer,
+    bench_overhead,
+    full_runs,
+)
 from benchmarks.layers import MEMORY_OPS, MEMORY_PASSES, PASSES, SUITES, Layer, MemoryOp  # noqa: E402
 from benchmarks.networks import WORKLOADS  # noqa: E402
 from benchmarks.peers.engines import ENGINES, _engine  # noqa: E402
@@ -333,6 +342,32 @@ def test_full_runs_are_shown(capsys, monkeypatch):
 @pytest.mark.parametrize("name", bench_overhead.CALLS)
 def test_overhead_is_measured(name):
     assert bench_overhead.Overhead().track_microseconds(name) > 0
+
+
+@pytest.mark.parametrize("name", bench_overhead.FUNCTIONS)
+def test_the_overhead_of_the_tape_is_measured(name, monkeypatch):
+    timed = []
+    monkeypatch.setattr(bench_overhead, "fastest", lambda call: timed.append(call()) or 1.0)
+    ops_called = sum(len(names) for names in bench_overhead.FUNCTIONS[name][2:])
+    assert bench_overhead.Tape().track_microseconds_over_ops(name) == (2 - ops_called) * 1e6
+    assert len(timed) == 2 + ops_called
+
+
+def test_the_import_is_measured(monkeypatch):
+    monkeypatch.setattr(bench_import, "ROUNDS", 1)
+    for statement in bench_import.Import.params[0]:
+        assert bench_import._seconds(statement) > 0
+    assert np.isfinite(bench_import.Import().track_milliseconds_over_numpy("import convkit"))
+
+
+@pytest.mark.parametrize("network", bench_optimizer.NETWORKS)
+@pytest.mark.parametrize("step", bench_optimizer.STEPS)
+def test_steps_are_timed(step, network):
+    suite = bench_optimizer.Step()
+    suite.setup(step, network)
+    suite.time_step(step, network)
+    if network != "convnet":
+        assert sum(param.numel() for param in bench_optimizer.NETWORKS[network]()) == 11_689_512
 
 
 @pytest.mark.parametrize("name", bench_denormals.CALLS)

@@ -114,6 +114,32 @@ def test_import_needs_numpy_alone():
     assert news - standard - cythons_own == {"convkit", "numpy"}
 
 
+def test_import_loads_no_more_than_it_needs():
+    """What stands above the tape, and kernels, are loaded when they are first asked for."""
+    code = (
+        "import json, sys, convkit\n"
+        "assert 'nn' in dir(convkit) and 'Tensor' in dir(convkit)\n"
+        "early = [name for name in sys.modules if name.startswith('convkit.')]\n"
+        "convkit.functional.relu(convkit.tensor([1.0]))\n"
+        "assert convkit.nn.ReLU is sys.modules['convkit.nn'].ReLU\n"
+        "late = [name for name in sys.modules if name.startswith('convkit.')]\n"
+        "print(json.dumps([early, late]))\n"
+    )
+    early, late = json.loads(run_python("-c", code))
+    floors = ("functional", "nn", "optim", "data", "models", "train", "cli")
+    assert [name for name in early if name.split(".")[1] in floors] == []
+    kernels = [
+        [name for name in names if re.match(r"convkit\._kernels\.\w+_f(32|64)\.", name)] for names in (early, late)
+    ]
+    assert [len(names) for names in kernels] == [0, 1]
+    assert "convkit.nn" in late
+
+
+def test_a_name_that_is_not_there():
+    with pytest.raises(AttributeError, match="module 'convkit' has no attribute 'nonsense'"):
+        convkit.nonsense  # noqa: B018
+
+
 def test_public_names_are_there():
     for name in convkit.__all__:
         assert getattr(convkit, name) is not None

@@ -87,7 +87,9 @@ def cross_entropy(
         return _expected_negative_log_likelihood(
             log_softmax(input, 1), target, right, class_weight, reduction, smoothing
         )
-    labels = Labels(_checked_labels("cross_entropy", scores, right, ignore_index), class_weight, ignore_index, smoothing)
+    labels = Labels(
+        _checked_labels("cross_entropy", scores, right, ignore_index), class_weight, ignore_index, smoothing
+    )
     logp = ops.log_softmax(rows_of_channels(scores), 1)
     output, scale = _reduced(*nll_loss_of_rows(logp, labels), reduction, right.shape)
 
