@@ -29,53 +29,53 @@ cdef struct Loss:
     double smoothing
 
 
-cdef inline double weight_of(const Loss* l, Py_ssize_t c) noexcept nogil:
-    return 1 if l.weight is NULL else l.weight[c]
+cdef inline double weight_of(const Loss* o, Py_ssize_t c) noexcept nogil:
+    return 1 if o.weight is NULL else o.weight[c]
 
 
-cdef inline double spread(const Loss* l, const real* logp) noexcept nogil:
+cdef inline double spread(const Loss* o, const real* logp) noexcept nogil:
     """The weighted sum over the classes of a row."""
     cdef double sum = 0
     cdef Py_ssize_t c
-    for c in range(l.classes):
-        sum += weight_of(l, c)*logp[c]
+    for c in range(o.classes):
+        sum += weight_of(o, c)*logp[c]
     return sum
 
 
 cdef void losses_of(
-    const Loss* l, const real* logp, Py_ssize_t first, Py_ssize_t behind, real* losses,
+    const Loss* o, const real* logp, Py_ssize_t first, Py_ssize_t behind, real* losses,
 ) noexcept nogil:
     cdef unsigned long mode = flush_denormals()
     cdef Py_ssize_t row
     cdef int64_t t
     cdef double loss
     for row in range(first, behind):
-        t = l.label[row]
+        t = o.label[row]
         losses[row] = 0
-        if t != l.ignored:
-            loss = (l.smoothing - 1)*weight_of(l, t)*logp[row*l.classes + t]
-            if l.smoothing != 0:
-                loss -= l.smoothing/l.classes*spread(l, logp + row*l.classes)
+        if t != o.ignored:
+            loss = (o.smoothing - 1)*weight_of(o, t)*logp[row*o.classes + t]
+            if o.smoothing != 0:
+                loss -= o.smoothing/o.classes*spread(o, logp + row*o.classes)
             losses[row] = <real>loss
     restore_denormals(mode)
 
 
-cdef inline void spread_gradient(const Loss* l, const real* logp, real through, real smooth, real* grad) noexcept nogil:
+cdef inline void spread_gradient(const Loss* o, const real* logp, real through, real smooth, real* grad) noexcept nogil:
     """What each class of a row gets: through*exp(logp) of the softmax, less `smooth` times its weight."""
     cdef Py_ssize_t c = 0
     cdef int lanes
     cdef vr v
-    while c < l.classes:
-        lanes = <int>min(<Py_ssize_t>VLEN, l.classes - c)
+    while c < o.classes:
+        lanes = <int>min(<Py_ssize_t>VLEN, o.classes - c)
         v = vsplat(through)*vexp(vload_lanes(logp + c, lanes))
         if smooth != 0:
-            v = v - vsplat(smooth)*(vsplat(1) if l.weight is NULL else vload_lanes(l.weight + c, lanes))
+            v = v - vsplat(smooth)*(vsplat(1) if o.weight is NULL else vload_lanes(o.weight + c, lanes))
         vstore_lanes(grad + c, v, lanes)
         c += VLEN
 
 
 cdef void gradients_of(
-    const Loss* l, const real* logp, const real* grad_losses, double weights, Py_ssize_t first, Py_ssize_t behind,
+    const Loss* o, const real* logp, const real* grad_losses, double weights, Py_ssize_t first, Py_ssize_t behind,
     real* grad,
 ) noexcept nogil:
     cdef unsigned long mode = flush_denormals()
@@ -83,27 +83,27 @@ cdef void gradients_of(
     cdef int64_t t
     cdef double arrived, own, shared
     for row in range(first, behind):
-        t = l.label[row]
+        t = o.label[row]
         arrived = own = shared = 0
-        if t != l.ignored:
+        if t != o.ignored:
             arrived = grad_losses[row]
-            own, shared = (1 - l.smoothing)*weight_of(l, t), l.smoothing/l.classes
-        spread_gradient(l, logp + row*l.classes, <real>(arrived*(own + shared*weights)), <real>(arrived*shared),
-                        grad + row*l.classes)
-        if t != l.ignored:
-            grad[row*l.classes + t] -= <real>(arrived*own)
+            own, shared = (1 - o.smoothing)*weight_of(o, t), o.smoothing/o.classes
+        spread_gradient(o, logp + row*o.classes, <real>(arrived*(own + shared*weights)), <real>(arrived*shared),
+                        grad + row*o.classes)
+        if t != o.ignored:
+            grad[row*o.classes + t] -= <real>(arrived*own)
     restore_denormals(mode)
 
 
 cdef inline Loss loss_of(
     const int64_t[::1] labels, const real[::1] weight, int64_t ignored, Py_ssize_t classes, double smoothing,
 ) noexcept:
-    cdef Loss l
-    l.label, l.weight = &labels[0], NULL
+    cdef Loss o
+    o.label, o.weight = &labels[0], NULL
     if weight is not None:
-        l.weight = &weight[0]
-    l.ignored, l.classes, l.smoothing = ignored, classes, smoothing
-    return l
+        o.weight = &weight[0]
+    o.ignored, o.classes, o.smoothing = ignored, classes, smoothing
+    return o
 
 
 def first_wrong(const int64_t[::1] labels, int64_t classes, int64_t ignored):
@@ -122,13 +122,13 @@ def forward(
     """The loss of each row; returns the sum of all, and of the weights of the labels: how much they count."""
     cdef Py_ssize_t rows = logp.shape[0], classes = logp.shape[1], band, row
     cdef double total = 0, counted = 0
-    cdef Loss l = loss_of(labels, weight, ignored, classes, smoothing)
+    cdef Loss o = loss_of(labels, weight, ignored, classes, smoothing)
     threads = worth(threads, <double>rows*(classes if smoothing != 0 else 1))
     for band in prange((rows + BAND - 1) // BAND, nogil=True, schedule='static', num_threads=threads):
-        losses_of(&l, &logp[0, 0], band*BAND, min(rows, (band + 1)*BAND), &losses[0])
+        losses_of(&o, &logp[0, 0], band*BAND, min(rows, (band + 1)*BAND), &losses[0])
     for row in range(rows):
         total += losses[row]
-        counted += 0 if labels[row] == ignored else weight_of(&l, labels[row])
+        counted += 0 if labels[row] == ignored else weight_of(&o, labels[row])
     return total, counted
 
 
@@ -138,11 +138,11 @@ def backward(
 ):
     """The gradient of the scores of which `logp` is the logarithm of the softmax: no other stands in between."""
     cdef Py_ssize_t rows = logp.shape[0], classes = logp.shape[1], band, c
-    cdef Loss l = loss_of(labels, weight, ignored, classes, smoothing)
+    cdef Loss o = loss_of(labels, weight, ignored, classes, smoothing)
     cdef double weights = 0
     for c in range(classes):
-        weights += weight_of(&l, c)
+        weights += weight_of(&o, c)
     threads = worth(threads, 4.0*rows*classes)
     for band in prange((rows + BAND - 1) // BAND, nogil=True, schedule='static', num_threads=threads):
-        gradients_of(&l, &logp[0, 0], &grad_losses[0], weights, band*BAND, min(rows, (band + 1)*BAND),
+        gradients_of(&o, &logp[0, 0], &grad_losses[0], weights, band*BAND, min(rows, (band + 1)*BAND),
                      &grad_scores[0, 0])
