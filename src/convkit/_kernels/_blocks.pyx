@@ -127,6 +127,23 @@ cdef void give_back(void* start, size_t bytes, int size) noexcept nogil:
     unmap_idle(False)
 
 
+cdef void* lend(Py_ssize_t bytes) noexcept nogil:
+    """Memory for a kernel's scratch, at the beginning of a page; NULL where there is none."""
+    cdef int size
+    cdef size_t rounded = block_bytes(bytes, &size)
+    cdef void* start = take(rounded, size)
+    if start != NULL:
+        count_in_use(rounded)
+    return start
+
+
+cdef void take_back(void* start, Py_ssize_t bytes) noexcept nogil:
+    """End of the loan of so many bytes."""
+    cdef int size
+    cdef size_t rounded = block_bytes(bytes, &size)
+    give_back(start, rounded, size)
+
+
 cdef class Block:
     """Memory for one array, with NumPy's buffer protocol; what is in it is whatever was left there."""
 

@@ -1,0 +1,235 @@
+"""Winograd's convolution, called past the rule that chooses it: shapes that the rule leaves to others come here too."""
+
+import itertools
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import reference
+from cases import (
+    DTYPES,
+    LAYOUTS,
+    SETTLED,
+    THREADS,
+    around,
+    assert_exact,
+    assert_same_bits,
+    integers,
+    keeps_denormals,
+    reals,
+    refuse_unless_telling,
+    rms,
+)
+
+from convkit._dispatch import kernel, tile_shape
+from convkit.ops._arrays import aligned, empty_nhwc, nchw, nhwc
+
+HIGH = 1e-5  # what precision "high" promises
+
+
+def through(name, *extra):
+    """conv2d and its input's gradient as `ops` has them, always through kernel `name`."""
+
+    def conv2d(x, w, b=None, padding=0, threads=1):
+        down, across = reference.pair(padding)
+        shape = len(x), len(w), x.shape[2] + 2 * down - 2, x.shape[3] + 2 * across - 2
+        out = empty_nhwc(shape, x.dtype)
+        bias = np.empty(0, x.dtype) if b is None else b
+        arguments = 1, 1, down, across, 1, 1, 1, *extra, threads
+        assert kernel(name, x.dtype).forward(nhwc(x), aligned(w), bias, out, *arguments)
+        return nchw(out)
+
+    def conv2d_backward_input(shape, w, g, padding=0, threads=1):
+        down, across = reference.pair(padding)
+        out = empty_nhwc(shape, w.dtype)
+        arguments = 1, 1, down, across, 1, 1, 1, *extra, threads
+        assert kernel(name, w.dtype).backward_input(nhwc(g), aligned(w), out, *arguments)
+        return nchw(out)
+
+    return SimpleNamespace(conv2d=conv2d, conv2d_backward_input=conv2d_backward_input)
+
+
+DIRECT, OF_TWO, OF_FOUR = through("conv2d"), through("winograd_conv2d", 2), through("winograd_conv2d", 4)
+PASSES = {
+    "conv2d": lambda api, x, w, b, g, **how: api.conv2d(x, w, b, **how),
+    "conv2d_backward_input": lambda api, x, w, b, g, **how: api.conv2d_backward_input(x.shape, w, g, **how),
+}
+
+
+def shapes_of(shape, outputs, padding):
+    """Of input, weight, bias and the output's gradient."""
+    rows, cols = (n + 2 * p - 2 for n, p in zip(shape[2:], reference.pair(padding), strict=True))
+    return shape, (outputs, shape[1], 3, 3), (outputs,), (shape[0], outputs, rows, cols)
+
+
+def integer_arrays(shape, outputs, padding, seed=0):
+    rng = np.random.default_rng(seed)
+    terms = 36 * 9 * max(shape[1], outputs)  # transforms of either operand are larger than it is, and have quarters
+    return [integers(rng, s, terms) for s in shapes_of(shape, outputs, padding)]
+
+
+def real_arrays(shape, outputs, padding, dtype):
+    rng = np.random.default_rng(0)
+    return [reals(rng, s, dtype) for s in shapes_of(shape, outputs, padding)]
+
+
+def check(shape, outputs, padding, seed=0):
+    """Tiles of two exactly, tiles of four to what they promise."""
+    arrays = integer_arrays(shape, outputs, padding, seed)
+    magnitudes = [np.abs(a) for a in arrays]
+    for name, run in PASSES.items():
+        answer = run(reference, *arrays, padding=padding)
+        refuse_unless_telling(answer, run(reference, *magnitudes, padding=padding), name)
+        for dtype, threads in itertools.product(DTYPES, THREADS):
+            label = f"{name} {shape} to {outputs}, padding {padding}, {dtype.__name__}, threads={threads}"
+            typed = [a.astype(dtype) for a in arrays]
+            assert_exact(run(OF_TWO, *typed, padding=padding, threads=threads), answer, dtype, label)
+            rough = run(OF_FOUR, *typed, padding=padding, threads=threads)
+            np.testing.assert_allclose(rough, answer, rtol=0, atol=HIGH * max(1, abs(answer).max()), err_msg=label)
+
+
+CHANNELS = sorted({1, 3, 40} | set().union(*(around(tile_shape(dtype)[1]) for dtype in DTYPES)))
+
+
+@pytest.mark.parametrize("number", range(80))
+def test_any_shape(number):
+    rng = np.random.default_rng(number)
+    padding = tuple(int(p) for p in rng.choice([0, 1, 1, 1, 2, 3], 2))
+    rows, cols = (int(rng.integers(max(1, 3 - 2 * p), 16)) for p in padding)
+    channels, outputs = (int(n) for n in rng.choice(CHANNELS, 2))
+    check((int(rng.integers(1, 4)), channels, rows, cols), outputs, padding, number)
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs", "padding"),
+    [
+        ((1, 800, 5, 6), 40, 1),  # more channels than a chain of sums holds
+        ((1, 2, 5, 6), 1100, 1),  # more outputs than a unit of work has
+        ((40, 5, 7, 7), 33, 1),  # tiles of a unit from several images
+        ((2, 48, 33, 30), 50, 1),
+        ((1, 16, 1, 40), 16, 1),
+        ((1, 16, 40, 1), 16, 1),
+        ((2, 16, 4, 5), 16, 9),  # an image smaller than its padding
+    ],
+    ids=str,
+)
+def test_large_and_long(shape, outputs, padding):
+    check(shape, outputs, padding)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_weights_in_every_memory_order(layout):
+    x, w, b, g = integer_arrays((2, 20, 6, 7), 37, 1)
+    for dtype in DTYPES:
+        typed = [x.astype(dtype), LAYOUTS[layout](w.astype(dtype)), b.astype(dtype), g.astype(dtype)]
+        for name, run in PASSES.items():
+            answer = run(reference, x, w, b, g, padding=1)
+            assert_exact(run(OF_TWO, *typed, padding=1), answer, dtype, f"{name} {layout}")
+
+
+@pytest.mark.parametrize("channels", [32, 64, 256, 512])
+@pytest.mark.parametrize("name", PASSES)
+def test_errors(name, channels):
+    """Tiles of two have less error than a direct sum in float32, tiles of four what is promised."""
+    arrays = real_arrays((2, channels, 14, 13), channels, 1, np.float32)
+    run = PASSES[name]
+    answer = run(reference, *arrays, padding=1)
+    direct, two, four = (rms(run(api, *arrays, padding=1), answer) for api in (DIRECT, OF_TWO, OF_FOUR))
+    assert two <= direct
+    assert four <= HIGH / 4
+    doubles = [a.astype(np.float64) for a in arrays]
+    assert rms(run(OF_TWO, *doubles, padding=1), answer) <= 1e-15
+
+
+@pytest.mark.parametrize("channels", [32, 128, 512])
+def test_errors_are_at_most_those_of_pytorch(channels):
+    torch = pytest.importorskip("torch")
+    x, w, b, g = real_arrays((2, channels, 14, 14), channels, 1, np.float32)
+    answer = reference.conv2d(x, w, b, padding=1)
+    theirs = torch.nn.functional.conv2d(*(torch.from_numpy(a) for a in (x, w, b)), padding=1)
+    assert rms(OF_TWO.conv2d(x, w, b, padding=1), answer) <= rms(theirs.numpy(), answer)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
+@pytest.mark.parametrize(("shape", "outputs"), [((15, 33, 9, 11), 47), ((1, 64, 6, 6), 80), ((3, 40, 30, 31), 33)])
+def test_same_bits_for_any_number_of_threads(shape, outputs, api, dtype):
+    arrays = real_arrays(shape, outputs, 1, dtype)
+    results = {
+        f"threads={threads}": [run(api, *arrays, padding=1, threads=threads) for run in PASSES.values()]
+        for threads in SETTLED
+    }
+    assert_same_bits(results, f"{shape} {outputs}")
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
+def test_infinity_and_nan_go_where_they_go_in_float64(api, bad):
+    """And an image that has none keeps the bits that it has alone."""
+    x, w, b, g = integer_arrays((6, 20, 9, 9), 37, 1)
+    for i in (1, 2, 4):
+        x[i, 3, i, 2 * i] = g[i, 3, 8, 0] = bad
+    x[4, 3, 8, 8], g[4, 5, 8, 1] = -bad, -bad
+    for dtype, threads in itertools.product(DTYPES, (1, 2)):
+        typed = [a.astype(dtype) for a in (x, w, b, g)]
+        for name, run in PASSES.items():
+            with np.errstate(invalid="ignore"):
+                answer = run(reference, x, w, b, g, padding=1)
+            assert not np.isfinite(answer).all()
+            result = run(api, *typed, padding=1, threads=threads)
+            for i in (1, 2, 4):
+                assert_exact(result[i], answer[i], dtype, f"{name} image {i}")
+            for i in (0, 3, 5):
+                alone = run(api, *(typed[0][i : i + 1], *typed[1:3], typed[3][i : i + 1]), padding=1)
+                assert np.array_equal(result[i : i + 1], alone)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
+def test_infinite_and_nan_weights(api, bad):
+    x, w, b, g = integer_arrays((2, 20, 6, 7), 37, 1)
+    w[3, 5, 0, 0], w[4, 6, 1, 2], b[7] = bad, -bad, bad
+    typed = [a.astype(np.float32) for a in (x, w, b, g)]
+    for name, run in PASSES.items():
+        with np.errstate(invalid="ignore"):
+            answer = run(reference, x, w, b, g, padding=1)
+        assert_exact(run(api, *typed, padding=1), answer, np.float32, name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
+def test_sums_near_overflow(api, dtype):
+    """Transforms leave the range of numbers where the sums do not; and sums that do are infinite."""
+    x, w, b, g = (np.zeros(s) for s in shapes_of((2, 3, 6, 7), 5, 1))
+    largest = float(np.finfo(dtype).max)
+    x[...], g[...], w[:, :, 1, 1] = largest, largest, 0.25
+    w[0] *= 8
+    for name, run in PASSES.items():
+        with np.errstate(over="ignore"):
+            answer = run(reference, *(a.astype(np.longdouble) for a in (x, w, b, g)), padding=1).astype(dtype)
+        result = run(api, *(a.astype(dtype) for a in (x, w, b, g)), padding=1)
+        assert np.isinf(answer).any()
+        np.testing.assert_allclose(result, answer, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
+def test_denormals_count_as_zero_or_as_themselves(api, dtype):
+    """Of an argument, among other numbers or alone; and of products."""
+    arrays = integer_arrays((3, 20, 9, 8), 37, 1)
+    tiny = float(np.finfo(dtype).tiny)
+    half = 2.0 ** (int(np.log2(tiny)) // 2)
+    every_third = np.arange(arrays[0].size).reshape(arrays[0].shape) % 3 == 0
+    x, w, b, g = arrays
+    terms = 37 * 36 * 36 * 15  # of transforms and products, and the largest integer
+    for scaled, answer_of in [
+        ((x * tiny / 256, w, 0 * b, g * tiny / 256), (0 * x, w, 0 * b, 0 * g)),
+        ((x * half, w * half, 0 * b, g * half), (0 * x, w, 0 * b, 0 * g)),
+        ((np.where(every_third, tiny / 4, x), w, b, g), (np.where(every_third, 0, x), w, b, g)),
+    ]:
+        for run in PASSES.values():
+            result = run(api, *(a.astype(dtype) for a in scaled), padding=1, threads=2)
+            answer = run(reference, *answer_of, padding=1)
+            relative = 0 if api is OF_TWO else HIGH
+            assert np.all(np.abs(result - answer) <= terms * tiny + relative * np.abs(answer).max())
+    assert keeps_denormals(np.full(3, tiny / 4, dtype))
