@@ -38,7 +38,9 @@ from . import conv2d as direct
 
 cdef enum:
     LINE = 64                       # bytes of a cache line
-    DEPTH = 768                     # products summed in registers at a time: the error of a chain grows with its length
+    # Products summed in registers at a time. The error of a chain grows with its length, and that of Winograd's products
+    # counts three times as much in the outputs as a direct convolution's, whose chains have 768.
+    DEPTH = 128
     CHUNK = 64                      # channels whose weights are transformed at a time
     # Tiles of a unit: for fewer, panels of deep layers come from memory too often; for more, V and Q of shallow layers
     # leave the second-level cache.
@@ -121,11 +123,11 @@ cdef inline Tile tile_at(const Correlation* t, const int m, Py_ssize_t index) no
 
 
 cdef inline void find_pixels(
-    const Correlation* t, const int m, const Tile* tile, Py_ssize_t channel, const real** pixel,
+    const Correlation* t, const int m, const Tile* tile, const real** pixel,
 ) noexcept nogil:
-    """Point to one channel of all pixels that a tile reads, and to zeros where they are outside of the image."""
+    """Point to all pixels that a tile reads, and to zeros where they are outside of the image."""
     cdef Py_ssize_t row = t.y.first + tile.row, col = t.x.first + tile.col, i, j
-    cdef const real* corner = t.input + tile.image*t.source.image + row*t.source.row + col*t.source.col + channel
+    cdef const real* corner = t.input + tile.image*t.source.image + row*t.source.row + col*t.source.col
     cdef bint inside = row >= 0 and row + m + 2 <= t.y.in_size and col >= 0 and col + m + 2 <= t.x.in_size
     if inside:
         for i in range(m + 2):
@@ -139,22 +141,21 @@ cdef inline void find_pixels(
 
 
 cdef inline void read_tiles(
-    const Correlation* t, const int m, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t channel, Py_ssize_t channels,
-    real* v,
+    const Correlation* t, const int m, Py_ssize_t first, Py_ssize_t tiles, real* v,
 ) noexcept nogil:
-    """Transform some channels of the input of a run of tiles into V."""
+    """Transform the input of a run of tiles into V."""
     cdef const real* pixel[MOST_POINTS]
     cdef Tile tile
     cdef Py_ssize_t i, c
     for i in range(tiles):
         tile = tile_at(t, m, first + i)
-        find_pixels(t, m, &tile, channel, pixel)
+        find_pixels(t, m, &tile, pixel)
         c = 0
-        while c + VLEN <= channels:
+        while c + VLEN <= t.channels:
             transform_input(m, True, pixel, c, VLEN, v + c, t.v_point)
             c += VLEN
-        if c < channels:
-            transform_input(m, False, pixel, c, <int>(channels - c), v + c, t.v_point)
+        if c < t.channels:
+            transform_input(m, False, pixel, c, <int>(t.channels - c), v + c, t.v_point)
         v = v + t.v_tile
 
 
@@ -221,53 +222,59 @@ cdef void fetch(
         prefetch(pixels + i*line)
 
 
+cdef inline void multiply_block(const Correlation* t, Product* p, int vectors, Py_ssize_t tiles) noexcept nogil:
+    """One block of lanes of all tiles at one point, DEPTH channels at a time."""
+    cdef Py_ssize_t pieces = ceil_div(t.channels, DEPTH), piece, channel = 0
+    cdef const real* v = p.a
+    cdef real* q = p.out
+    p.b_row, p.ahead_step = vectors*VLEN, vectors*VLEN*<Py_ssize_t>sizeof(real) // tile_count(tiles, vectors)
+    p.init, p.init_row = t.zeros, 0
+    for piece in range(pieces):
+        p.a, p.out, p.length = v + channel, q, (piece + 1)*t.channels // pieces - channel
+        p.ahead = <const char*>(p.b + p.length*p.b_row)
+        multiply(vectors, tiles, p)
+        channel += p.length
+        p.b = p.b + p.length*p.b_row
+        p.init, p.init_row = q, p.out_row
+
+
 cdef void multiply_points(
-    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t channel, Py_ssize_t channels,
-    Py_ssize_t first, Py_ssize_t behind, const real* v, real* q,
+    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t behind, const real* v, real* q,
 ) noexcept nogil:
-    """V times U into Q for blocks [first, behind) of lanes; added to what is there, behind the first channels.
+    """V times U into Q for blocks [first, behind) of lanes.
 
     Meanwhile the next panel, the input of the next tiles and the lines of these tiles' outputs come near.
     """
     cdef Py_ssize_t point, block, none = 0, part = 0, parts = t.points*(behind - first)
-    cdef int vectors
     cdef Product p
     p.a_row, p.a_col = t.v_tile, 1
-    p.segment, p.b_segment, p.segments, p.length = &none, &none, 1, channels
+    p.segment, p.b_segment, p.segments = &none, &none, 1
     p.out_row, p.lanes, p.stream = t.q_tile, VLEN, False
     for point in range(t.points):
         for block in range(first, behind):
-            vectors = tile_vectors(t.lanes - block*BLOCK)
-            p.a, p.b_row = v + point*t.v_point, vectors*VLEN
-            p.b = t.panels + point*t.panel_point + block*BLOCK*t.channels + channel*p.b_row
-            p.out = q + point*t.q_point + (block - first)*BLOCK
-            p.init, p.init_row = t.zeros, 0
-            if channel:
-                p.init, p.init_row = p.out, p.out_row
-            p.ahead = <const char*>(p.b + t.channels*p.b_row)
-            p.ahead_step = p.b_row*<Py_ssize_t>sizeof(real) // tile_count(tiles, vectors)
             fetch(t, t.input + TAPS*t.source.row, t.source.image, tile + t.next_unit, tiles, part, parts)
             if not t.streams:
                 fetch(t, t.output, t.target.image, tile, tiles, part, parts)
             part += 1
-            multiply(vectors, tiles, &p)
+            p.a, p.out = v + point*t.v_point, q + point*t.q_point + (block - first)*BLOCK
+            p.b = t.panels + point*t.panel_point + block*BLOCK*t.channels
+            multiply_block(t, &p, tile_vectors(t.lanes - block*BLOCK), tiles)
 
 
 cdef void correlate_unit(const Correlation* t, Py_ssize_t index, real* v) noexcept nogil:
     cdef Py_ssize_t share = index % t.shares, tile = index // t.shares*t.unit, tiles = min(t.unit, t.tiles - tile)
-    cdef Py_ssize_t blocks = block_count(t.lanes), pieces = ceil_div(t.channels, DEPTH), piece, channel, channels
+    cdef Py_ssize_t blocks = block_count(t.lanes)
     cdef Py_ssize_t first = share*blocks // t.shares, behind = (share + 1)*blocks // t.shares
     cdef Py_ssize_t lane = first*BLOCK, behind_lane = min(behind*BLOCK, t.lanes)
     cdef real* q = v + t.points*t.v_point
+    if tiles <= 0:
+        return
     cdef unsigned long mode = flush_denormals()
-    for piece in range(pieces):
-        channel = piece*t.channels // pieces
-        channels = (piece + 1)*t.channels // pieces - channel
-        if t.m == 2:
-            read_tiles(t, 2, tile, tiles, channel, channels, v)
-        else:
-            read_tiles(t, 4, tile, tiles, channel, channels, v)
-        multiply_points(t, tile, tiles, channel, channels, first, behind, v, q)
+    if t.m == 2:
+        read_tiles(t, 2, tile, tiles, v)
+    else:
+        read_tiles(t, 4, tile, tiles, v)
+    multiply_points(t, tile, tiles, first, behind, v, q)
     if t.m == 2:
         write_tiles(t, 2, tile, tiles, lane, behind_lane, q)
     else:
@@ -298,7 +305,7 @@ cdef inline Py_ssize_t whole_lines(Py_ssize_t elements) noexcept nogil:
 
 cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     """Cut the work into units, about as many for each thread, and lay out the scratch."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), deepest = ceil_div(t.channels, ceil_div(t.channels, DEPTH)), room
+    cdef Py_ssize_t blocks = block_count(t.lanes), room
     cdef Room r
     t.m, t.points = m, (m + 2)*(m + 2)
     t.down, t.across = ceil_div(t.y.count, m), ceil_div(t.x.count, m)
@@ -307,7 +314,7 @@ cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     t.shares = ceil_div(blocks, SHARE_BLOCKS)
     if t.tiles < r.threads*TILE_ROWS:
         t.shares = min(blocks, max(t.shares, <Py_ssize_t>r.threads))
-    t.v_tile, t.q_tile = apart(deepest), apart(ceil_div(blocks, t.shares)*BLOCK)
+    t.v_tile, t.q_tile = apart(t.channels), apart(ceil_div(blocks, t.shares)*BLOCK)
     room = UNIT_BYTES // (t.points*(t.v_tile + t.q_tile)*<Py_ssize_t>sizeof(real))
     t.unit = max(<Py_ssize_t>1, min(room, min(t.tiles, <Py_ssize_t>UNIT_TILES)))
     if t.shares % r.threads:
