@@ -71,6 +71,8 @@ def convolutions(dtype):
             yield (1, c, 4, width + 3), (c, 1, 3, 3), {"groups": c}
             yield (1, 2 * c, 4, width + 3), (2 * k, c, 3, 3), {"stride": (1, 3), "groups": 2}
     yield (2, 60, 31, 33), (lanes + 1, 60, 3, 3), {"padding": 1}
+    for padding in (0, 1, 2):
+        yield (3, 41, 13, 12), (2 * lanes + 9, 41, 3, 3), {"padding": padding}
     yield (1, 1000, 3, 30), (lanes - 1, 1000, 1, 1), {}
     yield (1, 64, 31, 33), (64, 1, 3, 3), {"padding": 1, "groups": 64}
     for each in (2, 3, lanes - 1):

@@ -15,12 +15,14 @@
     narrow_conv2d.pyx                      convolution where a group's outputs do not fill vectors: groups share them
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
+    winograd_conv2d.pyx                    the same for 3x3 filters: tiles of outputs from fewer products
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
     _convolution.pxd                       a convolution's sizes, from arrays or from shapes alone
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
+    _winograd.pxd  the transforms of Winograd's tiles
     _columns.pxd   columns side by side in a vector, where channels are few
     _winograd_gradient.pxd                 the transforms of its tiles
     _strip.pxd     a strip of input, staged in cache with its padding

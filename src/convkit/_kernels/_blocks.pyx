@@ -137,6 +137,12 @@ cdef void* lend(Py_ssize_t bytes) noexcept nogil:
     return start
 
 
+cdef Py_ssize_t lent(Py_ssize_t bytes) noexcept nogil:
+    """What `lend` takes for so many."""
+    cdef int size
+    return block_bytes(bytes, &size)
+
+
 cdef void take_back(void* start, Py_ssize_t bytes) noexcept nogil:
     """End of the loan of so many bytes."""
     cdef int size

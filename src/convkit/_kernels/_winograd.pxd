@@ -140,7 +140,8 @@ cdef inline void transform_weight(
     cdef vr half[6*TAPS]
     cdef int s
     for s in range(TAPS):
-        weight_line(m, vload(taps + s*tap), vload(taps + (TAPS + s)*tap), vload(taps + (2*TAPS + s)*tap), half + s, TAPS)
+        weight_line(m, vload(taps + s*tap), vload(taps + (TAPS + s)*tap), vload(taps + (2*TAPS + s)*tap), half + s,
+                    TAPS)
     weight_row(m, half, u, step)
     weight_row(m, half + TAPS, u + (m + 2)*step, step)
     weight_row(m, half + 2*TAPS, u + 2*(m + 2)*step, step)

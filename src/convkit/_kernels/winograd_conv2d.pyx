@@ -19,8 +19,9 @@ tile where that has more. A function returns False where there is no memory for 
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, adjoint_axis, forward_axis
-from convkit._kernels._blocks cimport lend, take_back
+from convkit._kernels._axis cimport Axis, phase_axis
+from convkit._kernels._blocks cimport lend, lent, take_back
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._simd cimport (
     TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vfold_sum, vload, vr, vsplat, vstore,
     vstream_end,
@@ -38,13 +39,13 @@ from . import conv2d as direct
 
 cdef enum:
     LINE = 64                       # bytes of a cache line
-    # Products summed in registers at a time. The error of a chain grows with its length, and that of Winograd's products
-    # counts three times as much in the outputs as a direct convolution's, whose chains have 768.
+    # Products summed in registers at a time. The error of a chain grows with its length, and in sums of Winograd's
+    # products it counts three times as much as in a direct convolution's, whose chains have 768.
     DEPTH = 128
     CHUNK = 64                      # channels whose weights are transformed at a time
-    # Tiles of a unit: for fewer, panels of deep layers come from memory too often; for more, V and Q of shallow layers
-    # leave the second-level cache.
-    UNIT_TILES = 56//TILE_ROWS*TILE_ROWS
+    # Columns of a unit's outputs, if its tiles were a row. With fewer, panels of deep layers come from memory too
+    # often; with more, V and Q of shallow layers leave the second-level cache.
+    UNIT_COLUMNS = 112
     UNIT_BYTES = 4*1024*1024
     SHARE_BLOCKS = 32               # blocks of lanes of a unit, at most: Q of more would leave no room for tiles
     PAGE_LANES = 256                # rows of so many lanes, or a multiple, would fall into the same few cache sets
@@ -239,7 +240,8 @@ cdef inline void multiply_block(const Correlation* t, Product* p, int vectors, P
 
 
 cdef void multiply_points(
-    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t behind, const real* v, real* q,
+    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t behind, const real* v,
+    real* q,
 ) noexcept nogil:
     """V times U into Q for blocks [first, behind) of lanes.
 
@@ -316,7 +318,7 @@ cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
         t.shares = min(blocks, max(t.shares, <Py_ssize_t>r.threads))
     t.v_tile, t.q_tile = apart(t.channels), apart(ceil_div(blocks, t.shares)*BLOCK)
     room = UNIT_BYTES // (t.points*(t.v_tile + t.q_tile)*<Py_ssize_t>sizeof(real))
-    t.unit = max(<Py_ssize_t>1, min(room, min(t.tiles, <Py_ssize_t>UNIT_TILES)))
+    t.unit = max(<Py_ssize_t>1, min(room, min(t.tiles, <Py_ssize_t>(UNIT_COLUMNS//m//TILE_ROWS*TILE_ROWS))))
     if t.shares % r.threads:
         t.unit = ceil_div(t.tiles, ceil_div(ceil_div(t.tiles, t.unit), r.threads)*r.threads)
     t.next_unit = max(<Py_ssize_t>1, r.threads // t.shares)*t.unit
@@ -362,6 +364,17 @@ def runs_of(const char[::1] marks):
             for first in range(count) if marks[first] and (first == 0 or not marks[first - 1])]
 
 
+cdef void prepare(Correlation* t, Weights* w, Convolution* c, bint adjoint) noexcept nogil:
+    """All but where arrays lie, of the forward pass or of the gradient of its input."""
+    cdef Image x = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    cdef Image y = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    c.down.adjoint = c.across.adjoint = adjoint
+    t.y, t.x, t.images = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images
+    t.source, t.target = (y, x) if adjoint else (x, y)
+    t.channels, t.lanes = (c.outputs, c.channels) if adjoint else (c.channels, c.outputs)
+    w.groups, w.channels, w.lanes, w.group = 1, t.channels, t.lanes, 0
+
+
 def forward(
     const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
@@ -373,15 +386,12 @@ def forward(
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
     cdef char[::1] spoiled = bytearray(x_nhwc.shape[0])
-    t.y = forward_axis(x_nhwc.shape[1], out_nhwc.shape[1], TAPS, 1, padding_h, 1)
-    t.x = forward_axis(x_nhwc.shape[2], out_nhwc.shape[2], TAPS, 1, padding_w, 1)
-    t.images, t.channels, t.lanes = x_nhwc.shape[0], w_kcrs.shape[1], w_kcrs.shape[0]
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
+    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    prepare(&t, &w, &c, False)
     t.input, t.output, t.spoiled = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0], &spoiled[0]
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], 1, t.channels, t.lanes
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, 0
+    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
     with nogil:
         done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, m, threads)
     for first, behind in runs_of(spoiled):
@@ -389,6 +399,20 @@ def forward(
             x_nhwc[first:behind], w_kcrs, bias_k, out_nhwc[first:behind], stride_h, stride_w, padding_h, padding_w,
             dilation_h, dilation_w, groups, threads)
     return done
+
+
+def forward_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int m, int threads,
+):
+    """Bytes of scratch that `forward` takes for arrays of these shapes, if all outputs are finite."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Weights w
+    prepare(&t, &w, &c, False)
+    return lent(divide(&t, m, threads).bytes)
 
 
 def backward_input(
@@ -402,15 +426,12 @@ def backward_input(
     cdef Py_ssize_t size = sizeof(real)
     cdef bint done
     cdef char[::1] spoiled = bytearray(grad_x_nhwc.shape[0])
-    t.y = adjoint_axis(0, grad_x_nhwc.shape[1], grad_out_nhwc.shape[1], TAPS, 1, padding_h, 1)
-    t.x = adjoint_axis(0, grad_x_nhwc.shape[2], grad_out_nhwc.shape[2], TAPS, 1, padding_w, 1)
-    t.images, t.channels, t.lanes = grad_x_nhwc.shape[0], w_kcrs.shape[0], w_kcrs.shape[1]
-    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
-    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
+    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    prepare(&t, &w, &c, True)
     t.input, t.output, t.spoiled = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0], &spoiled[0]
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], 1, t.channels, t.lanes
-    w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, 0
+    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
+    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
     with nogil:
         done = correlate(&t, &w, NULL, m, threads)
     for first, behind in runs_of(spoiled):
@@ -418,3 +439,17 @@ def backward_input(
             grad_out_nhwc[first:behind], w_kcrs, grad_x_nhwc[first:behind], stride_h, stride_w, padding_h, padding_w,
             dilation_h, dilation_w, groups, threads)
     return done
+
+
+def backward_input_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int m, int threads,
+):
+    """Bytes of scratch that `backward_input` takes for arrays of these shapes, if all results are finite."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    cdef Correlation t
+    cdef Weights w
+    prepare(&t, &w, &c, True)
+    return lent(divide(&t, m, threads).bytes)

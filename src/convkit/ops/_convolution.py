@@ -34,6 +34,7 @@ from .._precision import get_float32_precision
 from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
 from ._arrays import need_memory
+from ._winograd import best_tile, tile_products
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
 Dtype = np.dtype[np.floating]
@@ -48,6 +49,17 @@ class Layer(NamedTuple):
     precision: str  # of float32; float64 has the highest
     isa: str
     lanes: int  # of a vector
+
+    @property
+    def images(self) -> int:
+        """Images in the batch."""
+        return self.convolution.input_shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images that the pass computes."""
+        of = self.convolution.input_shape if self.pass_ == "backward_input" else self.convolution.output_shape
+        return of[2], of[3]
 
     @property
     def groups(self) -> int:
@@ -112,6 +124,15 @@ class Layer(NamedTuple):
         return self.groups == 1 and few and self.channels >= 8 and self.height * self.width >= 4
 
     @property
+    def tile(self) -> int:
+        """The m of Winograd's tiles of m x m outputs that cost less than a sum of all products, or 0."""
+        plain = self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
+        if not plain or (self.height, self.width) != (3, 3):
+            return 0
+        sizes = (2,) if self.precision == "highest" else (2, 4)
+        return best_tile(sizes, self.images, self.size, self.channels, self.outputs)
+
+    @property
     def suits_winograd_gradient(self) -> bool:
         """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
         plain = self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
@@ -139,6 +160,10 @@ def _winograd_gradient_products(layer: Layer) -> int:
     return tiles * points[layer.height] * points[layer.width] * layer.channels * outputs
 
 
+def _tile_products(layer: Layer) -> int:
+    return tile_products(layer.tile, layer.images, layer.size, layer.channels, layer.outputs)
+
+
 class Algorithm(NamedTuple):
     """A way to compute a pass."""
 
@@ -154,6 +179,7 @@ NARROW = Algorithm("narrow", "narrow_conv2d")
 DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d")
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight")
 NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight")
+WINOGRAD = {m: Algorithm(f"winograd F({m}x{m}, 3x3)", "winograd_conv2d", (m,), _tile_products) for m in (2, 4)}
 WINOGRAD_GRADIENT = Algorithm(
     "winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=_winograd_gradient_products
 )
@@ -179,9 +205,9 @@ def choose_linear(layer: Layer) -> Algorithm:
 
 def _transformed(layer: Layer) -> Algorithm | None:
     """Choose among those that compute fewer or cheaper products of something else, if one of them pays."""
-    if layer.pass_ == "backward_weight" and layer.suits_winograd_gradient:
-        return WINOGRAD_GRADIENT
-    return None
+    if layer.pass_ == "backward_weight":
+        return WINOGRAD_GRADIENT if layer.suits_winograd_gradient else None
+    return WINOGRAD.get(layer.tile)
 
 
 def _correlation(layer: Layer) -> Algorithm:
