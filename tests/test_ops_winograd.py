@@ -290,7 +290,7 @@ def test_layers_that_are_left_to_others(shape, weight, options):
 
 
 def test_ops_run_what_the_rule_says():
-    x, w, b, g = real_arrays((4, 48, 13, 14), 64, 1, np.float32)
+    x, w, b, g = real_arrays((16, 48, 28, 28), 64, 1, np.float32)
     for precision, api in (("highest", OF_TWO), ("high", OF_FOUR)):
         with float32_precision(precision):
             assert names(x.shape, w.shape, padding=1) == ["winograd 2x2" if api is OF_TWO else "winograd 4x4"] * 2
