@@ -162,7 +162,14 @@ def test_scratch_is_what_kernels_allocate(tmp_path):
     for i, (gradient, threads, name, taken, told) in enumerate(lines):
         case = cases[i // runs]
         assert told == taken, f"{case}, gradient={gradient}, {threads} threads, {name}: {told}, but took {taken}"
-    assert {name for _, _, name, *_ in lines} >= {"direct", "narrow", "planar", "depthwise", "winograd 2x2"}
+    assert {name for _, _, name, *_ in lines} >= {
+        "direct",
+        "narrow",
+        "planar",
+        "depthwise",
+        "winograd F(2x2, 3x3)",
+        "winograd F(3x3, 2x2)",
+    }
 
 
 def test_scratch_grows_with_threads():

@@ -21,15 +21,19 @@ from cases import (
     rms,
 )
 
-from convkit import float32_precision, ops
+from convkit import float32_precision, num_threads, ops
 from convkit._dispatch import kernel, tile_shape
 from convkit.ops._arrays import aligned, empty_nhwc, nchw, nhwc
 
 HIGH = 1e-5  # what precision "high" promises
+DONE, NOT_FINITE = 1, 2  # what the kernel returns
 
 
 def through(name, *extra):
-    """conv2d and its input's gradient as `ops` has them, always through kernel `name`."""
+    """conv2d and its input's gradient as `ops` has them, always through kernel `name`.
+
+    Where that says that results are not finite, the direct kernel has the last word, as in `ops`.
+    """
 
     def conv2d(x, w, b=None, padding=0, threads=1):
         down, across = reference.pair(padding)
@@ -37,15 +41,15 @@ def through(name, *extra):
         out = empty_nhwc(shape, x.dtype)
         bias = np.empty(0, x.dtype) if b is None else b
         arguments = 1, 1, down, across, 1, 1, 1, *extra, threads
-        assert kernel(name, x.dtype).forward(nhwc(x), aligned(w), bias, out, *arguments)
-        return nchw(out)
+        outcome = kernel(name, x.dtype).forward(nhwc(x), aligned(w), bias, out, *arguments)
+        return nchw(out) if outcome == DONE else DIRECT.conv2d(x, w, b, padding, threads)
 
     def conv2d_backward_input(shape, w, g, padding=0, threads=1):
         down, across = reference.pair(padding)
         out = empty_nhwc(shape, w.dtype)
         arguments = 1, 1, down, across, 1, 1, 1, *extra, threads
-        assert kernel(name, w.dtype).backward_input(nhwc(g), aligned(w), out, *arguments)
-        return nchw(out)
+        outcome = kernel(name, w.dtype).backward_input(nhwc(g), aligned(w), out, *arguments)
+        return nchw(out) if outcome == DONE else DIRECT.conv2d_backward_input(shape, w, g, padding, threads)
 
     return SimpleNamespace(conv2d=conv2d, conv2d_backward_input=conv2d_backward_input)
 
@@ -166,25 +170,35 @@ def test_same_bits_for_any_number_of_threads(shape, outputs, api, dtype):
 
 
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
-@pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
-def test_infinity_and_nan_go_where_they_go_in_float64(api, bad):
-    """And an image that has none keeps the bits that it has alone."""
-    x, w, b, g = integer_arrays((6, 20, 9, 9), 37, 1)
-    for i in (1, 2, 4):
-        x[i, 3, i, 2 * i] = g[i, 3, 8, 0] = bad
-    x[4, 3, 8, 8], g[4, 5, 8, 1] = -bad, -bad
+@pytest.mark.parametrize("precision", ["highest", "high"])
+def test_infinity_and_nan_go_where_they_go_in_float64(precision, bad):
+    x, w, b, g = integer_arrays((16, 33, 28, 28), 40, 1)
+    x[1, 3, 5, 6] = g[1, 3, 27, 0] = bad
+    x[4, 3, 27, 27], g[4, 5, 27, 1] = -bad, -bad
     for dtype, threads in itertools.product(DTYPES, (1, 2)):
         typed = [a.astype(dtype) for a in (x, w, b, g)]
         for name, run in PASSES.items():
             with np.errstate(invalid="ignore"):
                 answer = run(reference, x, w, b, g, padding=1)
             assert not np.isfinite(answer).all()
-            result = run(api, *typed, padding=1, threads=threads)
-            for i in (1, 2, 4):
-                assert_exact(result[i], answer[i], dtype, f"{name} image {i}")
-            for i in (0, 3, 5):
-                alone = run(api, *(typed[0][i : i + 1], *typed[1:3], typed[3][i : i + 1]), padding=1)
-                assert np.array_equal(result[i : i + 1], alone)
+            with float32_precision(precision), num_threads(threads):
+                result = run(ops, *typed, padding=1)
+            assert_exact(result, answer, dtype, name)
+
+
+@pytest.mark.parametrize("m", [2, 4])
+def test_what_is_not_finite_is_told(m):
+    """Of a number in any corner, in any of the images and channels."""
+    x, w = np.zeros((3, 9, 10, 37), np.float32), np.ones((40, 37, 3, 3), np.float32)
+    out = np.empty((3, 9, 10, 40), np.float32)
+    run = kernel("winograd_conv2d", out.dtype).forward
+    arguments = np.empty(0, np.float32), out, 1, 1, 1, 1, 1, 1, 1, m, 1
+    assert run(x, w, *arguments) == DONE
+    for place in itertools.product((0, 1, 2), (0, 8), (0, 4, 9), (0, 36)):
+        x[place] = np.inf
+        assert run(x, w, *arguments) == NOT_FINITE, place
+        x[place] = 0
+    assert run(x, w, *arguments) == DONE
 
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan])
@@ -254,10 +268,10 @@ NETWORKS = [(64, 56, 64), (128, 28, 128), (256, 14, 256), (512, 7, 512), (64, 11
 @pytest.mark.parametrize(("channels", "size", "outputs"), NETWORKS)
 def test_layers_of_networks_are_computed_in_tiles(channels, size, outputs):
     shapes = (16, channels, size, size), (outputs, channels, 3, 3)
-    assert names(*shapes, padding=1) == ["winograd 2x2"] * 2
+    assert names(*shapes, padding=1) == ["winograd F(2x2, 3x3)"] * 2
     with float32_precision("high"):
-        assert set(names(*shapes, padding=1)) <= {"winograd 2x2", "winograd 4x4"}
-        assert names(*shapes, padding=1, dtype=np.float64) == ["winograd 2x2"] * 2
+        assert set(names(*shapes, padding=1)) <= {"winograd F(2x2, 3x3)", "winograd F(4x4, 3x3)"}
+        assert names(*shapes, padding=1, dtype=np.float64) == ["winograd F(2x2, 3x3)"] * 2
     plan = ops.conv2d_plan(*shapes, padding=1)
     assert plan.multiplies == 16 * ((size + 1) // 2) ** 2 * 16 * channels * outputs
 
@@ -265,7 +279,7 @@ def test_layers_of_networks_are_computed_in_tiles(channels, size, outputs):
 def test_tiles_of_four_where_they_fit():
     with float32_precision("high"):
         plan = ops.conv2d_plan((16, 64, 56, 56), (64, 64, 3, 3), padding=1)
-    assert plan.name == "winograd 4x4"
+    assert plan.name == "winograd F(4x4, 3x3)"
     assert plan.multiplies == 16 * 14**2 * 36 * 64 * 64
 
 
@@ -293,7 +307,10 @@ def test_ops_run_what_the_rule_says():
     x, w, b, g = real_arrays((16, 48, 28, 28), 64, 1, np.float32)
     for precision, api in (("highest", OF_TWO), ("high", OF_FOUR)):
         with float32_precision(precision):
-            assert names(x.shape, w.shape, padding=1) == ["winograd 2x2" if api is OF_TWO else "winograd 4x4"] * 2
+            assert (
+                names(x.shape, w.shape, padding=1)
+                == ["winograd F(2x2, 3x3)" if api is OF_TWO else "winograd F(4x4, 3x3)"] * 2
+            )
             forward, backward = ops.conv2d(x, w, b, padding=1), ops.conv2d_backward_input(x.shape, w, g, padding=1)
         assert np.array_equal(forward, api.conv2d(x, w, b, padding=1))
         assert np.array_equal(backward, api.conv2d_backward_input(x.shape, w, g, padding=1))

@@ -12,19 +12,18 @@
     conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
     winograd_conv2d_backward_weight.pyx    the same of 3x3 and 5x5 weights, with half of the products
+    winograd_conv2d.pyx                    convolution with 3x3 filters, with less than half of the products
     narrow_conv2d.pyx                      convolution where a group's outputs do not fill vectors: groups share them
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
-    winograd_conv2d.pyx                    the same for 3x3 filters: tiles of outputs from fewer products
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
     _convolution.pxd                       a convolution's sizes, from arrays or from shapes alone
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
-    _winograd.pxd  the transforms of Winograd's tiles
     _columns.pxd   columns side by side in a vector, where channels are few
-    _winograd_gradient.pxd                 the transforms of its tiles
+    _winograd.pxd, _winograd_tiles.pxd, _winograd_gradient.pxd     the transforms of Winograd's tiles, and the tiles
     _strip.pxd     a strip of input, staged in cache with its padding
     _tile.pxd      the register tile: where the time is spent
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels

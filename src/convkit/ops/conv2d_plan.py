@@ -49,9 +49,10 @@ def conv2d_plan(
     Returns
     -------
     name : str
-        Of the algorithm: 'direct' fills vectors with outputs; 'winograd 2x2' and 'winograd 4x4' too, and compute tiles
-        of outputs of 3x3 filters from fewer products; 'narrow' fills vectors with the outputs of several groups, or of
-        one that fills just one; 'planar' with columns, where outputs are very few; 'depthwise' needs no stage.
+        Of the algorithm: 'direct' fills vectors with outputs; 'narrow' with the outputs of several groups, or of one
+        that fills just one; 'planar' with columns, where outputs are very few; 'depthwise' needs no stage. 'winograd
+        F(2x2, 3x3)' and 'winograd F(4x4, 3x3)' compute such tiles of outputs of 3x3 filters from fewer products,
+        'winograd F(3x3, 2x2)' the gradient of the filters from such tiles.
     scratch : int
         Bytes that the kernel allocates for its own use, at most at a time, on the threads that `get_num_threads`
         gives: packed weights or partial sums, and a strip for each thread. Weights lie in memory as `convkit.nn` makes
