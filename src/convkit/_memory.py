@@ -5,7 +5,6 @@ The first touch of fresh memory costs more than many a kernel: the operating sys
 
 import math
 import os
-from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
@@ -17,12 +16,13 @@ from ._kernels._blocks import Block, counts, limit_idle, release_idle
 LEAST = 2**16
 
 
-def _memory(groups: Path = Path("/sys/fs/cgroup")) -> int:
+def _memory(groups: str | os.PathLike[str] = "/sys/fs/cgroup") -> int:
     """Return the bytes of memory that this process may use: the machine's, or the container's (cgroup v2, then v1)."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for limit in ("memory.max", "memory/memory.limit_in_bytes"):
         try:
-            return min(memory, int((groups / limit).read_text()))
+            with open(os.path.join(groups, limit)) as file:  # pathlib would be a tenth of convkit's import
+                return min(memory, int(file.read()))
         except (OSError, ValueError):  # there is no such file, or "max": no limit
             continue
     return memory
