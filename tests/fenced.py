@@ -19,6 +19,7 @@ from convkit._threads import num_threads
 from convkit.autograd import Tensor
 from convkit.nn.utils import clip_grad_norm_, clip_grad_value_
 from convkit.ops._arrays import channels_first, nhwc
+from convkit.ops._bfloat16 import narrowed, widened
 from convkit.ops.nll_loss import Labels, cross_entropy_backward, nll_loss
 
 PAGE = mmap.PAGESIZE
@@ -133,6 +134,10 @@ def calls(dtype, rng):
     for shape in [(1, 3, lanes, 2), (2, lanes, 5, lanes), (1, 2 * lanes + 1, lanes, lanes + 1), (1, 4, 9, 9)]:
         yield channels_first, (LAYOUTS["channels-last"](make(*shape)),)
         yield nhwc, (make(*shape),)
+    for size in (1, 15, 17, 16385):
+        bits = rng.integers(0, 2**16, size).astype(np.uint16)
+        yield widened, (bits,)
+        yield lambda x: narrowed(x, np.dtype(np.uint16)), (widened(bits),)
     for shape in itertools.product((1, 2, 5), (1, 3, lanes - 1, lanes, lanes + 1, 3 * lanes + 2), (1, 3), (5,)):
         x, g = (LAYOUTS["channels-last"](make(*shape)) for _ in range(2))
         mean, var, weight, bias = (np.abs(make(shape[1])) for _ in range(4))

@@ -62,6 +62,15 @@ def shape(op: str, name: str, value: object, ndim: int | None) -> Shape:
     return tuple([integer(op, name, size, 0) for size in value])
 
 
+class Bfloat16Error(TypeError):
+    """An array is bfloat16, where only float32 and float64 are computed with."""
+
+
+def is_bfloat16(value: npt.NDArray[Any]) -> bool:
+    """Tell by the name: a package that has the dtype need not be there."""
+    return value.dtype.name == "bfloat16"
+
+
 def array(
     op: str, name: str, value: object, ndim: int | None = None, like: Array | None = None, like_name: str = "input"
 ) -> None:
@@ -69,13 +78,20 @@ def array(
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{op}: {name} must be a numpy.ndarray, not {type(value).__name__}")
     if value.dtype.char not in "fd" or not value.dtype.isnative:
-        raise TypeError(f"{op}: {name} has dtype {value.dtype.str if not value.dtype.isnative else value.dtype}, "
-                        "but must be float32 or float64 in native byte order")  # fmt: skip
+        error = Bfloat16Error if is_bfloat16(value) else TypeError
+        raise error(f"{op}: {name} has dtype {value.dtype.str if not value.dtype.isnative else value.dtype}, "
+                    "but must be float32 or float64 in native byte order")  # fmt: skip
     if like is not None and value.dtype != like.dtype:
-        raise TypeError(f"{op}: {name} has dtype {value.dtype} but {like_name} has {like.dtype}: they must be the same")
+        same_dtype(op, name, value, like_name, like)
     if ndim is not None and value.ndim != ndim:
         axes = {4: " (N, C, H, W)" if name != "weight" else " (K, C/groups, R, S)", 3: " (C, H, W)"}.get(ndim, "")
         raise ValueError(f"{op}: {name} has shape {value.shape}, but must have {ndim} axes{axes}")
+
+
+def same_dtype(op: str, name: str, value: npt.NDArray[Any], like_name: str, like: npt.NDArray[Any]) -> None:
+    """Check that two arrays have one dtype."""
+    if value.dtype != like.dtype:
+        raise TypeError(f"{op}: {name} has dtype {value.dtype} but {like_name} has {like.dtype}: they must be the same")
 
 
 def same_shape(op: str, name: str, found: Shape, expected: Shape) -> None:

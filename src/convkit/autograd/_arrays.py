@@ -24,7 +24,8 @@ def checked_array(data: Any, dtype: DTypeLike | None) -> Array:
         array = array.astype(array.dtype.newbyteorder("="))
     array = np.asarray(array, dtype)
     if array.dtype.kind not in "iub" and array.dtype.type not in (np.float32, np.float64):
-        raise TypeError(f"Tensor: dtype must be float32, float64, an integer type or bool, got {array.dtype}")
+        hint = ": bfloat16 is for the arrays of convkit.ops" if _shapes.is_bfloat16(array) else ""
+        raise TypeError(f"Tensor: dtype must be float32, float64, an integer type or bool, got {array.dtype}{hint}")
     return array
 
 

@@ -2,8 +2,13 @@
 
 Arrays are float32 or float64, images (N, C, H, W) by name and channels-last in memory: results lie so, and arguments
 in other orders are reordered once, on the way in. Arguments are never written to.
+
+Arrays may also be bfloat16, of `ml_dtypes` or any other package that has it: such ops compute in float32 and round
+their results once, to the nearest bfloat16. Batch norm's vectors (mean, var, weight, bias) may be float32 beside
+bfloat16 images; its statistics are float32, and the gradients of its weight and bias have the dtype of the weight.
 """
 
+from ._bfloat16 import takes_bfloat16
 from .activation import (
     elu,
     elu_backward,
@@ -105,3 +110,5 @@ __all__ = [
     "weighted_pool2d",
     "weighted_pool2d_backward",
 ]
+
+globals().update({name: takes_bfloat16(globals()[name]) for name in __all__})
