@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from convkit.bench.machine import bandwidth
 from convkit.bench.process import ISAS, environment
@@ -34,19 +34,21 @@ from .rows import Row, Table, both, read_csv, summary, write_csv, write_json
 class Worker:
     """A process that measures one engine."""
 
+    module = "benchmarks.peers.worker"
+
     def __init__(self, engine: str, threads: int, isa: str | None) -> None:
         self.engine = engine
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.peers.worker", engine, str(threads)],
+            [sys.executable, "-m", self.module, engine, str(threads)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment(engine, threads, isa),
+            env=environment(engine.partition(" ")[0], threads, isa),
             start_new_session=True,  # Ctrl-C is for the process that prints
         )
 
-    def ask(self, name: str, work: str = "") -> float | None:
-        """Return the seconds of a pass, None if the engine lacks it; or the peak of a core, or the bandwidth."""
+    def request(self, name: str, work: str = "") -> Any:
+        """Send a request, a pass of some work, and return the answer."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -55,7 +57,16 @@ class Worker:
         answer = self.process.stdout.readline()
         if not answer:
             raise SystemExit(f"{self.engine}: its process ended at {work} {name}; its message is above")
-        return None if (value := json.loads(answer)) is None else float(value)
+        return json.loads(answer)
+
+    def ask(self, name: str, work: str = "") -> float | None:
+        """Return the seconds of a pass, None if the engine lacks it; or the peak of a core, or the bandwidth."""
+        return None if (value := self.request(name, work)) is None else float(value)
+
+    def end(self) -> None:
+        """End the process."""
+        self.process.kill()
+        self.process.communicate()
 
 
 class Workers(dict[str, Worker]):
@@ -72,8 +83,7 @@ class Workers(dict[str, Worker]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         for worker in self.values():
-            worker.process.kill()
-            worker.process.communicate()
+            worker.end()
 
     def measure(self, suite: str, work: Work, name: str, rounds: int) -> Row:
         """Measure a pass in all engines, taking turns."""

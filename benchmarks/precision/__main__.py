@@ -1,0 +1,144 @@
+"""Measure the error and the speed of each precision, print a Markdown table, and draw one against the other.
+
+A row is what a precision runs in an instruction set: what several precisions run alike is measured once. Errors are
+RMS, relative to float64; speeds are GFLOP/s of useful work, two for each product of a direct convolution, whatever the
+algorithm computes; both are geometric means over the layers. "/torch" is the speed over that of PyTorch's float32 in
+the faster of its layouts, held to AVX2 beside x86_v3. Every mode runs in a process of its own, and waits while another
+is measured. Where there is no AMX, the errors of its bfloat16 parts are computed in NumPy, and not timed.
+"""
+
+import argparse
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import geometric_mean, median
+
+import convkit
+from convkit._files import replacing
+
+from ..layers import PASSES, Layer
+from ..peers.__main__ import Worker
+from .rows import Row, draw
+from .split import forward_error
+
+_PRECISIONS = ("highest", "high", "medium")
+_LAYERS = ("n16c64h56k64r3", "n16c128h28k128r3", "n16c256h14k256r3")
+_PARTS = {"highest": 3, "high": 2, "medium": 1}  # of a float32 on AMX
+
+Point = tuple[float, float]
+
+
+class Mode(Worker):
+    """A process for a precision of convkit in an instruction set, or for PyTorch with a dtype and a layout."""
+
+    module = "benchmarks.precision.worker"
+
+    def __init__(self, name: str, threads: int, isa: str | None) -> None:
+        super().__init__(name, threads, isa)
+        self.variant = isa or "any"
+        self.library, self.precision = name.split()[:2]
+
+
+def variants() -> list[str]:
+    """Return the instruction sets that this machine runs and this build has, but for the baseline."""
+    config = convkit.config()
+    return [isa for isa in config["isas_supported"] if isa in config["isas_built"] and isa != "baseline"]
+
+
+def modes(threads: int, stack: ExitStack) -> list[Mode]:
+    """Start a process for each mode."""
+    wanted = [(f"convkit {precision}", isa) for isa in variants() for precision in _PRECISIONS]
+    wanted += [(f"torch float32 {layout}", "x86_v3") for layout in ("contiguous", "channels_last")]
+    wanted += [
+        (f"torch {dtype} {layout}", None)
+        for dtype in ("float32", "bfloat16")
+        for layout in ("contiguous", "channels_last")
+    ]
+    started = [Mode(name, threads, isa) for name, isa in wanted]
+    for mode in started:
+        stack.callback(mode.end)
+    return started
+
+
+def distinct(started: list[Mode], layers: list[Layer], name: str) -> Iterator[tuple[str, list[str], Mode]]:
+    """Yield (precisions, algorithms, mode) without those that run what a more precise one of the same variant runs."""
+    alike: dict[tuple[str, ...], list[Mode]] = defaultdict(list)
+    for mode in started:
+        plans = [str(mode.request(f"plan {name}", layer.name)) for layer in layers]
+        alike[mode.library, mode.variant, *plans].append(mode)
+    for (_, _, *plans), same in alike.items():
+        yield ", ".join(mode.precision for mode in same), list(dict.fromkeys(plans)), same[0]
+
+
+def measure(started: list[Mode], layers: list[Layer], name: str, rounds: int) -> Iterator[Row]:
+    """Measure a pass in all modes, taking turns. PyTorch is in each layer what it is in the faster of its layouts."""
+    groups = list(distinct(started, layers, name))
+    points: dict[int, list[Point]] = defaultdict(list)  # (speed, error) of every layer
+    for layer in layers:
+        errors = [float(mode.request(f"error {name}", layer.name)) for _, _, mode in groups]
+        seconds: dict[int, list[float]] = defaultdict(list)
+        for _ in range(rounds):
+            for i, (_, _, mode) in enumerate(groups):
+                seconds[i].append(float(mode.request(f"seconds {name}", layer.name)))
+        for i, error in enumerate(errors):
+            points[i].append((layer.operations / median(seconds[i]) * 1e-9, error))
+    torch: dict[tuple[str, str], list[Point]] = {}
+    for i, (_, _, mode) in enumerate(groups):
+        if mode.library == "torch":
+            key = mode.variant, mode.precision
+            torch[key] = [max(pair) for pair in zip(points[i], torch.get(key, points[i]), strict=True)]
+    for (variant, precision), those in torch.items():
+        engine = "PyTorch, AVX2" if variant == "x86_v3" else "PyTorch"
+        speeds, errors = zip(*those, strict=True)
+        yield Row(engine, precision, "faster of two layouts", name, geometric_mean(errors), geometric_mean(speeds))
+    for i, (precisions, algorithms, mode) in enumerate(groups):
+        if mode.library == "convkit":
+            speeds, errors = zip(*points[i], strict=True)
+            peers = torch["x86_v3" if mode.variant == "x86_v3" else "any", "float32"]
+            ratio = geometric_mean([speed / other for speed, (other, _) in zip(speeds, peers, strict=True)])
+            row = f"convkit, {mode.variant}", precisions, "; ".join(algorithms), name
+            yield Row(*row, geometric_mean(errors), geometric_mean(speeds), ratio)
+
+
+def arithmetic(layers: list[Layer]) -> Iterator[Row]:
+    """Compute the errors of bfloat16 parts where there is no AMX to compute them."""
+    if "amx" in variants():
+        return
+    for precision, parts in _PARTS.items():
+        error = geometric_mean([forward_error(layer, parts) for layer in layers])
+        algorithm = f"split: {parts * (parts + 1) // 2}.00 of the products"
+        yield Row("convkit, amx", precision, algorithm, "forward", error)
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    add = parser.add_argument
+    add("--layers", nargs="+", type=Layer.parse, default=[Layer.parse(name) for name in _LAYERS], metavar="LAYER",
+        help=f"by name ({' '.join(_LAYERS)})")  # fmt: skip
+    add("--passes", nargs="+", choices=PASSES, default=PASSES, metavar="PASS", help=f"of {', '.join(PASSES)} (all)")
+    add("--threads", type=int, default=1, metavar="N", help="number of threads (1)")
+    add("--rounds", type=int, default=3, metavar="N", help="rounds of which the median is shown (3)")
+    add("--figure", type=Path, metavar="FILE", help="draw the errors against the speeds")
+    options = parser.parse_args()
+    os.environ.pop("CONVKIT_ISA", None)  # every variant is measured in its turn
+    rows = []
+    print("| pass | engine | precision | algorithm | RMS error | GFLOP/s | /torch |\n|---|---|---|---|--:|--:|--:|")
+    with ExitStack() as stack:
+        started = modes(options.threads, stack)
+        for name in options.passes:
+            for row in measure(started, options.layers, name, options.rounds):
+                rows.append(row)
+                print(row, flush=True)
+    for row in arithmetic(options.layers) if "forward" in options.passes else ():
+        rows.append(row)
+        print(row)
+    if options.figure:
+        with replacing(options.figure) as file:
+            draw(file, rows, options.figure.suffix.removeprefix("."))
+
+
+if __name__ == "__main__":
+    main()
