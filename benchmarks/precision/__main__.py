@@ -8,6 +8,7 @@ is measured. Where there is no AMX, the errors of its bfloat16 parts are compute
 """
 
 import argparse
+import importlib.util
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -49,13 +50,12 @@ def variants() -> list[str]:
 
 def modes(threads: int, stack: ExitStack) -> list[Mode]:
     """Start a process for each mode."""
-    wanted = [(f"convkit {precision}", isa) for isa in variants() for precision in _PRECISIONS]
-    wanted += [(f"torch float32 {layout}", "x86_v3") for layout in ("contiguous", "channels_last")]
-    wanted += [
-        (f"torch {dtype} {layout}", None)
-        for dtype in ("float32", "bfloat16")
-        for layout in ("contiguous", "channels_last")
+    wanted: list[tuple[str, str | None]] = [
+        (f"convkit {precision}", isa) for isa in variants() for precision in _PRECISIONS
     ]
+    if importlib.util.find_spec("torch"):
+        for dtype, isa in ("float32", "x86_v3"), ("float32", None), ("bfloat16", None):
+            wanted += [(f"torch {dtype} {layout}", isa) for layout in ("contiguous", "channels_last")]
     started = [Mode(name, threads, isa) for name, isa in wanted]
     for mode in started:
         stack.callback(mode.end)
@@ -96,10 +96,10 @@ def measure(started: list[Mode], layers: list[Layer], name: str, rounds: int) ->
     for i, (precisions, algorithms, mode) in enumerate(groups):
         if mode.library == "convkit":
             speeds, errors = zip(*points[i], strict=True)
-            peers = torch["x86_v3" if mode.variant == "x86_v3" else "any", "float32"]
-            ratio = geometric_mean([speed / other for speed, (other, _) in zip(speeds, peers, strict=True)])
+            peers = torch.get(("x86_v3" if mode.variant == "x86_v3" else "any", "float32"))
+            ratios = peers and [speed / other for speed, (other, _) in zip(speeds, peers, strict=True)]
             row = f"convkit, {mode.variant}", precisions, "; ".join(algorithms), name
-            yield Row(*row, geometric_mean(errors), geometric_mean(speeds), ratio)
+            yield Row(*row, geometric_mean(errors), geometric_mean(speeds), ratios and geometric_mean(ratios))
 
 
 def arithmetic(layers: list[Layer]) -> Iterator[Row]:

@@ -56,6 +56,6 @@ def _points(panel: "Axes", rows: Sequence[Row], colours: dict[str, str]) -> None
             panel.annotate(row.precision, (0.01, row.error), (0, 2), textcoords="offset points", fontsize=8,
                            xycoords=panel.get_yaxis_transform(), color=colour)  # fmt: skip
             continue
-        if row.to_torch is not None:
+        if row.engine.startswith("convkit"):
             label += f": {row.algorithm.partition(':')[0]}"
         panel.plot(row.speed, row.error, _MARKERS[row.precision.partition(",")[0]], color=colour, label=label, ms=8)
