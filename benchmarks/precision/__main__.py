@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import geometric_mean, median
+from typing import Any
 
 import convkit
 from convkit._files import replacing
@@ -62,14 +63,25 @@ def modes(threads: int, stack: ExitStack) -> list[Mode]:
     return started
 
 
-def distinct(started: list[Mode], layers: list[Layer], name: str) -> Iterator[tuple[str, list[str], Mode]]:
+def distinct(started: list[Mode], layers: list[Layer], name: str) -> Iterator[tuple[str, str, Mode]]:
     """Yield (precisions, algorithms, mode) without those that run what a more precise one of the same variant runs."""
-    alike: dict[tuple[str, ...], list[Mode]] = defaultdict(list)
+    alike: dict[Any, list[Mode]] = defaultdict(list)
     for mode in started:
-        plans = [str(mode.request(f"plan {name}", layer.name)) for layer in layers]
-        alike[mode.library, mode.variant, *plans].append(mode)
-    for (_, _, *plans), same in alike.items():
-        yield ", ".join(mode.precision for mode in same), list(dict.fromkeys(plans)), same[0]
+        plans = tuple(tuple(mode.request(f"plan {name}", layer.name)) for layer in layers)
+        alike[mode.library, mode.variant, plans].append(mode)
+    for (_, _, plans), same in alike.items():
+        yield ", ".join(mode.precision for mode in same), described(plans), same[0]
+
+
+def described(plans: tuple[tuple[str, float], ...]) -> str:
+    """Return the algorithms by name, each with its number of products."""
+    products: dict[str, list[float]] = defaultdict(list)
+    for algorithm, of_direct in plans:
+        products[algorithm].append(of_direct)
+    return "; ".join(
+        f"{algorithm}: {' to '.join(dict.fromkeys(f'{n:.2f}' for n in (min(those), max(those))))} of the products"
+        for algorithm, those in products.items()
+    )
 
 
 def measure(started: list[Mode], layers: list[Layer], name: str, rounds: int) -> Iterator[Row]:
@@ -98,7 +110,7 @@ def measure(started: list[Mode], layers: list[Layer], name: str, rounds: int) ->
             speeds, errors = zip(*points[i], strict=True)
             peers = torch.get(("x86_v3" if mode.variant == "x86_v3" else "any", "float32"))
             ratios = peers and [speed / other for speed, (other, _) in zip(speeds, peers, strict=True)]
-            row = f"convkit, {mode.variant}", precisions, "; ".join(algorithms), name
+            row = f"convkit, {mode.variant}", precisions, algorithms, name
             yield Row(*row, geometric_mean(errors), geometric_mean(speeds), ratios and geometric_mean(ratios))
 
 
@@ -108,7 +120,7 @@ def arithmetic(layers: list[Layer]) -> Iterator[Row]:
         return
     for precision, parts in _PARTS.items():
         error = geometric_mean([forward_error(layer, parts) for layer in layers])
-        algorithm = f"split: {parts * (parts + 1) // 2}.00 of the products"
+        algorithm = described((("split", parts * (parts + 1) // 2),))
         yield Row("convkit, amx", precision, algorithm, "forward", error)
 
 

@@ -59,12 +59,12 @@ MODES: dict[str, type[Engine]] = {
 }
 
 
-def plan(layer: Layer, name: str) -> str:
-    """Return what convkit calls the algorithm of a pass."""
+def plan(layer: Layer, name: str) -> tuple[str, float]:
+    """Return what convkit calls the algorithm of a pass, and its products in terms of the direct sum's."""
     from convkit import ops
 
     planned = ops.conv2d_plan(layer.input_shape, layer.weight_shape, **layer.options, gradient=_GRADIENTS[name])
-    return f"{planned.name}: {planned.multiplies / (layer.operations / 2):.2f} of the products"
+    return planned.name, planned.multiplies / (layer.operations / 2)
 
 
 def exact(layer: Layer) -> Passes:
@@ -98,7 +98,7 @@ def main() -> None:
             passes.clear()
             prepared, passes = work, engine.passes(layer)
         if kind == "plan":
-            answer: object = plan(layer, name) if mode.startswith("convkit") else mode.removeprefix("torch ")
+            answer: object = plan(layer, name) if mode.startswith("convkit") else (mode.removeprefix("torch "), 1)
         elif kind == "error":
             answer = rms_error(passes[name](), exact(layer)[name]())
         else:
