@@ -13,10 +13,11 @@ from contextlib import contextmanager
 import numpy as np
 from cases import ACTIVATIONS, LAYOUTS
 
-from convkit import _memory, ops, optim
+from convkit import _memory, nn, ops, optim
 from convkit._dispatch import tile_shape
 from convkit._threads import num_threads
 from convkit.autograd import Tensor
+from convkit.inference import compile
 from convkit.nn.utils import clip_grad_norm_, clip_grad_value_
 from convkit.ops._arrays import channels_first, nhwc
 from convkit.ops._bfloat16 import narrowed, widened
@@ -193,6 +194,32 @@ def clipped(clip, p, g):
     return parameter.grad.data
 
 
+def networks(dtype, rng):
+    """Compiled networks, and their images: each kernel with an epilogue, and all that lies between them."""
+    lanes = tile_shape(np.dtype(dtype))[1]
+    for channels in (1, 3, lanes - 1, lanes + 1):
+        layers = [
+            nn.Conv2d(channels, 2 * lanes + 1, 3, padding=1, dtype=dtype),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(2 * lanes + 1, 2 * lanes + 1, 3, padding=1, groups=2 * lanes + 1, dtype=dtype),
+            nn.LeakyReLU(),
+            nn.Conv2d(2 * lanes + 1, lanes, 5, padding=2, dtype=dtype),
+            nn.ReLU6(),
+            nn.BatchNorm2d(lanes, dtype=dtype),
+            nn.Conv2d(lanes, 2, 2, dtype=dtype),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(2 * 2 * 3, lanes + 1, dtype=dtype),
+            nn.Softmax(1),
+        ]
+        for images in (1, 5):
+            x = rng.standard_normal((images, channels, 6, 9)).astype(dtype)
+            compiled = compile(nn.Sequential(*layers), x)
+            for layout in ("C order", "channels-last"):
+                yield lambda x, compiled=compiled: compiled(x), (LAYOUTS[layout](x),)
+
+
 @contextmanager
 def fenced_results_of(fences):
     """Every array that convkit allocates, however small, lies between fences."""
@@ -214,7 +241,7 @@ def main():
     fenced_results = 0
     for dtype, threads, at_end in itertools.product((np.float32, np.float64), (1, 2), (True, False)):
         rng = np.random.default_rng(0)
-        for function, arrays in itertools.chain(calls(dtype, rng), steps(dtype, rng)):
+        for function, arrays in itertools.chain(calls(dtype, rng), steps(dtype, rng), networks(dtype, rng)):
             names = function.__code__.co_names
             where = "end" if at_end else "beginning"
             shapes = [a.shape for a in arrays]

@@ -31,6 +31,7 @@ FLOORS = [
     ["nn", "optim", "data"],
     ["models"],
     ["train", "bench"],
+    ["inference"],
     ["cli"],
     ["__main__"],
 ]

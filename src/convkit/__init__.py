@@ -2,7 +2,8 @@
 
 Each floor is a way in of its own, and imports only the floors below it:
 
-- `convkit.train`: trainer, checkpoints, figures; and the command ``convkit``
+- `convkit.inference`: `compile`, for networks that are done with training; and the command ``convkit``
+- `convkit.train`: trainer, checkpoints, figures
 - `convkit.models`: the networks of the articles
 - `convkit.nn`, `convkit.optim`, `convkit.data`: layers, optimizers, batches
 - `convkit.functional`: differentiable operations on `Tensor`, those of ``torch.nn.functional``; those of ``torch``
@@ -78,11 +79,13 @@ from .autograd import (
 )
 
 if TYPE_CHECKING:
-    from . import data, filters, functional, models, nn, optim, train
+    from . import data, filters, functional, inference, models, nn, optim, train
+    from .inference import CompiledModel, compile, load_compiled
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CompiledModel",
     "Tensor",
     "abs",
     "add",
@@ -94,6 +97,7 @@ __all__ = [
     "cat",
     "clamp",
     "clone",
+    "compile",
     "config",
     "cos",
     "data",
@@ -111,8 +115,10 @@ __all__ = [
     "get_float32_precision",
     "get_num_threads",
     "gt",
+    "inference",
     "is_grad_enabled",
     "le",
+    "load_compiled",
     "log",
     "log1p",
     "logsumexp",
@@ -160,12 +166,15 @@ __all__ = [
 ]
 
 #: Imported when they are first asked for: who needs one of them does not wait for the others.
-_LATER = frozenset({"data", "filters", "functional", "models", "nn", "optim", "train"})
+_LATER = frozenset({"data", "filters", "functional", "inference", "models", "nn", "optim", "train"})
+_OF_INFERENCE = frozenset({"CompiledModel", "compile", "load_compiled"})
 
 
 def __getattr__(name: str) -> Any:
     if name in _LATER:
         return import_module(f".{name}", __name__)
+    if name in _OF_INFERENCE:
+        return getattr(import_module(".inference", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

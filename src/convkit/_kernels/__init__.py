@@ -20,6 +20,8 @@
     _convolution.pxd                       a convolution's sizes, from arrays or from shapes alone
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
+    _epilogue.pxd  what becomes of outputs on their way to memory: a sum, a rectifier
+    _call.pxd      a kernel's work, written down; program.pyx  lists of it: compiled networks
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
     _columns.pxd   columns side by side in a vector, where channels are few

@@ -8,6 +8,8 @@ argument is called so. `p` is the slope of LEAKY_RELU, the alpha of ELU or the b
 
 from cython.parallel cimport prange
 
+from convkit._kernels._call cimport Call, capsule, memory_at
+from convkit._kernels._epilogue cimport LEAKY_RELU, RELU, RELU6, rectifier
 from convkit._kernels._exp cimport vexp, vexpm1
 from convkit._kernels._log1p cimport vlog1p
 from convkit._kernels._normal cimport half_square_exp, tail_ratio
@@ -22,10 +24,8 @@ cdef enum:
     RUN = 4096                      # elements that a thread takes at a time: a multiple of every VLEN
 
 cdef enum:
-    RELU
-    RELU6
-    LEAKY_RELU
-    ELU
+    # RELU, RELU6 and LEAKY_RELU are 0, 1 and 2.
+    ELU = 3
     SIGMOID
     TANH
     SILU
@@ -52,7 +52,7 @@ cdef inline vr tanh(vr x) noexcept nogil:
 
 cdef inline vr six_ramp(vr x) noexcept nogil:
     """x between 0 and 6; a NaN stays."""
-    return vmin(vsplat(6), vmax(vsplat(0), x))
+    return rectifier(RELU6, x, x)
 
 
 cdef inline vr softplus(vr x, vr beta, vr threshold) noexcept nogil:
@@ -89,12 +89,8 @@ cdef inline vr gelu_tanh_gradient(vr x) noexcept nogil:
 
 
 cdef inline vr value(const int kind, vr x, vr p, vr q) noexcept nogil:
-    if kind == RELU:
-        return vselect(vless(x, vsplat(0)), vsplat(0), x)       # a NaN is not less than zero, and stays
-    if kind == RELU6:
-        return six_ramp(x)
-    if kind == LEAKY_RELU:
-        return vselect(vless(x, vsplat(0)), p*x, x)
+    if kind == RELU or kind == RELU6 or kind == LEAKY_RELU:
+        return rectifier(kind, x, p)
     if kind == ELU:
         return vselect(vless(x, vsplat(0)), p*vexpm1(x), x)
     if kind == SIGMOID:
@@ -236,13 +232,31 @@ cdef void gradient_run(
         vstream_end()
 
 
+cdef void value_runs(
+    int kind, const real* x, Py_ssize_t count, real p, real q, real* out, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t run
+    cdef bint stream = streams(out, count)
+    threads = worth(threads, count)
+    for run in prange((count + RUN - 1) // RUN, schedule='static', num_threads=threads):
+        value_run(kind, x + run*RUN, min(<Py_ssize_t>RUN, count - run*RUN), p, q, out + run*RUN, stream)
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = the activation of x, which may be the same memory."""
+    cdef Py_ssize_t count = c.images*c.rows*c.cols*c.channels
+    value_runs(c.kind, memory_at(memory, c.x), count, c.p, c.q, memory_at(memory, c.out), threads)
+    return True
+
+
+CALL = capsule(run)
+
+
 def forward(int kind, const real[::1] x, real[::1] out, real p, real q, int threads):
     """out = the activation of x."""
-    cdef Py_ssize_t count = x.shape[0], run
-    cdef bint stream = streams(&out[0], count)
-    threads = worth(threads, count)
-    for run in prange((count + RUN - 1) // RUN, nogil=True, schedule='static', num_threads=threads):
-        value_run(kind, &x[run*RUN], min(<Py_ssize_t>RUN, count - run*RUN), p, q, &out[run*RUN], stream)
+    cdef Py_ssize_t count = x.shape[0]
+    with nogil:
+        value_runs(kind, &x[0], count, p, q, &out[0], threads)
 
 
 def backward(int kind, const real[::1] grad, const real[::1] v, real[::1] grad_x, real p, real q, int threads):

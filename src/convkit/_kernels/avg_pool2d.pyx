@@ -9,6 +9,7 @@ A function returns False where there is no memory for the tables of windows.
 from cython.parallel cimport prange
 from libc.stdlib cimport free, malloc
 
+from convkit._kernels._call cimport Call, capsule, memory_at
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload_lanes, vr, vsplat, vstream_end,
 )
@@ -94,26 +95,43 @@ cdef void average_row(
     restore_denormals(mode)
 
 
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = the mean of each window of x."""
+    cdef Axis rows, cols
+    cdef Py_ssize_t image = c.rows*c.cols*c.channels, row = c.out_cols*c.channels, unit
+    cdef const real* x = memory_at(memory, c.x)
+    cdef real* out = memory_at(memory, c.out)
+    cdef bint had
+    rows.window = cols.window = NULL
+    had = (lay_axis(&rows, c.rows, c.out_rows, c.spacing_h, c.count_include_pad)
+           and lay_axis(&cols, c.cols, c.out_cols, c.spacing_w, c.count_include_pad))
+    if had:
+        threads = worth(threads, <double>c.images*image)
+        for unit in prange(c.images*c.out_rows, schedule='static', num_threads=threads):
+            average_row(&rows, &cols, c.channels, x + unit // c.out_rows*image, unit % c.out_rows, out + unit*row)
+    free(rows.window)
+    free(cols.window)
+    return had
+
+
+CALL = capsule(run)
+
+
 def forward(
     const real[:, :, :, ::1] x_nhwc, real[:, :, :, ::1] out_nhwc, spacing_t rows_spacing, spacing_t cols_spacing,
     bint count_include_pad, int threads,
 ):
     """The mean of each window."""
-    cdef Axis rows, cols
-    cdef Py_ssize_t channels = x_nhwc.shape[3], out_rows = out_nhwc.shape[1], unit
-    cdef Py_ssize_t image = x_nhwc.shape[1]*x_nhwc.shape[2]*channels, row = out_nhwc.shape[2]*channels
-    cdef const real* x = &x_nhwc[0, 0, 0, 0]
-    cdef real* out = &out_nhwc[0, 0, 0, 0]
+    cdef Call c
+    cdef real* memory[2]
     cdef bint had
-    rows.window = cols.window = NULL
-    had = (lay_axis(&rows, x_nhwc.shape[1], out_rows, rows_spacing, count_include_pad)
-           and lay_axis(&cols, x_nhwc.shape[2], out_nhwc.shape[2], cols_spacing, count_include_pad))
-    if had:
-        threads = worth(threads, <double>x_nhwc.shape[0]*image)
-        for unit in prange(x_nhwc.shape[0]*out_rows, nogil=True, schedule='static', num_threads=threads):
-            average_row(&rows, &cols, channels, x + unit // out_rows*image, unit % out_rows, out + unit*row)
-    free(rows.window)
-    free(cols.window)
+    c.x.memory, c.x.offset, c.out.memory, c.out.offset = 0, 0, 1, 0
+    c.images, c.rows, c.cols, c.channels = x_nhwc.shape[0], x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3]
+    c.out_rows, c.out_cols = out_nhwc.shape[1], out_nhwc.shape[2]
+    c.spacing_h, c.spacing_w, c.count_include_pad = rows_spacing, cols_spacing, count_include_pad
+    memory[0], memory[1] = <real*>&x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
+    with nogil:
+        had = run(&c, memory, threads)
     return had
 
 

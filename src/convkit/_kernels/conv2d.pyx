@@ -17,8 +17,10 @@ from libc.string cimport memcpy, memset
 from convkit._kernels._axis cimport (
     Axis, Range, Spatial, forward_axis, is_identity, leave_out, phase_axis, phase_count, stays_inside, taps_inside,
 )
+from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
 from convkit._kernels._columns cimport best_width, group_axis, spread, spread_weights
 from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vstream_end,
@@ -62,6 +64,10 @@ cdef struct Correlation:
     Image source
     real* output
     Image target
+    const real* packed              # the weights, packed by an earlier call of `pack`; NULL for none
+    # Sums in the order of packed weights, however few the pixels: in programs, an image's outputs do not depend on how
+    # many others there are.
+    bint constant
     const real* panels              # the weights, packed or as they lie
     Py_ssize_t panel_group, panel_lane      # distance of groups and of lanes there,
     Py_ssize_t panel_row            # and of rows: 0 where those are packed, as wide as their block
@@ -78,6 +84,7 @@ cdef struct Correlation:
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
     bint apart                      # each thread has a share of its own
     bint* spoiled                   # set where a NaN comes out; NULL if nobody asks
+    Epilogue epilogue
 
 
 cdef void divide(Correlation* t, int threads) noexcept nogil:
@@ -244,7 +251,7 @@ cdef void correlate_piece(
     fetch_ahead(t, part, piece.segments, &p)
     for i in range(part.images):
         correlate_lines(t, part, &p, vectors, piece.segments, part.a + i*part.a_image + piece.start,
-                        target + i*t.target.image)
+                        target + i*t.target.image, index == piece_count(t) - 1)
 
 
 cdef inline void fetch_ahead(
@@ -265,6 +272,7 @@ cdef inline void fetch_ahead(
 
 cdef void correlate_lines(
     const Correlation* t, const Part* part, Product* p, int vectors, Range segments, const real* a, real* target,
+    bint last,
 ) noexcept nogil:
     """One piece of the sums of all lines. A row of taps that lies in the padding is left out of them."""
     cdef Py_ssize_t j, first, behind, init_line = part.target_line if p.init_row else 0
@@ -283,6 +291,8 @@ cdef void correlate_lines(
             multiply(vectors, part.outputs, p)
         elif p.init_row == 0:
             blank(part.outputs, vectors, p)
+        if last:
+            finish(&t.epilogue, part.outputs, p.out_row, (vectors - 1)*VLEN + p.lanes, target + j*part.target_line)
 
 
 cdef void correlate_share(
@@ -321,7 +331,8 @@ cdef Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogi
     t.in_place = stays_inside(&t.x) and (stays_inside(&t.y) or not t.tall)
     divide(t, room.threads)
     # Packing pays where every weight is used for many pixels: packed, it is next to those used with it.
-    room.pack = t.images*t.y.count*t.x.count > FEW_PIXELS or not is_panel(w, &t.y, &t.x)
+    room.pack = t.packed is NULL and (
+        t.constant or t.images*t.y.count*t.x.count > FEW_PIXELS or not is_panel(w, &t.y, &t.x))
     room.weights = ceil_div(t.groups*wide*taps*t.channels, 64)*64 if room.pack else 0
     room.strip = 0 if t.in_place else ceil_div(t.depth*t.strips.height*t.strips.width*t.channels, 64)*64
     room.biases = ceil_div(t.groups*wide, 64)*64
@@ -345,15 +356,16 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     cdef real* padded_bias = memory + room.weights
     cdef real* strip_memory = padded_bias + room.biases
     lay_segments(t, <Py_ssize_t*>(strip_memory + threads*strip))
-    t.depth_products = DEPTH if pack else SHALLOW
-    # Sums that are taken in pieces are read again, and are left to the caches.
-    t.streams = (piece_count(t) == 1 and t.lanes % VLEN == 0 and t.target.col % VLEN == 0
+    t.depth_products = DEPTH if pack or t.packed is not NULL else SHALLOW
+    # Sums that are taken in pieces, or finished afterwards, are read again, and are left to the caches.
+    t.streams = (piece_count(t) == 1 and is_plain(&t.epilogue) and t.lanes % VLEN == 0 and t.target.col % VLEN == 0
                  and streams(t.output, t.images*t.y.count*t.x.count*t.groups*t.lanes))
+    t.panels, t.panel_group, t.panel_lane, t.panel_row = t.packed, wide*taps*t.channels, taps*t.channels, 0
     if pack:
-        t.panels, t.panel_group, t.panel_lane, t.panel_row = memory, wide*taps*t.channels, taps*t.channels, 0
+        t.panels = memory
         for unit in prange(0 if t.apart else t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
             pack_block(w, &t.y, &t.x, unit, memory)
-    else:
+    elif t.packed is NULL:
         t.panels, t.panel_group, t.panel_lane, t.panel_row = w.data, w.group, 1, w.channel
     memset(padded_bias, 0, t.groups*wide*sizeof(real))
     if bias is not NULL:
@@ -395,12 +407,15 @@ cdef bint convolve(
     """Correlate every phase of the rows with groups of columns, and with every phase of the columns that remain."""
     cdef Py_ssize_t images = t.images, width = best_width(across, w.lanes) if w.groups == 1 else 0, y, x, left = 0
     cdef bint done = True, spoiled = False
+    cdef const real* packed = t.packed
     cdef Axis rows = phase_axis(down, 0), cols = phase_axis(across, 0)
-    if is_few(w, images, &rows, &cols):
+    if not t.constant and is_few(w, images, &rows, &cols):
         return convolve_few(t, w, bias, images*rows.count*cols.count, threads)
     if width:
+        t.packed = NULL             # these are not spread out
         done = convolve_groups(t, w, bias, down, across, width, &spoiled, threads)
         left = 0 if spoiled else group_axis(across, width).count*width // phase_count(across)
+        t.packed = packed
     for y in range(phase_count(down)):
         for x in range(phase_count(across)):
             rows, cols = phase_axis(down, y), phase_axis(across, x)
@@ -446,7 +461,7 @@ cdef Weights turn(Correlation* t, const Weights* w, Py_ssize_t pixels) noexcept 
     vectors.data, vectors.groups, vectors.channels, vectors.lanes = t.input, 1, w.channels, pixels
     vectors.group, vectors.channel, vectors.lane, vectors.row, vectors.col = 0, 1, t.source.col, 0, 0
     t.input, t.source = w.data, nhwc(1, w.lanes, w.lane)
-    t.target = nhwc(1, w.lanes, pixels)
+    t.target, t.epilogue = nhwc(1, w.lanes, pixels), plain()
     prepare(t, &vectors, &one, &rows, 1, NULL)
     return vectors
 
@@ -474,6 +489,7 @@ cdef bint convolve_few(
     for i in range(pixels):
         for k in range(w.lanes):
             t.output[i*t.target.col + k] = result[k*pixels + i] + (bias[k] if bias is not NULL else 0)
+    finish(&t.epilogue, pixels, t.target.col, w.lanes, t.output)
     free(result)
     return done
 
@@ -512,7 +528,7 @@ cdef bint convolve_groups(
 
 cdef void set_forward(Correlation* t, Weights* w, const Convolution* c) noexcept nogil:
     """All but where arrays lie."""
-    t.images = c.images
+    t.images, t.packed, t.constant, t.epilogue = c.images, NULL, False, plain()
     t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
     t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
     w.groups, w.channels, w.lanes = c.groups, c.filters, c.lanes
@@ -521,7 +537,7 @@ cdef void set_forward(Correlation* t, Weights* w, const Convolution* c) noexcept
 cdef void set_backward_input(Correlation* t, Weights* w, Convolution* c) noexcept nogil:
     """All but where arrays lie."""
     c.down.adjoint = c.across.adjoint = True
-    t.images = c.images
+    t.images, t.packed, t.constant, t.epilogue = c.images, NULL, False, plain()
     t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
     t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
     w.groups, w.channels, w.lanes = c.groups, c.lanes, c.filters
@@ -546,6 +562,37 @@ def forward(
     with nogil:
         done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &c.down, &c.across, threads)
     return done
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = rectifier(x * w + bias + residual)."""
+    cdef Correlation t
+    cdef Weights w
+    set_forward(&t, &w, &c.convolution)
+    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
+    t.packed, t.constant = c.packed, True
+    w.data, w.lane, w.channel, w.row, w.col, w.group = c.w, c.w_k, c.w_c, c.w_r, c.w_s, w.lanes*c.w_k
+    return convolve(&t, &w, c.bias, &c.convolution.down, &c.convolution.across, threads)
+
+
+CALL = capsule(run)
+
+
+def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups):
+    """Elements that `pack` writes."""
+    return groups*padded(w_kcrs.shape[0] // groups)*w_kcrs.shape[1]*w_kcrs.shape[2]*w_kcrs.shape[3]
+
+
+def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups):
+    """Write the weights in the order in which the forward tile reads them, for calls that find them so."""
+    cdef Weights w
+    cdef Py_ssize_t size = sizeof(real), block
+    cdef Axis y = forward_axis(1, 1, w_kcrs.shape[2], 1, 0, 1), x = forward_axis(1, 1, w_kcrs.shape[3], 1, 0, 1)
+    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups
+    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
+    for block in range(groups*block_count(w.lanes)):
+        pack_block(&w, &y, &x, block, &packed[0])
 
 
 def forward_scratch(

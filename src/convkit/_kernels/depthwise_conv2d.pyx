@@ -17,7 +17,9 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._axis cimport Axis, Range, outputs_inside, phase_axis, phase_count, taps_inside
+from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
 from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._epilogue cimport Epilogue, finish, plain
 from convkit._kernels._lanewise cimport (
     CACHE_LINE, RUN, WHOLE, Fetch, LaneProduct, Run, fetch, lane_tile_height, lane_tile_of,
 )
@@ -131,10 +133,11 @@ cdef struct Correlation:
     Image source
     real* output
     Image target
-    const real* packed
+    const real* packed              # NULL if they are to be packed
     const real* bias                # as lanes of vectors
     const Weights* w
     const Run* run                  # of all phases
+    Epilogue epilogue
     Py_ssize_t units
     Py_ssize_t blocks               # in a line of outputs
 
@@ -209,6 +212,7 @@ cdef void correlate_line(const Correlation* t, Py_ssize_t line) noexcept nogil:
         for col in range(x.inner.behind, x.axis.count):
             correlate_edge(t, y, x, rows, col, source, target)
         run = run + y.taps*x.runs
+    finish(&t.epilogue, 1, t.target.row, t.target.row, target)
 
 
 cdef inline void call_in(const Correlation* t, Py_ssize_t line, LaneProduct* p) noexcept nogil:
@@ -326,7 +330,7 @@ cdef Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogi
     cdef Room room
     # A phase has its share of the outputs, and of the taps.
     room.threads = worth(threads, <double>lines*t.target.row*(w.rows*w.cols/(<double>t.y_phases*t.x_phases) + 1))
-    room.weights, room.bytes = vectors*panel(w), 0
+    room.weights, room.bytes = vectors*panel(w) if t.packed is NULL else 0, 0
     t.w, t.run = w, NULL
     t.units = min(lines, <Py_ssize_t>UNITS*room.threads) if room.threads > 1 else 1
     if lines*t.target.row:
@@ -347,10 +351,13 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     cdef Run* run = <Run*>(memory + weights + vectors*VLEN)
     list_runs(t, run)
     for i in range(vectors):
-        pack_vector(w, i, memory + i*panel(w))
+        if t.packed is NULL:
+            pack_vector(w, i, memory + i*panel(w))
         vstore(memory + weights + i*VLEN, vsplat(0) if bias is NULL else vload(bias + first_channel(w.channels, i)))
     t.blocks = t.x_phases*ceil_div(t.target.cols, t.x_phases*LANE_ROWS)*max(<Py_ssize_t>1, w.channels // (2*VLEN))
-    t.packed, t.bias, t.run = memory, memory + weights, run
+    if t.packed is NULL:
+        t.packed = memory
+    t.bias, t.run = memory + weights, run
     for i in prange(t.units, schedule='dynamic', num_threads=threads):
         correlate_unit(t, i)
     free(memory)
@@ -416,6 +423,7 @@ cdef Py_ssize_t scratch_of(const Convolution* c, int threads) except -1:
     if phases is NULL:
         raise MemoryError
     set_up(&t, c, phases)
+    t.packed = NULL
     bytes += granted(make_room(&t, &w, threads).bytes)
     free(phases)
     return bytes
@@ -433,10 +441,38 @@ def forward(
                                      stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     cdef Weights w = weights_of(&c)
     lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
-    t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
+    t.input, t.output, t.packed, t.epilogue = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0], NULL, plain()
     with nogil:
         done = correlate_phases(&t, &c, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
     return done
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = rectifier(x * w + bias + residual)."""
+    cdef Correlation t
+    cdef Weights w = weights_of(&c.convolution)
+    w.data, w.channel, w.row, w.col = <real*>c.w, c.w_k, c.w_r, c.w_s
+    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
+    t.packed = c.packed
+    return correlate_phases(&t, &c.convolution, &w, c.bias, threads)
+
+
+CALL = capsule(run)
+
+
+def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups):
+    """Elements that `pack` writes."""
+    return vectors_of(groups)*w_kcrs.shape[2]*w_kcrs.shape[3]*VLEN
+
+
+def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups):
+    """Write the weights in the order in which the tile reads them, for calls that find them so."""
+    cdef Weights w
+    cdef Py_ssize_t vector
+    w.channels, w.rows, w.cols = groups, w_kcrs.shape[2], w_kcrs.shape[3]
+    lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
+    for vector in range(vectors_of(groups)):
+        pack_vector(&w, vector, &packed[vector*panel(&w)])
 
 
 def forward_scratch(
@@ -463,7 +499,7 @@ def backward_input(
     cdef Weights w = weights_of(&c)
     lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
     c.down.adjoint = c.across.adjoint = True
-    t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
+    t.input, t.output, t.packed, t.epilogue = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0], NULL, plain()
     with nogil:
         done = correlate_phases(&t, &c, &w, NULL, threads)
     return done

@@ -7,6 +7,7 @@ An image in C order and the same image channels-last are transposes of each othe
 from cython.parallel cimport prange
 from libc.string cimport memcpy
 
+from convkit._kernels._call cimport Call, capsule, memory_at
 from convkit._kernels._simd cimport VLEN, real, vload, vr, vstream_end, vtranspose
 from convkit._kernels._stream cimport put, streams
 from convkit._kernels._threads cimport worth
@@ -124,3 +125,21 @@ def channels_first(const real[:, :, :, ::1] x_nhwc, real[:, :, :, ::1] out_nchw,
     with nogil:
         transpose_images(&x_nhwc[0, 0, 0, 0], pixels*channels, x_nhwc.shape[0], pixels, channels, &out_nchw[0, 0, 0, 0],
                          threads)
+
+
+cdef bint run_last(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out[n, h, w, c] = x[n, c, h, w], which lies in C order."""
+    transpose_images(memory_at(memory, c.x), c.rows*c.cols*c.channels, c.images, c.channels, c.rows*c.cols,
+                     memory_at(memory, c.out), threads)
+    return True
+
+
+cdef bint run_first(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out[n, c, h, w] = x[n, h, w, c]."""
+    transpose_images(memory_at(memory, c.x), c.rows*c.cols*c.channels, c.images, c.rows*c.cols, c.channels,
+                     memory_at(memory, c.out), threads)
+    return True
+
+
+LAST = capsule(run_last)
+FIRST = capsule(run_first)

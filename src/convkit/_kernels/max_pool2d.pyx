@@ -11,6 +11,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t, uint8_t
 from libc.stdlib cimport free
 
+from convkit._kernels._call cimport Call, capsule, memory_at
 from convkit._kernels._simd cimport (
     VLEN, real, vi, viequal, viload_i32, viload_u8, visplat, vistore_i32, vistore_u8, vkeep_larger, vload_lanes, vr,
     vselect, vsplat, vstore_lanes, vstream_end,
@@ -40,10 +41,13 @@ cdef struct Taps:
 
 
 cdef inline void max_block(
-    const int vectors, const int lanes, const Py_ssize_t rows, const Py_ssize_t cols, const Taps* t, const real* x,
-    real* out, index_t* index,
+    const int vectors, const int lanes, const bint placed, const Py_ssize_t rows, const Py_ssize_t cols, const Taps* t,
+    const real* x, real* out, index_t* index,
 ) noexcept nogil:
-    """One window's maxima in so many vectors of channels: they and their places stay in registers over all taps."""
+    """One window's maxima in so many vectors of channels: they and their places stay in registers over all taps.
+
+    Places are written if `placed`, which must be a literal, like the sizes.
+    """
     cdef vr best[VECTORS]
     cdef vi place[VECTORS]
     cdef vi here
@@ -60,6 +64,8 @@ cdef inline void max_block(
                 vkeep_larger(&best[v], &place[v], vload_lanes(x + r*t.down + s*t.across + v*VLEN, lanes), here)
     for v in range(vectors):
         vstore_lanes(out + v*VLEN, best[v], lanes)
+        if not placed:
+            continue
         if index_t is uint8_t:
             vistore_u8(index + v*VLEN, place[v], lanes)
         else:
@@ -67,32 +73,33 @@ cdef inline void max_block(
 
 
 cdef inline void max_blocks(
-    const Py_ssize_t rows, const Py_ssize_t cols, const Taps* t, const real* x, Py_ssize_t channels, real* out,
-    index_t* index,
+    const bint placed, const Py_ssize_t rows, const Py_ssize_t cols, const Taps* t, const real* x, Py_ssize_t channels,
+    real* out, index_t* index,
 ) noexcept nogil:
     cdef Py_ssize_t c = 0
     while c + VECTORS*VLEN <= channels:
-        max_block(VECTORS, VLEN, rows, cols, t, x + c, out + c, index + c)
+        max_block(VECTORS, VLEN, placed, rows, cols, t, x + c, out + c, index + c)
         c += VECTORS*VLEN
     while c + VLEN <= channels:
-        max_block(1, VLEN, rows, cols, t, x + c, out + c, index + c)
+        max_block(1, VLEN, placed, rows, cols, t, x + c, out + c, index + c)
         c += VLEN
     if c < channels:
-        max_block(1, <int>(channels - c), rows, cols, t, x + c, out + c, index + c)
+        max_block(1, <int>(channels - c), placed, rows, cols, t, x + c, out + c, index + c)
 
 
 cdef inline void max_window(
-    const Taps* t, const real* x, Py_ssize_t channels, real* out, index_t* index,
+    const bint placed, const Taps* t, const real* x, Py_ssize_t channels, real* out, index_t* index,
 ) noexcept nogil:
     """One window. The most usual one has a literal size, so that its taps are unrolled."""
     if t.rows == 2 and t.cols == 2:
-        max_blocks(2, 2, t, x, channels, out, index)
+        max_blocks(placed, 2, 2, t, x, channels, out, index)
     else:
-        max_blocks(t.rows, t.cols, t, x, channels, out, index)
+        max_blocks(placed, t.rows, t.cols, t, x, channels, out, index)
 
 
-cdef void max_row(
-    const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out, index_t* index,
+cdef inline void max_row(
+    const bint placed, const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out,
+    index_t* index,
 ) noexcept nogil:
     """One row of windows. Taps in the padding are never the maximum: they are left out."""
     cdef const Window* down = &rows.window[p]
@@ -107,9 +114,43 @@ cdef void max_row(
         t.cols = across.taps
         # Of no taps the place is that of the first, where no gradient arrives.
         t.place = <int>(down.first*cols.widest + across.first) if t.rows*t.cols > 0 else 0
-        max_window(&t, x + (across.start + across.first*cols.dilation)*channels, channels, out, index)
+        max_window(placed, &t, x + (across.start + across.first*cols.dilation)*channels, channels, out, index)
         out = out + channels
-        index = index + channels
+        index = index + (channels if placed else 0)
+
+
+cdef void values_row(
+    const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out,
+) noexcept nogil:
+    max_row(False, rows, cols, channels, x, p, out, <uint8_t*>NULL)
+
+
+cdef void placed_row(
+    const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out, index_t* index,
+) noexcept nogil:
+    max_row(True, rows, cols, channels, x, p, out, index)
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = the maximum of each window of x."""
+    cdef Axis rows, cols
+    cdef Py_ssize_t image = c.rows*c.cols*c.channels, row = c.out_cols*c.channels, unit
+    cdef const real* x = memory_at(memory, c.x)
+    cdef real* out = memory_at(memory, c.out)
+    cdef bint had
+    rows.window = cols.window = NULL
+    had = (lay_axis(&rows, c.rows, c.out_rows, c.spacing_h, False)
+           and lay_axis(&cols, c.cols, c.out_cols, c.spacing_w, False))
+    if had:
+        threads = worth(threads, <double>c.images*image)
+        for unit in prange(c.images*c.out_rows, schedule='static', num_threads=threads):
+            values_row(&rows, &cols, c.channels, x + unit // c.out_rows*image, unit % c.out_rows, out + unit*row)
+    free(rows.window)
+    free(cols.window)
+    return had
+
+
+CALL = capsule(run)
 
 
 def forward(
@@ -130,8 +171,8 @@ def forward(
     if had:
         threads = worth(threads, <double>x_nhwc.shape[0]*image)
         for unit in prange(x_nhwc.shape[0]*out_rows, nogil=True, schedule='static', num_threads=threads):
-            max_row(&rows, &cols, channels, x + unit // out_rows*image, unit % out_rows, out + unit*row,
-                    index + unit*row)
+            placed_row(&rows, &cols, channels, x + unit // out_rows*image, unit % out_rows, out + unit*row,
+                       index + unit*row)
     free(rows.window)
     free(cols.window)
     return had

@@ -18,7 +18,9 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 
 from convkit._kernels._axis cimport Axis, phase_axis
+from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
 from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
 from convkit._kernels._lanewise cimport (
     PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_height, lane_tile_of,
@@ -55,10 +57,11 @@ cdef struct Correlation:
     Image source
     real* output
     Image target
-    const real* packed              # a panel for each vector of each bundle
+    const real* packed              # a panel for each vector of each bundle; NULL if they are to be packed
     const real* bias                # a vector for each
     const Run* run                  # of all phases
     Py_ssize_t shares               # a strip's bundles are dealt out in so many shares
+    Epilogue epilogue
     bint far                        # images come from memory, not from a cache
 
 
@@ -74,14 +77,13 @@ cdef void divide(Correlation* t, int threads) noexcept nogil:
 
 
 cdef void pack_vector(
-    const Layout* lay, const Weights* w, const Side* y, const Side* x, Py_ssize_t index, real* p,
+    const Lanes* lanes, const Weights* w, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t index, real* p,
 ) noexcept nogil:
-    cdef const Lanes* lanes = &lay.lanes
     cdef Py_ssize_t bundle = index // lanes.vectors, vector = index % lanes.vectors, r, s, c, g, k
     cdef Py_ssize_t count = min(lanes.lanes - vector*VLEN, <Py_ssize_t>VLEN)
     cdef const real* source
-    for r in range(y.kernel):
-        for s in range(x.kernel):
+    for r in range(rows):
+        for s in range(cols):
             for c in range(lanes.channels):
                 vstore(p, vsplat(0))
                 source = (w.data + r*w.row + s*w.col + bundle*lanes.together*w.group + c*w.channel
@@ -184,6 +186,9 @@ cdef void correlate_lines(
             p.line_at = lay.line_at + (first + j*t.y.in_step) % lay.ring
             correlate_phases(t, p, t.bias + index*VLEN, row + j, col + i, height, image, reads, writes)
         i += height
+    if not is_plain(&t.epilogue):   # nor are there phases, then
+        for j in range(lines):
+            finish(&t.epilogue, cols, t.target.col, p.lanes[0], image + (row + j)*t.target.row + col*t.target.col)
 
 
 cdef inline void correlate_phases(
@@ -240,8 +245,8 @@ cdef inline void correlate_tile(
 
 
 cdef struct Room:
-    # Scratch: weights and biases, strips for each thread, and tables.
-    Py_ssize_t constant, strips, runs
+    # Scratch: weights, biases, strips for each thread, and tables.
+    Py_ssize_t panels, constant, strips, runs       # the weights alone, and with the biases
     Py_ssize_t bytes                # 0 if there is nothing to do
     int threads
 
@@ -257,7 +262,8 @@ cdef Room make_room(Correlation* t, int threads) noexcept nogil:
     if outputs == 0:
         return room
     divide(t, room.threads)
-    room.constant = ceil_div(lay.lanes.bundles*lay.lanes.vectors*(panel(lay) + VLEN), 64)*64
+    room.panels = lay.lanes.bundles*lay.lanes.vectors*panel(lay) if t.packed is NULL else 0
+    room.constant = ceil_div(room.panels + lay.lanes.bundles*lay.lanes.vectors*VLEN, 64)*64
     room.strips = ceil_div(lay.abreast*lay.strip, 64)*64
     room.runs = t.y.taps*t.x.runs
     room.bytes = ((room.constant + room.threads*room.strips)*sizeof(real) + room.runs*sizeof(Run)
@@ -279,15 +285,17 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     t.far = is_far(t.images*(t.source.image + t.target.image))
     cdef Run* run = <Run*>(memory + room.constant + threads*room.strips)
     cdef Window* windows = <Window*>(run + room.runs)
-    cdef real* biases = memory + vectors*panel(lay)
+    cdef real* biases = memory + room.panels
     list_runs(t, run)
     list_windows(lay, &t.x, &t.source, windows)
     list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
-    for i in prange(vectors, schedule='static', num_threads=threads):
-        pack_vector(lay, w, &t.y, &t.x, i, memory + i*panel(lay))
+    if t.packed is NULL:
+        for i in prange(vectors, schedule='static', num_threads=threads):
+            pack_vector(&lay.lanes, w, t.y.kernel, t.x.kernel, i, memory + i*panel(lay))
+        t.packed = memory
     for i in range(vectors):
         vstore(biases + i*VLEN, vsplat(0) if bias is NULL else bias_of(lay, bias, i))
-    t.packed, t.bias, t.run = memory, biases, run
+    t.bias, t.run = biases, run
     with parallel(num_threads=threads):
         for i in prange(t.images*lay.down*lay.across*t.shares, schedule='dynamic'):
             correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
@@ -305,7 +313,7 @@ cdef void set_forward(Correlation* t, const Convolution* c, Phase* phases) noexc
     cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
     cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
     t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
-    t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
+    t.images, t.layout, t.packed, t.epilogue = c.images, lay_out(&lanes, &t.y, &t.x), NULL, plain()
     t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
     t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
 
@@ -320,7 +328,7 @@ cdef void set_backward_input(Correlation* t, const Convolution* c, Phase* phases
     cdef Lanes lanes = lay_lanes(c.groups, c.filters, c.lanes)
     t.y = adjoint_side(&c.down, phases)
     t.x = adjoint_side(&c.across, phases + t.y.phases)
-    t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
+    t.images, t.layout, t.packed, t.epilogue = c.images, lay_out(&lanes, &t.y, &t.x), NULL, plain()
     t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
     t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
 
@@ -346,6 +354,39 @@ def forward(
     with nogil:
         done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
     return done
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = rectifier(x * w + bias + residual)."""
+    cdef Correlation t
+    cdef Weights w
+    cdef Phase phases[2]
+    set_forward(&t, &c.convolution, phases)
+    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
+    t.packed = c.packed
+    w.data, w.lane, w.channel, w.row, w.col, w.group = c.w, c.w_k, c.w_c, c.w_r, c.w_s, c.convolution.lanes*c.w_k
+    return correlate(&t, &w, c.bias, threads)
+
+
+CALL = capsule(run)
+
+
+def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups):
+    """Elements that `pack` writes."""
+    cdef Lanes lanes = lay_lanes(groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1])
+    return lanes.bundles*lanes.vectors*w_kcrs.shape[2]*w_kcrs.shape[3]*lanes.channels*VLEN
+
+
+def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups):
+    """Write the weights in the order in which the tile reads them, for calls that find them so."""
+    cdef Weights w
+    cdef Lanes lanes = lay_lanes(groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1])
+    cdef Py_ssize_t size = sizeof(real), vector
+    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, lanes.lanes*w.lane
+    for vector in range(lanes.bundles*lanes.vectors):
+        pack_vector(&lanes, &w, w_kcrs.shape[2], w_kcrs.shape[3], vector,
+                    &packed[vector*w_kcrs.shape[2]*w_kcrs.shape[3]*lanes.channels*VLEN])
 
 
 def forward_scratch(

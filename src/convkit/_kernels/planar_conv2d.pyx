@@ -16,7 +16,9 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._axis cimport Axis, phase_axis
+from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
 from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._epilogue cimport Epilogue, finish, plain
 from convkit._kernels._lanes cimport Lanes, lay_lanes
 from convkit._kernels._lanewise cimport Run
 from convkit._kernels._lines cimport (
@@ -39,6 +41,12 @@ cdef enum:
     FEW_CHANNELS = 4                # so few are not worth a transposition in registers
 
 
+cdef struct Weights:
+    # One logical weight, by strides in elements.
+    const real* data
+    Py_ssize_t output, channel, row, col
+
+
 cdef struct Correlation:
     Side y, x
     Layout layout
@@ -50,6 +58,7 @@ cdef struct Correlation:
     const real* packed              # [tap][channel][output]
     const real* bias                # or NULL
     const Run* run                  # of all phases, one for each tap
+    Epilogue epilogue
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -212,13 +221,13 @@ cdef inline int tile_lines(Py_ssize_t outputs, int blocks, Py_ssize_t lines) noe
 # The passes
 
 
-cdef void pack(const Correlation* t, const real[:, :, :, :] w, bint adjoint, real* p) noexcept nogil:
+cdef void pack(const Correlation* t, const Weights* w, real* p) noexcept nogil:
     cdef Py_ssize_t r, s, c, k
     for r in range(t.y.kernel):
         for s in range(t.x.kernel):
             for c in range(t.channels):
                 for k in range(t.outputs):
-                    p[k] = w[c, k, r, s] if adjoint else w[k, c, r, s]
+                    p[k] = w.data[k*w.output + c*w.channel + r*w.row + s*w.col]
                 p = p + t.outputs
 
 
@@ -294,6 +303,7 @@ cdef void correlate_tile(
     cdef Py_ssize_t r, deep = max(<Py_ssize_t>1, DEPTH // t.channels), c, line
     cdef const real* start = p.x
     cdef real sums[MOST_LINES*MOST_BLOCKS*MOST_OUTPUTS*VLEN]
+    cdef real* out
     for r in range(lines*blocks*t.outputs):
         vstore(sums + r*VLEN, vsplat(0 if t.bias is NULL else t.bias[r % t.outputs]))
     p.sums, r = sums, 0
@@ -307,9 +317,10 @@ cdef void correlate_tile(
         r += deep
     cols = min(cols, x.count - col)
     for line in range(min(<Py_ssize_t>lines, y.count - row)):
-        write_line(sums + line*blocks*t.outputs*VLEN, t.outputs, cols,
-                   image + (y.out_first + (row + line)*t.y.out_step)*t.target.row
-                   + (x.out_first + col*t.x.out_step)*t.target.col, t.x.out_step*t.target.col)
+        out = (image + (y.out_first + (row + line)*t.y.out_step)*t.target.row
+               + (x.out_first + col*t.x.out_step)*t.target.col)
+        write_line(sums + line*blocks*t.outputs*VLEN, t.outputs, cols, out, t.x.out_step*t.target.col)
+        finish(&t.epilogue, cols, t.x.out_step*t.target.col, t.outputs, out)
 
 
 cdef void write_line(
@@ -356,7 +367,7 @@ cdef Room make_room(Correlation* t, int threads) noexcept nogil:
     return room
 
 
-cdef bint correlate(Correlation* t, const real[:, :, :, :] w, bint adjoint, int threads) noexcept nogil:
+cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogil:
     """Pack, divide the work and run it."""
     cdef Layout* lay = &t.layout
     cdef Room room = make_room(t, threads)
@@ -370,7 +381,7 @@ cdef bint correlate(Correlation* t, const real[:, :, :, :] w, bint adjoint, int 
     cdef Run* run = <Run*>(memory + room.packed + threads*room.ring)
     cdef Window* windows = <Window*>(run + room.runs)
     memset(memory + room.packed, 0, threads*room.ring*sizeof(real))
-    pack(t, w, adjoint, memory)
+    pack(t, w, memory)
     list_taps(t, run)
     list_windows(lay, &t.x, &t.source, windows)
     list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
@@ -387,7 +398,7 @@ cdef void set_forward(Correlation* t, const Convolution* c, Phase* phases) noexc
     cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
     t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
     t.images, t.outputs, t.channels = c.images, c.outputs, c.channels
-    t.layout = lay_out(&lanes, &t.y, &t.x)
+    t.layout, t.epilogue = lay_out(&lanes, &t.y, &t.x), plain()
     t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
     t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
 
@@ -402,7 +413,7 @@ cdef void set_backward_input(Correlation* t, const Convolution* c, Phase* phases
     t.y = adjoint_side(&c.down, phases)
     t.x = adjoint_side(&c.across, phases + t.y.phases)
     t.images, t.outputs, t.channels, t.bias = c.images, c.channels, c.outputs, NULL
-    t.layout = lay_out(&lanes, &t.y, &t.x)
+    t.layout, t.epilogue = lay_out(&lanes, &t.y, &t.x), plain()
     t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
     t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
 
@@ -414,16 +425,35 @@ def forward(
 ):
     """out = x * w + bias, for at most MOST_OUTPUTS outputs and one group."""
     cdef Correlation t
+    cdef Weights w
     cdef Phase phases[2]
+    cdef Py_ssize_t size = sizeof(real)
     cdef bint done
     cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
                                      stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     set_forward(&t, &c, phases)
     t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
     t.bias = &bias_k[0] if bias_k.shape[0] else NULL
+    w.data, w.output, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
     with nogil:
-        done = correlate(&t, w_kcrs, False, threads)
+        done = correlate(&t, &w, threads)
     return done
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = rectifier(x * w + bias + residual)."""
+    cdef Correlation t
+    cdef Weights w
+    cdef Phase phases[2]
+    set_forward(&t, &c.convolution, phases)
+    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
+    t.bias = c.bias
+    w.data, w.output, w.channel, w.row, w.col = c.w, c.w_k, c.w_c, c.w_r, c.w_s
+    return correlate(&t, &w, threads)
+
+
+CALL = capsule(run)
 
 
 def forward_scratch(
@@ -447,17 +477,21 @@ def backward_input(
 ):
     """The gradient of the input, for at most MOST_OUTPUTS channels of it and one group."""
     cdef Correlation t
+    cdef Weights w
     cdef Phase* phases
+    cdef Py_ssize_t size = sizeof(real)
     cdef bint done
     cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
                                      stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
+    w.data, w.output, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
+    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
     with nogil:
         phases = <Phase*>scratch(phases_of(&c)*sizeof(Phase))
         done = phases is not NULL
         if done:
             set_backward_input(&t, &c, phases)
-            done = correlate(&t, w_kcrs, True, threads)
+            done = correlate(&t, &w, threads)
         free(phases)
     return done
 

@@ -7,6 +7,7 @@ the lanes; else each lane is a line of its own. Sums are taken in the order of m
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, log
 
+from convkit._kernels._call cimport Call, capsule, memory_at
 from convkit._kernels._exp cimport vexp, vexp_of_sum
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vatmost, vfold_exact, vfold_max, vfold_sum, vifirst, vload,
@@ -163,12 +164,30 @@ cdef void gradient_band(
     restore_denormals(mode)
 
 
+cdef void softmax_units(
+    bint logarithm, const real* x, Py_ssize_t outer, Py_ssize_t classes, Py_ssize_t inner, real* out, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t units = outer*blocks_of(inner), band
+    threads = worth(threads, 4.0*outer*classes*inner)
+    for band in prange((units + BAND - 1) // BAND, schedule='static', num_threads=threads):
+        softmax_band(logarithm, x, classes, inner, band*BAND, min(units, (band + 1)*BAND), out)
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = the softmax of x over its channels, or, if `kind` is not 0, the logarithm of that."""
+    cdef Py_ssize_t outer = c.images*c.rows*c.cols
+    softmax_units(c.kind, memory_at(memory, c.x), outer, c.channels, 1, memory_at(memory, c.out), threads)
+    return True
+
+
+CALL = capsule(run)
+
+
 def forward(const real[:, :, ::1] x, real[:, :, ::1] out, bint logarithm, int threads):
     """The softmax, or its logarithm, along the middle axis."""
-    cdef Py_ssize_t classes = x.shape[1], inner = x.shape[2], units = x.shape[0]*blocks_of(inner), band
-    threads = worth(threads, 4.0*x.shape[0]*classes*inner)
-    for band in prange((units + BAND - 1) // BAND, nogil=True, schedule='static', num_threads=threads):
-        softmax_band(logarithm, &x[0, 0, 0], classes, inner, band*BAND, min(units, (band + 1)*BAND), &out[0, 0, 0])
+    cdef Py_ssize_t outer = x.shape[0], classes = x.shape[1], inner = x.shape[2]
+    with nogil:
+        softmax_units(logarithm, &x[0, 0, 0], outer, classes, inner, &out[0, 0, 0], threads)
 
 
 def backward(

@@ -17,11 +17,15 @@ tile where that has more. A function returns NO_MEMORY, DONE or NOT_FINITE.
 """
 
 from cython.parallel cimport parallel, prange, threadid
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, phase_axis
+from convkit._kernels._axis cimport Axis, forward_axis, phase_axis
 from convkit._kernels._blocks cimport lend, lent, take_back
+from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run, capsule, epilogue, memory_at
 from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
+from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
+from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vfold_sum, vload, vr, vsplat, vstore,
     vstream_end,
@@ -35,6 +39,8 @@ from convkit._kernels._winograd cimport TAPS, transform_output, transform_weight
 from convkit._kernels._winograd_tiles cimport (
     LINE, Pixels, Planes, Tile, Tiles, planes_of, read_tiles, tile_at, tiles_of, whole_lines,
 )
+
+from . import conv2d as direct
 
 cdef enum:
     # Products summed in registers at a time. The error of a chain grows with its length, and in sums of Winograd's
@@ -60,12 +66,14 @@ cdef struct Correlation:
     Py_ssize_t unit                 # tiles of a unit of work
     Py_ssize_t shares               # the blocks of lanes are dealt out in so many shares
     Py_ssize_t next_unit            # tiles from a unit to the next one of the same thread
+    const real* packed              # U, by an earlier call of `pack`; NULL for none
     real* panels                    # U: [point][block of lanes][channel][lanes of the block]
     Py_ssize_t panel_point
     Planes v, q                     # of a thread: where they are laid out, but not where they are
     const real* bias                # padded(lanes)
     bint streams                    # the output goes past the caches
     bint* spoiled                   # set where an output is not finite
+    Epilogue epilogue
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -124,6 +132,8 @@ cdef inline vr write_tile(
                     put_lanes(out + i*t.target.row + j*t.target.col + k, y[i*m + j],
                               <int>min(behind - k, <Py_ssize_t>VLEN), t.streams)
         k += VLEN
+    for i in range(rows):
+        finish(&t.epilogue, cols, t.target.col, behind - first, out + i*t.target.row + first)
     return bad
 
 
@@ -258,7 +268,8 @@ cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     t.next_unit = max(<Py_ssize_t>1, r.threads // t.shares)*t.unit
     t.v, t.q = planes_of(t.unit, t.channels), planes_of(t.unit, share)
     t.panel_point = padded(t.lanes)*t.channels + VLEN
-    r.panels, r.biases = whole_lines(t.points*t.panel_point), whole_lines(padded(t.lanes))
+    r.panels = whole_lines(t.points*t.panel_point) if t.packed is NULL else 0
+    r.biases = whole_lines(padded(t.lanes))
     r.zeros = whole_lines(max(padded(t.channels), <Py_ssize_t>BLOCK))
     r.unit = whole_lines(max(t.points*(t.v.point + t.q.point), <Py_ssize_t>(TAPS*TAPS*CHUNK*BLOCK)))
     r.bytes = (r.panels + r.biases + r.zeros + r.threads*r.unit)*sizeof(real)
@@ -279,10 +290,11 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     memset(biases, 0, (r.biases + r.zeros)*sizeof(real))
     if bias is not NULL:
         memcpy(biases, bias, t.lanes*sizeof(real))
-    t.panels, t.bias, t.source.zeros = memory, biases, biases + r.biases
-    t.spoiled, t.streams = &spoiled, t.lanes % VLEN == 0 and streams(t.output, t.images*t.target.image)
+    t.panels, t.bias, t.source.zeros = memory if t.packed is NULL else <real*>t.packed, biases, biases + r.biases
+    t.spoiled = &spoiled
+    t.streams = is_plain(&t.epilogue) and t.lanes % VLEN == 0 and streams(t.output, t.images*t.target.image)
     with parallel(num_threads=r.threads):
-        for unit in prange(chunks, schedule='static'):
+        for unit in prange(chunks if t.packed is NULL else 0, schedule='static'):
             pack_chunk(t, w, unit, units + threadid()*r.unit)
         for unit in prange(count, schedule='dynamic'):
             correlate_unit(t, unit, units + threadid()*r.unit)
@@ -301,6 +313,7 @@ cdef void prepare(Correlation* t, Weights* w, Convolution* c, bint adjoint) noex
     t.source.first_row, t.source.first_col = t.y.first, t.x.first
     t.channels, t.lanes = (c.outputs, c.channels) if adjoint else (c.channels, c.outputs)
     w.groups, w.channels, w.lanes, w.group = 1, t.channels, t.lanes, 0
+    t.packed, t.epilogue = NULL, plain()
 
 
 def forward(
@@ -322,6 +335,76 @@ def forward(
     with nogil:
         done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, m, threads)
     return done
+
+
+cdef int run_images(
+    const Call* c, real* const* memory, Py_ssize_t first, Py_ssize_t images, int threads,
+) noexcept nogil:
+    """Some of the images of a call."""
+    cdef Correlation t
+    cdef Weights w
+    cdef Convolution part = c.convolution
+    part.images = images
+    prepare(&t, &w, &part, False)
+    t.source.data = memory_at(memory, c.x) + first*t.source.strides.image
+    t.output, t.epilogue, t.packed = memory_at(memory, c.out), epilogue(c, memory), c.packed
+    t.output += first*t.target.image
+    w.data, w.lane, w.channel, w.row, w.col = c.w, c.w_k, c.w_c, c.w_r, c.w_s
+    return correlate(&t, &w, c.bias, c.extra, threads)
+
+
+cdef Run direct_run = <Run>PyCapsule_GetPointer(direct.CALL, "convkit.run")
+
+
+cdef bint run_directly(const Call* c, real* const* memory, Py_ssize_t image, int threads) noexcept nogil:
+    """One image of a call."""
+    cdef Call one = c[0]
+    cdef Py_ssize_t out_image = c.out_rows*c.out_cols*c.out_channels
+    one.packed, one.images, one.convolution.images = NULL, 1, 1
+    one.x.offset += image*c.rows*c.cols*c.channels
+    one.residual.offset += image*out_image
+    one.out.offset += image*out_image
+    return direct_run(&one, memory, threads)
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = rectifier(x * w + bias + residual); images with outputs that are not finite are summed directly."""
+    cdef int done = run_images(c, memory, 0, c.images, threads)
+    cdef Py_ssize_t image
+    if done != NOT_FINITE:
+        return done != NO_MEMORY
+    for image in range(c.images):
+        done = run_images(c, memory, image, 1, threads)
+        if done == NO_MEMORY or (done == NOT_FINITE and not run_directly(c, memory, image, threads)):
+            return False
+    return True
+
+
+CALL = capsule(run)
+
+
+def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int m):
+    """Elements that `pack` writes."""
+    return (m + 2)*(m + 2)*(padded(w_kcrs.shape[0])*w_kcrs.shape[1] + VLEN)
+
+
+def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups, int m):
+    """Write the weights, transformed, in the order in which the tile reads them, for calls that find them so."""
+    cdef Correlation t
+    cdef Weights w
+    cdef Py_ssize_t size = sizeof(real), chunk
+    cdef real* taps = <real*>scratch(TAPS*TAPS*CHUNK*BLOCK*size)
+    if taps is NULL:
+        raise MemoryError
+    w.data, w.groups, w.channels, w.lanes, w.group = &w_kcrs[0, 0, 0, 0], 1, w_kcrs.shape[1], w_kcrs.shape[0], 0
+    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
+    t.m, t.points, t.channels, t.lanes = m, (m + 2)*(m + 2), w.channels, w.lanes
+    t.panels, t.panel_point = &packed[0], padded(w.lanes)*w.channels + VLEN
+    t.y, t.x = forward_axis(TAPS, 1, TAPS, 1, 0, 1), forward_axis(TAPS, 1, TAPS, 1, 0, 1)
+    for chunk in range(block_count(w.lanes)*ceil_div(w.channels, CHUNK)):
+        pack_chunk(&t, &w, chunk, taps)
+    free(taps)
 
 
 def forward_scratch(

@@ -46,12 +46,16 @@ def add_invert_option(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Print the likeliest classes of each picture."""
+    from .. import ops
     from ..data.pictures import read_picture
-    from ..train import load_model, predict
+    from ..inference import compile
+    from ..train import load_model
 
     model, spec = load_model(model_file(args.run_dir))
     images, inverted = zip(*(read_picture(image, spec, args.invert) for image in args.images), strict=True)
-    for image, swapped, row in zip(args.images, inverted, predict(model, np.stack(images)), strict=True):
+    batch = np.stack(images)
+    probabilities = ops.softmax(compile(model, batch[:1])(batch), 1)
+    for image, swapped, row in zip(args.images, inverted, probabilities, strict=True):
         print(answer(image, swapped, row, spec.classes, args.top))
 
 
