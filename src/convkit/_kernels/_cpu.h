@@ -13,6 +13,10 @@ static int cpu_has_x86_v4(void) { __builtin_cpu_init(); return __builtin_cpu_sup
 
 /* All that -march=sapphirerapids may emit and x86-64-v4 does not promise: AMX-TILE, AMX-BF16, AVX512-FP16, and
    AVX512-BF16; and the operating system must save the tiles. */
+#ifdef CONVKIT_EMULATE_AMX
+static int cpu_has_amx(void) { return cpu_has_x86_v4(); }
+static int cpu_permit_amx(void) { return 1; }
+#else
 static int cpu_has_amx(void) {
   unsigned a, b, c, d, low, high;
   if (!cpu_has_x86_v4()) return 0;
@@ -23,7 +27,8 @@ static int cpu_has_amx(void) {
   return (low & 0x60000) == 0x60000; /* XTILECFG, XTILEDATA */
 }
 
-/* Linux gives tile registers only to a process that asks, once. */
+/* Linux gives tile registers only to a process that asks, once: threads that it starts later, and children that it
+   forks, have what it has. */
 static int cpu_permit_amx(void) {
 #ifdef __linux__
   const long get_permission = 0x1022, request_permission = 0x1023, tile_data = 18;
@@ -35,6 +40,7 @@ static int cpu_permit_amx(void) {
   return 0;
 #endif
 }
+#endif
 #else
 static int cpu_has_x86_v3(void) { return 0; }
 static int cpu_has_x86_v4(void) { return 0; }

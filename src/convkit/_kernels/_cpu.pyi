@@ -1,5 +1,6 @@
 isas_built: tuple[str, ...]
 kernels: tuple[str, ...]
+own_kernels: tuple[str, ...]
 openmp_version: int
 
 def isas_supported() -> tuple[str, ...]: ...

@@ -12,10 +12,14 @@ cdef extern from "_cpu.h" nogil:
 cdef extern from *:
     const char* CONVKIT_ISAS
     const char* CONVKIT_KERNELS
+    const char* CONVKIT_OWN_KERNELS
 
 #: Instruction sets and kernels that this build holds: the registry of CMakeLists.txt.
 isas_built = tuple((<bytes>CONVKIT_ISAS).decode().split())
 kernels = tuple((<bytes>CONVKIT_KERNELS).decode().split())
+
+#: Kernels that only one variant has, as "variant.kernel": the same registry.
+own_kernels = tuple((<bytes>CONVKIT_OWN_KERNELS).decode().split())
 
 #: The OpenMP version date the kernels were compiled against, 0 without OpenMP.
 openmp_version = openmp()

@@ -1,0 +1,133 @@
+#pragma once
+/* AMX tiles: eight registers of at most 16 rows of 64 bytes, and the product of two that hold bfloat16.
+
+   The assembler is written out because of what the compiler's own intrinsics leave out: that tiles are loaded from, and
+   stored to, memory. Ordinary stores would be moved across them. Tile numbers must be literals.
+
+   With CONVKIT_EMULATE_AMX the same names compute the same numbers without AMX, at a hundredth of its speed, so that the
+   kernels can be tested on any processor with AVX-512. */
+
+#include "simd.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What LDTILECFG reads. */
+typedef struct {
+  uint8_t palette, start_row, reserved[14];
+  uint16_t colsb[16]; /* bytes of a row */
+  uint8_t rows[16];
+} tile_shapes;
+
+#ifndef CONVKIT_EMULATE_AMX
+
+CONVKIT_INLINE void tiles_begin(const tile_shapes *shapes) { __asm__ volatile("ldtilecfg %0" : : "m"(*shapes)); }
+CONVKIT_INLINE void tiles_end(void) { __asm__ volatile("tilerelease" : : : "memory"); }
+#define tile_zero(t) __asm__ volatile("tilezero %%tmm" #t : :)
+#define tile_load(t, rows, stride) \
+  __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"(rows), "r"((Py_ssize_t)(stride)) : "memory")
+#define tile_store(t, rows, stride) \
+  __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(rows), "r"((Py_ssize_t)(stride)) : "memory")
+#define tile_dpbf16ps(sum, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #sum : :)
+
+#else
+
+/* One thread's tiles. What the processor answers by an exception ends the process here. */
+static __thread struct {
+  tile_shapes shapes;
+  uint8_t tile[8][16][64];
+} emulated;
+
+static void emulated_fault(const char *what, int tile) {
+  fprintf(stderr, "convkit: emulated AMX: %s (tile %d)\n", what, tile);
+  abort();
+}
+
+static void emulated_use(int t) {
+  if (emulated.shapes.palette != 1) emulated_fault("tiles are not configured", t);
+  if (t < 0 || t > 7 || !emulated.shapes.rows[t] || !emulated.shapes.colsb[t]) emulated_fault("the tile has no shape", t);
+}
+
+__attribute__((unused)) static void tiles_begin(const tile_shapes *shapes) {
+  for (int t = 0; t < 16; t++)
+    if (shapes->rows[t] > (t < 8 ? 16 : 0) || shapes->colsb[t] > (t < 8 ? 64 : 0)) emulated_fault("bad shape", t);
+  for (int i = 0; i < 14; i++)
+    if (shapes->reserved[i]) emulated_fault("reserved bytes are set", i);
+  if (shapes->palette != 1 || shapes->start_row) emulated_fault("bad palette or start row", 0);
+  memset(&emulated, 0, sizeof emulated);
+  emulated.shapes = *shapes;
+}
+__attribute__((unused)) static void tiles_end(void) { memset(&emulated, 0, sizeof emulated); }
+
+__attribute__((unused)) static void tile_zero(int t) {
+  emulated_use(t);
+  memset(emulated.tile[t], 0, sizeof emulated.tile[t]);
+}
+__attribute__((unused)) static void tile_load(int t, const void *rows, Py_ssize_t stride) {
+  tile_zero(t);
+  for (int i = 0; i < emulated.shapes.rows[t]; i++)
+    memcpy(emulated.tile[t][i], (const char *)rows + i * stride, emulated.shapes.colsb[t]);
+}
+__attribute__((unused)) static void tile_store(int t, void *rows, Py_ssize_t stride) {
+  emulated_use(t);
+  for (int i = 0; i < emulated.shapes.rows[t]; i++)
+    memcpy((char *)rows + i * stride, emulated.tile[t][i], emulated.shapes.colsb[t]);
+}
+
+/* TDPBF16PS, as Intel's manual defines it: each sum has two chains of fused multiply-adds, over the first and over the
+   second elements of the pairs; the two are added, and then added to what was there. Each step rounds to nearest even;
+   denormals count as zero, and become zero. The caller's MXCSR does not matter. */
+__attribute__((unused, noinline)) static void tile_dpbf16ps(int sum, int a, int b) {
+  emulated_use(sum), emulated_use(a), emulated_use(b);
+  const tile_shapes *s = &emulated.shapes;
+  if (sum == a || sum == b || a == b) emulated_fault("operands must differ", sum);
+  if (s->rows[a] != s->rows[sum] || s->colsb[b] != s->colsb[sum] || s->colsb[a] != 4 * s->rows[b])
+    emulated_fault("shapes do not fit", sum);
+  const unsigned mode = _mm_getcsr();
+  _mm_setcsr(0x9fc0);
+  for (int m = 0; m < s->rows[sum]; m++) {
+    __m512 first = _mm512_setzero_ps(), second = first;
+    for (int k = 0; k < s->rows[b]; k++) {
+      uint32_t pair;
+      memcpy(&pair, &emulated.tile[a][m][4 * k], sizeof pair);
+      const __m512i pairs = _mm512_loadu_si512(emulated.tile[b][k]), upper = _mm512_set1_epi32((int)0xffff0000);
+      first = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32((int)(pair << 16))),
+                              _mm512_castsi512_ps(_mm512_slli_epi32(pairs, 16)), first);
+      second = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_set1_epi32((int)(pair & 0xffff0000))),
+                               _mm512_castsi512_ps(_mm512_and_si512(pairs, upper)), second);
+    }
+    const __m512 was = _mm512_loadu_ps(emulated.tile[sum][m]);
+    const __m512 is = _mm512_add_ps(was, _mm512_add_ps(first, second));
+    memcpy(emulated.tile[sum][m], &is, s->colsb[sum]);
+  }
+  _mm_setcsr(mode);
+}
+
+#endif
+
+/* Eight tiles of 16 rows of 64 bytes: 16 x 16 sums, 16 rows of 32 bfloat16, or 16 rows of 16 pairs of them. */
+CONVKIT_INLINE void full_tiles_begin(void) {
+  tile_shapes shapes = {.palette = 1};
+  for (int t = 0; t < 8; t++) shapes.rows[t] = 16, shapes.colsb[t] = 64;
+  tiles_begin(&shapes);
+}
+
+/* bfloat16 is the upper half of a float. */
+
+/* The nearest bfloat16 of finite numbers, ties to even, as a float. */
+CONVKIT_INLINE vr vround_bf16(vr v) {
+  const vu bits = (vu)v;
+  return (vr)((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
+}
+/* Store the upper halves of the first `lanes` lanes. */
+CONVKIT_INLINE void vstore_bf16(void *p, vr v, int lanes) {
+  _mm512_mask_cvtepi32_storeu_epi16(p, (__mmask16)((1u << lanes) - 1), (__m512i)((vu)v >> 16));
+}
+/* Pairs, as the second operand of a product has them: an element of `first` below one of `second`. */
+CONVKIT_INLINE vr vpair_bf16(vr first, vr second) { return (vr)((vu)first >> 16 | (vu)second); }
+/* All bits where |v| is neither zero nor within [least, most], which are given as bits. A NaN is beyond every number. */
+CONVKIT_INLINE vi vbeyond(vr v, uint32_t least, uint32_t most) {
+  const vu bits = (vu)v & 0x7fffffffu;
+  return (vi)(((bits < least) | (bits > most)) & (bits != 0));
+}
+CONVKIT_INLINE int vany(vi v) { return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0; }

@@ -1,0 +1,91 @@
+"""Weights as AMX tiles read them: split into parts, two channels to a pair.
+
+In memory: [block of 32 lanes][step][part][16 lanes of the block][16 pairs of channels][lane][channel of the pair], zeros
+behind the last lane and channel; a block of up to 16 lanes has half of them.
+"""
+
+from libc.stdint cimport uint32_t
+from libc.string cimport memset
+
+from convkit._kernels._amx cimport DEEP, PAIR, TILE, TILE_BYTES, vany, vpair_bf16, vround_bf16
+from convkit._kernels._axis cimport Axis
+from convkit._kernels._simd cimport real, vi, visplat, vload, vr, vstore
+from convkit._kernels._split cimport splittable
+from convkit._kernels._weights cimport Weights, pack_channels, pack_elements, pack_lanes
+
+
+cdef struct Run:
+    # What a step sums over: neighbours in the (column, channel) range of one row of taps.
+    Py_ssize_t row, first, count
+
+
+cdef inline Py_ssize_t step_bytes(Py_ssize_t lanes, int parts) noexcept nogil:
+    """Bytes of a step of a block with `lanes` lanes to come."""
+    return parts*(2*TILE_BYTES if lanes > TILE else TILE_BYTES)
+
+
+cdef inline void gather_run(
+    const Weights* w, const Axis* y, const Axis* x, const Run* run, Py_ssize_t first_lane, Py_ssize_t lanes,
+    real* square,
+) noexcept nogil:
+    """Collect the weights of a run: rows are channels, of which there are DEEP, columns are lanes, of which PAIR."""
+    cdef Py_ssize_t done = 0, col, channel, here
+    cdef const real* source = w.data + first_lane*w.lane + (y.weight_first + y.weight_step*run.row)*w.row
+    cdef const real* tap
+    if lanes < PAIR or run.count < DEEP:
+        memset(square, 0, DEEP*PAIR*sizeof(real))
+    while done < run.count:
+        col, channel = (run.first + done) // w.channels, (run.first + done) % w.channels
+        here = min(run.count - done, w.channels - channel)
+        tap = source + (x.weight_first + x.weight_step*col)*w.col + channel*w.channel
+        if w.lane == 1:
+            pack_lanes(tap, w.channel, here, lanes, PAIR, square + done*PAIR)
+        elif w.channel == 1:
+            pack_channels(tap, w.lane, here, lanes, PAIR, square + done*PAIR)
+        else:
+            pack_elements(tap, w.channel, w.lane, here, lanes, PAIR, square + done*PAIR)
+        done += here
+
+
+cdef inline void split_pairs(
+    const int parts, vr even, vr odd, char* tile, Py_ssize_t part,
+) noexcept nogil:
+    """Store a row of a tile of each part."""
+    cdef vr even_part = vround_bf16(even), odd_part = vround_bf16(odd)
+    cdef int i
+    vstore(<real*>tile, vpair_bf16(even_part, odd_part))
+    for i in range(1, parts):
+        even, odd = even - even_part, odd - odd_part
+        even_part, odd_part = vround_bf16(even), vround_bf16(odd)
+        vstore(<real*>(tile + i*part), vpair_bf16(even_part, odd_part))
+
+
+cdef inline bint split_square(
+    const int parts, const real* square, Py_ssize_t lanes, uint32_t least, char* tiles,
+) noexcept nogil:
+    """Turn the weights of a run into tiles; return whether one has no parts."""
+    cdef Py_ssize_t half, pair, halves = 2 if lanes > TILE else 1
+    cdef vi beyond = visplat(0)
+    cdef vr even, odd
+    cdef const real* rows
+    for half in range(halves):
+        for pair in range(DEEP // 2):
+            rows = square + 2*pair*PAIR + half*TILE
+            even, odd = splittable(vload(rows), least, &beyond), splittable(vload(rows + PAIR), least, &beyond)
+            split_pairs(parts, even, odd, tiles + half*TILE_BYTES + pair*64, halves*TILE_BYTES)
+    return vany(beyond)
+
+
+cdef inline bint pack_run(
+    const Weights* w, const Axis* y, const Axis* x, const Run* run, Py_ssize_t first_lane, int parts, uint32_t least,
+    char* tiles,
+) noexcept nogil:
+    """Pack one step of the block that begins with a lane; return whether a weight has no parts."""
+    cdef real square[DEEP*PAIR]
+    cdef Py_ssize_t lanes = min(w.lanes - first_lane, <Py_ssize_t>PAIR)
+    gather_run(w, y, x, run, first_lane, lanes, square)
+    if parts == 3:
+        return split_square(3, square, lanes, least, tiles)
+    if parts == 2:
+        return split_square(2, square, lanes, least, tiles)
+    return split_square(1, square, lanes, least, tiles)

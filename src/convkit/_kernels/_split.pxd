@@ -1,0 +1,52 @@
+"""A float32 as bfloat16 parts: h is the nearest bfloat16, m that of the rest, l what is left then.
+
+A float32 has 24 bits and each part 8, with a sign of its own: x = h + m + l, exactly, and so are the differences by
+which they are found. That holds where no part leaves the range of normal numbers, which AMX knows alone: from
+LEAST_SPLIT = 2^-103, where the last bit of x is the smallest normal number, to MOST_SPLIT, beyond which h would be
+infinite. Zero has parts, too. What is outside is replaced by zero, lest it should spoil its neighbours, and reported:
+whoever asked computes that image again in float32.
+
+Products may underflow where their factors do not. Results under LEAST_SUM = 2^-80 are therefore computed again, too: in
+a larger one, what 2^14 products of parts can have lost by it (2^-126 each) is less than 2^-30 of it. A single part has no
+more to lose than a float32 has.
+"""
+
+from libc.stdint cimport uint32_t
+
+from convkit._kernels._amx cimport vbeyond, vround_bf16, vstore_bf16
+from convkit._kernels._simd cimport real, vi, visplat, vload_lanes, vr, vselect, vsplat
+
+
+# Bits of floats.
+cdef enum:
+    LEAST_SPLIT = 0x0c000000        # 2^-103
+    MOST_SPLIT = 0x7f7f7fff         # what is larger rounds to 2^128
+    LEAST_SUM = 0x17800000          # 2^-80
+    MOST_SUM = 0x7f7fffff           # the largest number
+
+
+cdef inline uint32_t least_split(int parts) noexcept nogil:
+    return LEAST_SPLIT if parts > 1 else 0
+
+
+cdef inline uint32_t least_sum(int parts) noexcept nogil:
+    return LEAST_SUM if parts > 1 else 0
+
+
+cdef inline vr splittable(vr v, uint32_t least, vi* beyond) noexcept nogil:
+    """Numbers that have parts; others become zero and are remembered."""
+    cdef vi outside = vbeyond(v, least, MOST_SPLIT)
+    beyond[0] = beyond[0] | outside
+    return vselect(outside, vsplat(0), v)
+
+
+cdef inline void store_parts(const int parts, vr v, char* target, Py_ssize_t part, int lanes) noexcept nogil:
+    """Store the parts of the first lanes, each `part` bytes behind the one before."""
+    cdef vr high = vround_bf16(v), rest, middle
+    vstore_bf16(target, high, lanes)
+    if parts > 1:
+        rest = v - high
+        middle = vround_bf16(rest)
+        vstore_bf16(target + part, middle, lanes)
+        if parts > 2:
+            vstore_bf16(target + 2*part, rest - middle, lanes)

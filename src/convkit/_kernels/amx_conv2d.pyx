@@ -1,0 +1,619 @@
+"""Two-dimensional convolution of float32 by AMX tiles of bfloat16 parts: forward and backward-input.
+
+The same correlation as conv2d.pyx. An input is split into its parts once, while its strip is staged, and serves all taps
+and all outputs; the weights are split once a call. A tile's 16 rows are positions of outputs:
+
+    in a line       neighbouring positions of the staged strip, across the ends of its rows: what lies between two
+                    images' rows is computed and thrown away, one column where both have a column of padding to share
+    side by side    the same pixel of 16 images, where images are so small that ends would be many
+
+With a stride, the strip is staged in its phases, so that neighbouring outputs always read neighbouring positions.
+
+Staged, in bytes: [block of 32 channels][phase][row][image][column][part][32 channels]. Channels that would leave much of
+the last block empty lie without gaps, [part][phase][row][column][channels], and are summed over along with the columns
+of taps, as one range. All sums of a chunk of channels stay in tiles from the first product to the last.
+
+An image with numbers that have no parts, or results out of the range in which parts are exact (_split.pxd), is marked in
+`unsplit`: its output is to be computed by conv2d.pyx instead. Neither threads nor other images decide about that.
+
+Scratch: the weights' tiles, 2, 4 or 6 bytes for each weight of at most CHUNK channels, in whole blocks of 32; and, for
+each thread, a strip (STRIP_BYTES, or the input of one tile where that is larger) and the sums of a block of tiles.
+"""
+
+from cython.parallel cimport prange
+from libc.stdint cimport uint8_t
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from convkit._kernels._amx cimport (
+    DEEP, PAIR, TILE, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
+)
+from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
+from convkit._kernels._axis cimport Axis, Range, Spatial, inside, is_identity, phase_axis, phase_count
+from convkit._kernels._scratch cimport scratch
+from convkit._kernels._simd cimport (
+    VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstore_lanes,
+)
+from convkit._kernels._split cimport MOST_SUM, least_split, least_sum, splittable, store_parts
+from convkit._kernels._strip cimport Image, ceil_div, merge_pixels, nhwc
+from convkit._kernels._threads cimport worth
+from convkit._kernels._weights cimport Weights
+
+cdef enum:
+    STRIP_BYTES = 512*1024
+    # Sixteen images' strip of one row: more than that, and they are not laid side by side.
+    WIDE_STRIP_BYTES = 1536*1024
+    CHUNK = 2048                    # channels summed before the result is added to the output
+
+
+cdef struct Correlation:
+    Axis y, x
+    Py_ssize_t images, channels, lanes
+    const real* input
+    Image source
+    real* output
+    Image target
+    const real* bias                # NULL if there is none
+    bint again                      # add to what the output holds
+    int parts
+    uint8_t* unsplit                # one for each image
+    Py_ssize_t pixels               # of an image, where all images were merged into one row; else 0
+    # How the input is staged. Positions are counted in staged columns.
+    bint lined                      # channels without gaps, summed along with columns
+    Py_ssize_t together             # images side by side: 1 or TILE
+    Py_ssize_t down, across         # phases of the stride
+    Py_ssize_t rows, cols           # outputs of a strip,
+    Py_ssize_t strips_down, strips_across
+    Py_ssize_t height, width        # and rows and columns of a phase of its input
+    Py_ssize_t pitch                # positions from one image's row to the next image's, or the next row
+    Py_ssize_t plane                # positions of a phase
+    Py_ssize_t pixel, part, block   # bytes from position to position, part to part, block to block of channels
+    # The weights, and what each step reads.
+    Py_ssize_t steps
+    const Py_ssize_t* reach
+    const char* tiles
+    Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The plan: how a strip lies, and what the steps of a sum are
+
+
+cdef inline Py_ssize_t phases(const Axis* axis) noexcept nogil:
+    return max(axis.in_step, <Py_ssize_t>1)
+
+
+cdef inline Py_ssize_t tap_phase(const Axis* axis, Py_ssize_t tap) noexcept nogil:
+    return axis.tap_step*tap % phases(axis)
+
+
+cdef inline Py_ssize_t tap_place(const Axis* axis, Py_ssize_t tap) noexcept nogil:
+    """Where in its phase a tap reads, from the place of the output."""
+    return axis.tap_step*tap // phases(axis)
+
+
+cdef inline Range phase_inside(
+    const Axis* axis, Py_ssize_t phase, Py_ssize_t output, Py_ssize_t count,
+) noexcept nogil:
+    """Which of `count` places of a phase, from that of an output on, are not padding."""
+    cdef Py_ssize_t step = axis.grain*phases(axis)
+    return inside(axis.first + axis.grain*phase + step*output, step, axis.in_size, count)
+
+
+cdef inline Py_ssize_t runs_of_row(const Correlation* t) noexcept nogil:
+    """Steps for a row of taps, where channels lie without gaps."""
+    return ceil_div(t.x.taps*t.channels, DEEP)
+
+
+cdef Run run_of(const Correlation* t, Py_ssize_t step) noexcept nogil:
+    cdef Run run
+    cdef Py_ssize_t per_row = runs_of_row(t), taps = t.y.taps*t.x.taps, channel
+    if t.lined:
+        run.row, run.first = step // per_row, step % per_row*DEEP
+        run.count = min(<Py_ssize_t>DEEP, t.x.taps*t.channels - run.first)
+    else:
+        channel = step // taps*DEEP
+        run.row, run.first = step % taps // t.x.taps, step % t.x.taps*t.channels + channel
+        run.count = min(<Py_ssize_t>DEEP, t.channels - channel)
+    return run
+
+
+cdef Py_ssize_t reach_of(const Correlation* t, Py_ssize_t step) noexcept nogil:
+    """Bytes from an output's position to what a step reads for it."""
+    cdef Run run = run_of(t, step)
+    cdef Py_ssize_t col = 0 if t.lined else run.first // t.channels
+    cdef Py_ssize_t phase = tap_phase(&t.y, run.row)*t.across + tap_phase(&t.x, col)
+    cdef Py_ssize_t place = tap_place(&t.y, run.row)*t.together*t.pitch + tap_place(&t.x, col)
+    cdef Py_ssize_t rest = 2*run.first if t.lined else step // (t.y.taps*t.x.taps)*t.block
+    return (phase*t.plane + place)*t.pixel + rest
+
+
+cdef Py_ssize_t shared_columns(const Correlation* t) noexcept nogil:
+    """Columns of padding that the end of a row and the beginning of the next have in common, behind its outputs."""
+    cdef Py_ssize_t phase, shared = t.width - t.cols
+    cdef Range across
+    if t.strips_across > 1 or t.together > 1:
+        return 0
+    for phase in range(t.across):
+        across = phase_inside(&t.x, phase, 0, t.width)
+        shared = min(shared, min(across.first, t.width - across.behind))
+    return shared
+
+
+cdef void lay_strip(Correlation* t, Py_ssize_t rows, Py_ssize_t cols) noexcept nogil:
+    """Lay out strips of at most rows x cols outputs, all of nearly the same size."""
+    cdef Py_ssize_t blocks = ceil_div(t.channels, DEEP), reach, slack
+    t.strips_down, t.strips_across = ceil_div(t.y.count, rows), ceil_div(t.x.count, cols)
+    t.rows, t.cols = ceil_div(t.y.count, t.strips_down), ceil_div(t.x.count, t.strips_across)
+    reach = tap_place(&t.x, t.x.taps - 1)
+    t.height, t.width = t.rows + tap_place(&t.y, t.y.taps - 1), t.cols + reach
+    t.pitch = t.width - shared_columns(t)
+    if t.together > 1:
+        t.pitch |= 1                # an even number of lines between a tile's rows would crowd them into few sets
+    # Behind the last row: what it has in common with a next one, and the rest of the last tile.
+    slack = t.width + PAIR
+    t.plane = t.height*t.together*t.pitch + slack
+    if t.lined:
+        t.pixel = 2*t.channels
+        t.part = ceil_div(t.down*t.across*t.plane*t.pixel, 64)*64 + 64
+        t.block = 0
+    else:
+        t.pixel, t.part = 2*DEEP*t.parts, 2*DEEP
+        t.block = t.down*t.across*t.plane*t.pixel
+
+
+cdef inline Py_ssize_t strip_bytes(const Correlation* t) noexcept nogil:
+    return t.parts*t.part if t.lined else ceil_div(t.channels, DEEP)*t.block
+
+
+cdef inline Py_ssize_t tiles_of(const Correlation* t) noexcept nogil:
+    """Tiles of rows that all images need, in strips as they are laid out."""
+    if t.together > 1:
+        return ceil_div(t.images, TILE)*t.y.count*t.x.count
+    return t.images*t.strips_down*t.strips_across*ceil_div((t.rows - 1)*t.pitch + t.cols, TILE)
+
+
+cdef void lay_side_by_side(Correlation* t) noexcept nogil:
+    """Lay images side by side if that takes fewer tiles, and sixteen rows of them fit."""
+    cdef Correlation other = t[0]
+    lay_strip(t, t.y.count, t.x.count)
+    other.together = TILE
+    lay_strip(&other, 1, other.x.count)
+    if tiles_of(&other) < tiles_of(t) and strip_bytes(&other) <= WIDE_STRIP_BYTES:
+        t.together = TILE
+
+
+cdef void divide(Correlation* t, int threads) noexcept nogil:
+    """Cut into strips that fit the cache, then smaller until every thread has a few."""
+    cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = ceil_div(t.lanes, PAIR), groups
+    cdef Py_ssize_t rows = t.y.count, cols = t.x.count
+    cdef bint row_fits
+    t.together = 1
+    if t.pixels == 0:
+        lay_side_by_side(t)
+    groups = ceil_div(t.images, t.together)
+    lay_strip(t, 1, cols)
+    row_fits = strip_bytes(t) <= STRIP_BYTES or t.together > 1
+    while not row_fits and cols > PAIR:
+        cols = max(<Py_ssize_t>PAIR, ceil_div(cols, 2))
+        lay_strip(t, 1, cols)
+        row_fits = strip_bytes(t) <= STRIP_BYTES
+    lay_strip(t, rows, cols)
+    while rows > 1 and (strip_bytes(t) > STRIP_BYTES or groups*t.strips_down*t.strips_across < enough):
+        rows = ceil_div(rows, 2)
+        lay_strip(t, rows, cols)
+    while cols > 2*PAIR and t.together == 1 and groups*t.strips_down*t.strips_across < enough:
+        cols = ceil_div(cols, 2)
+        lay_strip(t, rows, cols)
+    t.shares = max(<Py_ssize_t>1, min(blocks, enough // max(<Py_ssize_t>1, groups*t.strips_down*t.strips_across)))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Staging
+
+
+cdef void blank(const Correlation* t, Py_ssize_t count, char* target) noexcept nogil:
+    """Zeros in so many positions."""
+    cdef Py_ssize_t i
+    if t.lined:
+        for i in range(t.parts):
+            memset(target + i*t.part, 0, count*t.pixel)
+    else:
+        for i in range(ceil_div(t.channels, DEEP)):
+            memset(target + i*t.block, 0, count*t.pixel)
+
+
+cdef inline void split_pixel(
+    const Correlation* t, const int parts, const real* pixel, char* target, vi* beyond,
+) noexcept nogil:
+    cdef Py_ssize_t c = 0
+    cdef int lanes
+    cdef vr v
+    if t.lined:
+        while c < t.channels:
+            lanes = <int>min(t.channels - c, <Py_ssize_t>VLEN)
+            v = splittable(vload_lanes(pixel + c, lanes), least_split(parts), beyond)
+            store_parts(parts, v, target + 2*c, t.part, lanes)
+            c += VLEN
+        return
+    while c < ceil_div(t.channels, DEEP)*DEEP:
+        lanes = <int>max(<Py_ssize_t>0, min(t.channels - c, <Py_ssize_t>VLEN))
+        v = splittable(vload_lanes(pixel + c, lanes), least_split(parts), beyond)
+        store_parts(parts, v, target + c // DEEP*t.block + 2*(c % DEEP), t.part, VLEN)
+        c += VLEN
+
+
+cdef inline bint split_pixels(
+    const Correlation* t, const int parts, const real* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
+) noexcept nogil:
+    """Split a run of pixels; return whether one of them has no parts."""
+    cdef vi beyond = visplat(0)
+    cdef Py_ssize_t i
+    for i in range(count):
+        split_pixel(t, parts, pixel + i*step, target + i*t.pixel, &beyond)
+    return vany(beyond)
+
+
+cdef void stage_run(
+    const Correlation* t, Py_ssize_t image, const real* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
+) noexcept nogil:
+    """Split a run of one image's pixels, and mark it if it cannot be."""
+    cdef bint beyond
+    if t.parts == 3:
+        beyond = split_pixels(t, 3, pixel, step, count, target)
+    elif t.parts == 2:
+        beyond = split_pixels(t, 2, pixel, step, count, target)
+    else:
+        beyond = split_pixels(t, 1, pixel, step, count, target)
+    if beyond:
+        t.unsplit[image] = True
+
+
+cdef void stage_line(
+    const Correlation* t, Py_ssize_t image, Py_ssize_t line, Py_ssize_t phase, Py_ssize_t col, Py_ssize_t cols,
+    char* target,
+) noexcept nogil:
+    """Stage one phase of a row of an image for the outputs from `col` on. Merged images are told apart again."""
+    cdef Py_ssize_t width = cols + t.width - t.cols, step = t.x.grain*phases(&t.x), i, count, first
+    cdef Range across = phase_inside(&t.x, phase, col, width)
+    cdef const real* source = t.input + image*t.source.image + line*t.source.row
+    if line < 0 or line >= t.y.in_size:
+        blank(t, width, target)
+        return
+    blank(t, across.first, target)
+    blank(t, width - across.behind, target + across.behind*t.pixel)
+    i = across.first
+    while i < across.behind:
+        first, count = t.x.first + t.x.grain*phase + step*(col + i), across.behind - i
+        if t.pixels:
+            count, image = min(count, t.pixels - first % t.pixels), first // t.pixels
+        stage_run(t, image, source + first*t.source.col, step*t.source.col, count, target + i*t.pixel)
+        i += count
+
+
+cdef struct Part:
+    # What one unit of work computes: a strip of an image, or of TILE of them, for a share of the lanes.
+    Py_ssize_t image, images, row, rows, col, cols, first_lane, behind_lane
+
+
+cdef Part part_of(const Correlation* t, Py_ssize_t unit) noexcept nogil:
+    cdef Part u
+    cdef Py_ssize_t blocks = ceil_div(t.lanes, PAIR), share = unit % t.shares
+    u.first_lane, u.behind_lane = share*blocks // t.shares*PAIR, min(t.lanes, (share + 1)*blocks // t.shares*PAIR)
+    unit = unit // t.shares
+    u.col = unit % t.strips_across*t.cols
+    unit = unit // t.strips_across
+    u.row = unit % t.strips_down*t.rows
+    u.image = unit // t.strips_down*t.together
+    u.images = min(t.together, t.images - u.image)
+    u.rows, u.cols = max(<Py_ssize_t>0, min(t.rows, t.y.count - u.row)), max(<Py_ssize_t>0, min(t.cols, t.x.count - u.col))
+    return u
+
+
+cdef void stage_strip(const Correlation* t, const Part* u, char* strip) noexcept nogil:
+    cdef Py_ssize_t image, down, across, h, place, line
+    for image in range(u.images):
+        for down in range(t.down):
+            for h in range(u.rows + t.height - t.rows):
+                line = t.y.first + t.y.grain*(phases(&t.y)*(u.row + h) + down)
+                for across in range(t.across):
+                    place = (down*t.across + across)*t.plane + (h*t.together + image)*t.pitch
+                    stage_line(t, u.image + image, line, across, u.col, u.cols, strip + place*t.pixel)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Sums
+
+
+cdef inline void put_sums(
+    const Correlation* t, Py_ssize_t image, Py_ssize_t lane, Py_ssize_t lanes, const real* sums, real* out,
+) noexcept nogil:
+    """Write one position's sums; mark its image if one is out of range."""
+    cdef Py_ssize_t k = 0
+    cdef int here
+    cdef vi beyond = visplat(0)
+    cdef vr v
+    while k < lanes:
+        here = <int>min(lanes - k, <Py_ssize_t>VLEN)
+        v = vload(sums + k)
+        if t.again:
+            v = v + vload_lanes(out + k, here)
+        elif t.bias is not NULL:
+            v = v + vload_lanes(t.bias + lane + k, here)
+        beyond = beyond | vbeyond(v, least_sum(t.parts), MOST_SUM)
+        vstore_lanes(out + k, v, here)
+        k += VLEN
+    if vany(beyond):
+        t.unsplit[image] = True
+
+
+cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
+    return (t.output + image*t.target.image + (t.y.out_first + t.y.out_step*row)*t.target.row
+            + (t.x.out_first + t.x.out_step*col)*t.target.col)
+
+
+cdef void put_line(
+    const Correlation* t, const Part* u, Py_ssize_t first, Py_ssize_t count, Py_ssize_t lane, Py_ssize_t lanes,
+    const real* sums,
+) noexcept nogil:
+    """Write the sums of neighbouring positions, less those between two rows."""
+    cdef Py_ssize_t i, row, col, image = u.image
+    for i in range(count):
+        row, col = u.row + (first + i) // t.pitch, (first + i) % t.pitch
+        if col < u.cols:
+            if t.pixels:
+                image = (u.col + col) // t.pixels
+            put_sums(t, image, lane, lanes, sums + i*PAIR, output_at(t, u.image, row, u.col + col) + lane)
+
+
+cdef void sum_line(
+    const Correlation* t, const Part* u, Py_ssize_t lane, Py_ssize_t lanes, const char* strip, TileProduct* p,
+) noexcept nogil:
+    """All sums of a strip for one block of lanes: tiles run over its positions as they lie."""
+    cdef Py_ssize_t positions = (u.rows - 1)*t.pitch + u.cols, first = 0, count
+    p.a_row, p.a_second = t.pixel, TILE*t.pixel
+    while first < positions:
+        count = min(positions - first, <Py_ssize_t>PAIR)
+        p.a = strip + first*t.pixel
+        sum_product(t.parts, count > TILE, lanes > TILE, p)
+        put_line(t, u, first, count, lane, lanes, p.out)
+        first += PAIR
+
+
+cdef void sum_side_by_side(
+    const Correlation* t, const Part* u, Py_ssize_t lane, Py_ssize_t lanes, const char* strip, TileProduct* p,
+) noexcept nogil:
+    """The same where a tile is one pixel of several images, and two tiles are neighbours."""
+    cdef Py_ssize_t row, col, pair, image, second
+    p.a_row, p.a_second = t.pitch*t.pixel, t.pixel
+    for row in range(u.rows):
+        for pair in range((u.cols + 1) // 2):
+            col = 2*pair
+            p.a = strip + (row*t.together*t.pitch + col)*t.pixel
+            sum_product(t.parts, col + 1 < u.cols, lanes > TILE, p)
+            for second in range(min(<Py_ssize_t>2, u.cols - col)):
+                for image in range(u.images):
+                    put_sums(t, u.image + image, lane, lanes, p.out + (second*TILE + image)*PAIR,
+                             output_at(t, u.image + image, u.row + row, u.col + col + second) + lane)
+
+
+cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, char* strip, real* sums) noexcept nogil:
+    cdef Part u = part_of(t, unit)
+    cdef TileProduct p
+    cdef Py_ssize_t lane = u.first_lane, lanes
+    if u.rows == 0 or u.cols == 0:
+        return
+    stage_strip(t, &u, strip)
+    p.a_part, p.a_step, p.steps, p.out = t.part, t.reach, t.steps, sums
+    while lane < u.behind_lane:
+        lanes = min(t.lanes - lane, <Py_ssize_t>PAIR)
+        p.b = t.tiles + lane // PAIR*t.steps*step_bytes(PAIR, t.parts)
+        if t.together > 1:
+            sum_side_by_side(t, &u, lane, lanes, strip, &p)
+        else:
+            sum_line(t, &u, lane, lanes, strip, &p)
+        lane += PAIR
+
+
+cdef void correlate_units(
+    const Correlation* t, Py_ssize_t first, Py_ssize_t units, Py_ssize_t apart, char* strip, real* sums,
+) noexcept nogil:
+    """Every `apart`-th unit. The tiles are given back at the end: threads that hold some take longer to switch."""
+    cdef unsigned long mode = flush_denormals()
+    cdef Py_ssize_t unit = first
+    if t.lined:
+        # What lies behind the last channel meets weights of zero, and must be a number.
+        memset(strip, 0, strip_bytes(t))
+    full_tiles_begin()
+    while unit < units:
+        correlate_unit(t, unit, strip, sums)
+        unit += apart
+    tiles_end()
+    restore_denormals(mode)
+
+
+cdef void pack_block(
+    const Correlation* t, const Weights* w, Py_ssize_t block, char* tiles, bint* beyond,
+) noexcept nogil:
+    cdef unsigned long mode = flush_denormals()
+    cdef Py_ssize_t step, bytes = step_bytes(t.lanes - block*PAIR, t.parts)
+    cdef Run run
+    tiles = tiles + block*t.steps*step_bytes(PAIR, t.parts)
+    for step in range(t.steps):
+        run = run_of(t, step)
+        if pack_run(w, &t.y, &t.x, &run, block*PAIR, t.parts, least_split(t.parts), tiles + step*bytes):
+            beyond[0] = True
+    restore_denormals(mode)
+
+
+cdef void choose_layout(Correlation* t) noexcept nogil:
+    """Channels without gaps where that takes fewer steps, and taps that lie side by side read one range."""
+    t.down, t.across = phases(&t.y), phases(&t.x)
+    t.lined = t.across == 1 and (t.x.tap_step == 1 or t.x.taps == 1) and (
+        runs_of_row(t) < t.x.taps*ceil_div(t.channels, DEEP))
+    t.steps = t.y.taps*(runs_of_row(t) if t.lined else t.x.taps*ceil_div(t.channels, DEEP))
+
+
+cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogil:
+    """One phase of one group for one chunk of channels."""
+    cdef Py_ssize_t blocks = ceil_div(t.lanes, PAIR), images = t.images, step, block, units
+    cdef Py_ssize_t weights, strip, sums = PAIR*PAIR*sizeof(real)
+    cdef bint beyond = False
+    cdef char* memory
+    cdef Py_ssize_t* reach
+    t.pixels = t.y.count*t.x.count if is_identity(&t.y) and is_identity(&t.x) else 0
+    merge_pixels(&t.images, &t.y, &t.x)
+    threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.lanes*(t.y.taps*t.x.taps*t.channels + 1)/8)
+    choose_layout(t)
+    divide(t, threads)
+    weights, strip = blocks*t.steps*step_bytes(PAIR, t.parts), ceil_div(strip_bytes(t), 64)*64
+    memory = <char*>scratch(weights + threads*(strip + sums) + (t.steps + 1)*sizeof(Py_ssize_t))
+    if memory is NULL:
+        return False
+    reach = <Py_ssize_t*>(memory + weights + threads*(strip + sums))
+    for step in range(t.steps):
+        reach[step] = reach_of(t, step)
+    reach[t.steps] = 0
+    t.reach, t.tiles = reach, memory
+    for block in prange(blocks, schedule='static', num_threads=threads):
+        pack_block(t, w, block, memory, &beyond)
+    if beyond:
+        memset(t.unsplit, True, images)
+    else:
+        units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
+        for block in prange(threads, schedule='static', num_threads=threads):
+            correlate_units(t, block, units, threads, memory + weights + block*(strip + sums),
+                            <real*>(memory + weights + block*(strip + sums) + strip))
+    free(memory)
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All chunks, groups and phases
+
+
+cdef Py_ssize_t chunk_of(const Axis* y, const Axis* x, Py_ssize_t channels, int parts) noexcept nogil:
+    """Channels to sum at a time: so few that the input of two tiles fits a strip, and all chunks nearly the same."""
+    cdef Py_ssize_t places = phases(y)*phases(x)*(1 + tap_place(y, y.taps - 1))*(PAIR + tap_place(x, x.taps - 1))
+    cdef Py_ssize_t most = STRIP_BYTES // (2*DEEP*parts*places)*DEEP
+    most = max(<Py_ssize_t>DEEP, min(<Py_ssize_t>CHUNK, most))
+    return ceil_div(ceil_div(channels, ceil_div(channels, most)), DEEP)*DEEP
+
+
+cdef bint correlate_chunks(
+    const Correlation* call, const Weights* w, Py_ssize_t channels, int threads,
+) noexcept nogil:
+    """All channels of one phase of one group."""
+    cdef Correlation t
+    cdef Weights chunk = w[0]
+    cdef Py_ssize_t first = 0, size = chunk_of(&call.y, &call.x, channels, call.parts)
+    cdef bint done = True
+    while first < channels:
+        t = call[0]
+        t.again = first > 0
+        t.input = call.input + first
+        t.channels = chunk.channels = min(size, channels - first)
+        chunk.data = w.data + first*w.channel
+        done = done and correlate(&t, &chunk, threads)
+        first += size
+    return done
+
+
+cdef void fill(const Correlation* t) noexcept nogil:
+    """Outputs that no input reaches."""
+    cdef Py_ssize_t image, row, col, k
+    cdef real* out
+    for image in range(t.images):
+        for row in range(t.y.count):
+            for col in range(t.x.count):
+                out = output_at(t, image, row, col)
+                for k in range(t.lanes):
+                    out[k] = t.bias[k] if t.bias is not NULL else 0
+
+
+cdef bint convolve(
+    Correlation* call, const Weights* w, const real* bias, const Spatial* down, const Spatial* across, int threads,
+) noexcept nogil:
+    cdef Correlation t
+    cdef Weights group = w[0]
+    cdef Py_ssize_t g, y, x
+    cdef bint done = True
+    memset(call.unsplit, False, call.images)
+    for g in range(w.groups):
+        for y in range(phase_count(down)):
+            for x in range(phase_count(across)):
+                t = call[0]
+                t.y, t.x = phase_axis(down, y), phase_axis(across, x)
+                t.lanes, t.channels = w.lanes, w.channels
+                t.input, t.output = call.input + g*w.channels, call.output + g*w.lanes
+                t.bias = bias + g*w.lanes if bias is not NULL else NULL
+                group.data, group.groups = w.data + g*w.group, 1
+                if t.images*t.y.count*t.x.count*t.lanes == 0:
+                    continue
+                if t.y.taps*t.x.taps*t.channels == 0:
+                    fill(&t)
+                else:
+                    done = done and correlate_chunks(&t, &group, w.channels, threads)
+    return done
+
+
+cdef Spatial spatial(
+    Py_ssize_t in_size, Py_ssize_t out_size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
+    Py_ssize_t dilation, bint adjoint,
+) noexcept nogil:
+    cdef Spatial s
+    s.in_size, s.out_size, s.kernel = in_size, out_size, kernel
+    s.stride, s.padding, s.dilation, s.adjoint = stride, padding, dilation, adjoint
+    return s
+
+
+def forward(
+    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, uint8_t[::1] unsplit_n, int threads,
+):
+    """out = x * w + bias, from 1, 2 or 3 parts of each number; `unsplit` becomes true for images to compute again."""
+    cdef Correlation t
+    cdef Weights w
+    cdef Py_ssize_t size = sizeof(real)
+    cdef bint done
+    cdef Spatial down = spatial(
+        x_nhwc.shape[1], out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h, False)
+    cdef Spatial across = spatial(
+        x_nhwc.shape[2], out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w, False)
+    t.images, t.parts, t.unsplit = x_nhwc.shape[0], parts, &unsplit_n[0]
+    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
+    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
+    t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
+    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups
+    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
+    with nogil:
+        done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &down, &across, threads)
+    return done
+
+
+def backward_input(
+    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
+    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, uint8_t[::1] unsplit_n, int threads,
+):
+    """The gradient of the input: for each phase of the stride, a correlation with the taps that belong to it."""
+    cdef Correlation t
+    cdef Weights w
+    cdef Py_ssize_t size = sizeof(real)
+    cdef bint done
+    cdef Spatial down = spatial(
+        grad_x_nhwc.shape[1], grad_out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h, True)
+    cdef Spatial across = spatial(
+        grad_x_nhwc.shape[2], grad_out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w, True)
+    t.images, t.parts, t.unsplit = grad_x_nhwc.shape[0], parts, &unsplit_n[0]
+    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1]
+    w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
+    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.channels*w.channel
+    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
+    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
+    t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
+    with nogil:
+        done = convolve(&t, &w, NULL, &down, &across, threads)
+    return done
