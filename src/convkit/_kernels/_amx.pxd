@@ -15,7 +15,7 @@ With three parts, all steps' small products are summed before the large ones. Th
 small as they are, and the many roundings of it do not count; those that do count are one a step.
 
 A step of 2 x 2 tiles with three parts is 24 tile products (16 cycles each) and 16 tile loads (8 cycles); with two, 12
-and 8; with one, 4 and 4. `b` is read once from front to back, 6, 4 or 2 KB a step, and fetched a step ahead.
+and 8; with one, 4 and 4. Both operands come from the second-level cache, fetched a step ahead: 12, 8 or 4 KB a step.
 """
 
 from libc.stdint cimport uint32_t
@@ -45,25 +45,30 @@ cdef enum:
 
 
 cdef struct TileProduct:
-    const char* a                   # distances in bytes
-    Py_ssize_t a_row, a_second      # from row to row, and from the first tile's rows to the second's
-    Py_ssize_t a_part
-    const Py_ssize_t* a_step        # one more than there are steps: what is fetched ahead must exist
+    # Distances in bytes: from row to row, from the first tile to the second, and from part to part. The tables have
+    # one entry more than there are steps: what is fetched ahead must exist.
+    const char* a                   # tiles of 16 rows of 32 numbers
+    Py_ssize_t a_row, a_second, a_part
+    const Py_ssize_t* a_step
+    const char* b                   # tiles of 16 rows, each of 16 outputs' pairs, one behind the other
+    Py_ssize_t b_second, b_part
+    const Py_ssize_t* b_step
     Py_ssize_t steps
-    const char* b                   # for each step, part, and 16 outputs: a tile of 16 pairs
     real* out                       # PAIR rows of PAIR sums
 
 
-cdef inline void load_a(const bint tall, const TileProduct* p, const char* a) noexcept nogil:
+cdef inline void load_a(const bint tall, const TileProduct* p, Py_ssize_t step, Py_ssize_t part) noexcept nogil:
+    cdef const char* a = p.a + p.a_step[step] + part*p.a_part
     tile_load(4, a, p.a_row)
     if tall:
         tile_load(5, a + p.a_second, p.a_row)
 
 
-cdef inline void load_b(const bint wide, const char* b) noexcept nogil:
+cdef inline void load_b(const bint wide, const TileProduct* p, Py_ssize_t step, Py_ssize_t part) noexcept nogil:
+    cdef const char* b = p.b + p.b_step[step] + part*p.b_part
     tile_load(6, b, 64)
     if wide:
-        tile_load(7, b + TILE_BYTES, 64)
+        tile_load(7, b + p.b_second, 64)
 
 
 cdef inline void multiply_tiles(const bint tall, const bint wide) noexcept nogil:
@@ -83,72 +88,62 @@ cdef inline void fetch_lines(const char* first, Py_ssize_t apart, const int line
 
 
 cdef inline void fetch_part(
-    const bint tall, const bint wide, const TileProduct* p, const char* a, const char* b,
+    const bint tall, const bint wide, const TileProduct* p, Py_ssize_t step, Py_ssize_t part,
 ) noexcept nogil:
-    """Let one part's tiles of the next step come."""
+    """Let one part's tiles of a step come."""
+    cdef const char* a = p.a + p.a_step[step] + part*p.a_part
+    cdef const char* b = p.b + p.b_step[step] + part*p.b_part
     fetch_lines(a, p.a_row, TILE)
     if tall:
         fetch_lines(a + p.a_second, p.a_row, TILE)
-    fetch_lines(b, 64, PAIR if wide else TILE)
+    fetch_lines(b, 64, TILE)
+    if wide:
+        fetch_lines(b + p.b_second, 64, TILE)
 
 
 cdef inline void small_products(const bint tall, const bint wide, const TileProduct* p) noexcept nogil:
     """Of three parts, all products but the largest, in an order in which neighbours share an operand."""
-    cdef Py_ssize_t k, part = 2*TILE_BYTES if wide else TILE_BYTES
-    cdef const char* a
-    cdef const char* b = p.b
-    cdef const char* next_a
-    cdef const char* next_b
+    cdef Py_ssize_t k
     for k in range(p.steps):
-        a, next_a, next_b = p.a + p.a_step[k], p.a + p.a_step[k + 1], b + 3*part
-        load_a(tall, p, a)
-        load_b(wide, b + 2*part)
+        load_a(tall, p, k, 0)
+        load_b(wide, p, k, 2)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, next_a, next_b + 2*part)
-        load_b(wide, b + part)
+        fetch_part(tall, wide, p, k + 1, 0)
+        load_b(wide, p, k, 1)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, next_a + p.a_part, next_b + part)
-        load_a(tall, p, a + p.a_part)
+        fetch_part(tall, wide, p, k + 1, 1)
+        load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, next_a + 2*p.a_part, next_b)
-        load_b(wide, b)
+        fetch_part(tall, wide, p, k + 1, 2)
+        load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
-        load_a(tall, p, a + 2*p.a_part)
+        load_a(tall, p, k, 2)
         multiply_tiles(tall, wide)
-        b = next_b
 
 
 cdef inline void three_products(const bint tall, const bint wide, const TileProduct* p) noexcept nogil:
     """All products of two parts."""
-    cdef Py_ssize_t k, part = 2*TILE_BYTES if wide else TILE_BYTES
-    cdef const char* a
-    cdef const char* b = p.b
-    cdef const char* next_a
-    cdef const char* next_b
+    cdef Py_ssize_t k
     for k in range(p.steps):
-        a, next_a, next_b = p.a + p.a_step[k], p.a + p.a_step[k + 1], b + 2*part
-        load_a(tall, p, a)
-        load_b(wide, b + part)
+        load_a(tall, p, k, 0)
+        load_b(wide, p, k, 1)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, next_a, next_b + part)
-        load_b(wide, b)
+        fetch_part(tall, wide, p, k + 1, 0)
+        load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, next_a + p.a_part, next_b)
-        load_a(tall, p, a + p.a_part)
+        fetch_part(tall, wide, p, k + 1, 1)
+        load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
-        b = next_b
 
 
-cdef inline void large_products(const int parts, const bint tall, const bint wide, const TileProduct* p) noexcept nogil:
+cdef inline void large_products(const bint tall, const bint wide, const TileProduct* p) noexcept nogil:
     """The products of the first parts alone."""
-    cdef Py_ssize_t k, step = parts*(2*TILE_BYTES if wide else TILE_BYTES)
-    cdef const char* b = p.b
+    cdef Py_ssize_t k
     for k in range(p.steps):
-        load_a(tall, p, p.a + p.a_step[k])
-        load_b(wide, b)
+        load_a(tall, p, k, 0)
+        load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, p.a + p.a_step[k + 1], b + step)
-        b = b + step
+        fetch_part(tall, wide, p, k + 1, 0)
 
 
 cdef inline void sum_tiles(const int parts, const bint tall, const bint wide, const TileProduct* p) noexcept nogil:
@@ -165,7 +160,7 @@ cdef inline void sum_tiles(const int parts, const bint tall, const bint wide, co
     if parts == 2:
         three_products(tall, wide, p)
     else:
-        large_products(parts, tall, wide, p)
+        large_products(tall, wide, p)
     tile_store(0, p.out, PAIR*sizeof(real))
     if wide:
         tile_store(1, p.out + TILE, PAIR*sizeof(real))

@@ -1,7 +1,7 @@
 """Weights as AMX tiles read them: split into parts, two channels to a pair.
 
 In memory: [block of 32 lanes][step][part][16 lanes of the block][16 pairs of channels][lane][channel of the pair], zeros
-behind the last lane and channel; a block of up to 16 lanes has half of them.
+behind the last lane and channel. In a block of up to 16 lanes the second half is not written, nor read.
 """
 
 from libc.stdint cimport uint32_t
@@ -19,9 +19,8 @@ cdef struct Run:
     Py_ssize_t row, first, count
 
 
-cdef inline Py_ssize_t step_bytes(Py_ssize_t lanes, int parts) noexcept nogil:
-    """Bytes of a step of a block with `lanes` lanes to come."""
-    return parts*(2*TILE_BYTES if lanes > TILE else TILE_BYTES)
+cdef inline Py_ssize_t step_bytes(int parts) noexcept nogil:
+    return parts*2*TILE_BYTES
 
 
 cdef inline void gather_run(
@@ -72,7 +71,7 @@ cdef inline bint split_square(
         for pair in range(DEEP // 2):
             rows = square + 2*pair*PAIR + half*TILE
             even, odd = splittable(vload(rows), least, &beyond), splittable(vload(rows + PAIR), least, &beyond)
-            split_pairs(parts, even, odd, tiles + half*TILE_BYTES + pair*64, halves*TILE_BYTES)
+            split_pairs(parts, even, odd, tiles + half*TILE_BYTES + pair*64, 2*TILE_BYTES)
     return vany(beyond)
 
 

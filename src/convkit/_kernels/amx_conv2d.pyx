@@ -13,12 +13,14 @@ Staged, in bytes: [block of 32 channels][phase][row][image][column][part][32 cha
 the last block empty lie without gaps, [part][phase][row][column][channels], and are summed over along with the columns
 of taps, as one range. All sums of a chunk of channels stay in tiles from the first product to the last.
 
-An image with numbers that have no parts, or results out of the range in which parts are exact (_split.pxd), is marked in
-`unsplit`: its output is to be computed by conv2d.pyx instead. Neither threads nor other images decide about that.
+Images with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), are
+marked, and then computed by conv2d.pyx. Neither threads nor, up to MARKS of them, other images decide about that.
 
 Scratch: the weights' tiles, 2, 4 or 6 bytes for each weight of at most CHUNK channels, in whole blocks of 32; and, for
 each thread, a strip (STRIP_BYTES, or the input of one tile where that is larger) and the sums of a block of tiles.
 """
+
+from convkit._kernels.amx_f32 import conv2d as direct
 
 from cython.parallel cimport prange
 from libc.stdint cimport uint8_t
@@ -26,7 +28,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport (
-    DEEP, PAIR, TILE, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
+    DEEP, PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
 )
 from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
 from convkit._kernels._axis cimport Axis, Range, Spatial, inside, is_identity, phase_axis, phase_count
@@ -44,11 +46,13 @@ cdef enum:
     # Sixteen images' strip of one row: more than that, and they are not laid side by side.
     WIDE_STRIP_BYTES = 1536*1024
     CHUNK = 2048                    # channels summed before the result is added to the output
+    MARKS = 64                      # images are marked one by one, or so many groups of neighbours
 
 
 cdef struct Correlation:
     Axis y, x
     Py_ssize_t images, channels, lanes
+    Py_ssize_t marked               # images that share a mark
     const real* input
     Image source
     real* output
@@ -56,7 +60,7 @@ cdef struct Correlation:
     const real* bias                # NULL if there is none
     bint again                      # add to what the output holds
     int parts
-    uint8_t* unsplit                # one for each image
+    uint8_t* marks
     Py_ssize_t pixels               # of an image, where all images were merged into one row; else 0
     # How the input is staged. Positions are counted in staged columns.
     bint lined                      # channels without gaps, summed along with columns
@@ -70,13 +74,18 @@ cdef struct Correlation:
     Py_ssize_t pixel, part, block   # bytes from position to position, part to part, block to block of channels
     # The weights, and what each step reads.
     Py_ssize_t steps
-    const Py_ssize_t* reach
+    const Py_ssize_t* reach         # bytes from a position to what a step reads for it
+    const Py_ssize_t* place         # bytes from a block's first tile to a step's
     const char* tiles
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The plan: how a strip lies, and what the steps of a sum are
+
+
+cdef inline Py_ssize_t images_a_mark(Py_ssize_t images) noexcept nogil:
+    return ceil_div(images, MARKS)
 
 
 cdef inline Py_ssize_t phases(const Axis* axis) noexcept nogil:
@@ -266,7 +275,7 @@ cdef void stage_run(
     else:
         beyond = split_pixels(t, 1, pixel, step, count, target)
     if beyond:
-        t.unsplit[image] = True
+        t.marks[image // t.marked] = True
 
 
 cdef void stage_line(
@@ -344,7 +353,7 @@ cdef inline void put_sums(
         vstore_lanes(out + k, v, here)
         k += VLEN
     if vany(beyond):
-        t.unsplit[image] = True
+        t.marks[image // t.marked] = True
 
 
 cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
@@ -405,9 +414,10 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, char* strip, rea
         return
     stage_strip(t, &u, strip)
     p.a_part, p.a_step, p.steps, p.out = t.part, t.reach, t.steps, sums
+    p.b_second, p.b_part, p.b_step = TILE_BYTES, 2*TILE_BYTES, t.place
     while lane < u.behind_lane:
         lanes = min(t.lanes - lane, <Py_ssize_t>PAIR)
-        p.b = t.tiles + lane // PAIR*t.steps*step_bytes(PAIR, t.parts)
+        p.b = t.tiles + lane // PAIR*t.steps*step_bytes(t.parts)
         if t.together > 1:
             sum_side_by_side(t, &u, lane, lanes, strip, &p)
         else:
@@ -436,12 +446,12 @@ cdef void pack_block(
     const Correlation* t, const Weights* w, Py_ssize_t block, char* tiles, bint* beyond,
 ) noexcept nogil:
     cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t step, bytes = step_bytes(t.lanes - block*PAIR, t.parts)
+    cdef Py_ssize_t step
     cdef Run run
-    tiles = tiles + block*t.steps*step_bytes(PAIR, t.parts)
+    tiles = tiles + block*t.steps*step_bytes(t.parts)
     for step in range(t.steps):
         run = run_of(t, step)
-        if pack_run(w, &t.y, &t.x, &run, block*PAIR, t.parts, least_split(t.parts), tiles + step*bytes):
+        if pack_run(w, &t.y, &t.x, &run, block*PAIR, t.parts, least_split(t.parts), tiles + t.place[step]):
             beyond[0] = True
     restore_denormals(mode)
 
@@ -456,29 +466,31 @@ cdef void choose_layout(Correlation* t) noexcept nogil:
 
 cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogil:
     """One phase of one group for one chunk of channels."""
-    cdef Py_ssize_t blocks = ceil_div(t.lanes, PAIR), images = t.images, step, block, units
+    cdef Py_ssize_t blocks = ceil_div(t.lanes, PAIR), step, block, units
     cdef Py_ssize_t weights, strip, sums = PAIR*PAIR*sizeof(real)
     cdef bint beyond = False
     cdef char* memory
     cdef Py_ssize_t* reach
+    cdef Py_ssize_t* place
     t.pixels = t.y.count*t.x.count if is_identity(&t.y) and is_identity(&t.x) else 0
     merge_pixels(&t.images, &t.y, &t.x)
     threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.lanes*(t.y.taps*t.x.taps*t.channels + 1)/8)
     choose_layout(t)
     divide(t, threads)
-    weights, strip = blocks*t.steps*step_bytes(PAIR, t.parts), ceil_div(strip_bytes(t), 64)*64
-    memory = <char*>scratch(weights + threads*(strip + sums) + (t.steps + 1)*sizeof(Py_ssize_t))
+    weights, strip = blocks*t.steps*step_bytes(t.parts), ceil_div(strip_bytes(t), 64)*64
+    memory = <char*>scratch(weights + threads*(strip + sums) + 2*(t.steps + 1)*sizeof(Py_ssize_t))
     if memory is NULL:
         return False
     reach = <Py_ssize_t*>(memory + weights + threads*(strip + sums))
+    place = reach + t.steps + 1
     for step in range(t.steps):
-        reach[step] = reach_of(t, step)
-    reach[t.steps] = 0
-    t.reach, t.tiles = reach, memory
+        reach[step], place[step] = reach_of(t, step), step*step_bytes(t.parts)
+    reach[t.steps] = place[t.steps] = 0
+    t.reach, t.place, t.tiles = reach, place, memory
     for block in prange(blocks, schedule='static', num_threads=threads):
         pack_block(t, w, block, memory, &beyond)
     if beyond:
-        memset(t.unsplit, True, images)
+        memset(t.marks, True, MARKS)
     else:
         units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
         for block in prange(threads, schedule='static', num_threads=threads):
@@ -538,7 +550,8 @@ cdef bint convolve(
     cdef Weights group = w[0]
     cdef Py_ssize_t g, y, x
     cdef bint done = True
-    memset(call.unsplit, False, call.images)
+    memset(call.marks, False, MARKS)
+    call.marked = images_a_mark(call.images)
     for g in range(w.groups):
         for y in range(phase_count(down)):
             for x in range(phase_count(across)):
@@ -557,6 +570,20 @@ cdef bint convolve(
     return done
 
 
+cdef list marked_images(const Correlation* t):
+    """(first, behind) of every run of images that are marked."""
+    cdef Py_ssize_t mark = 0, first
+    cdef list runs = []
+    while mark*t.marked < t.images:
+        first = mark
+        while mark*t.marked < t.images and t.marks[mark]:
+            mark += 1
+        if mark > first:
+            runs.append((first*t.marked, min(mark*t.marked, t.images)))
+        mark += 1
+    return runs
+
+
 cdef Spatial spatial(
     Py_ssize_t in_size, Py_ssize_t out_size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
     Py_ssize_t dilation, bint adjoint,
@@ -570,18 +597,19 @@ cdef Spatial spatial(
 def forward(
     const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, uint8_t[::1] unsplit_n, int threads,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
 ):
-    """out = x * w + bias, from 1, 2 or 3 parts of each number; `unsplit` becomes true for images to compute again."""
+    """out = x * w + bias, from 1, 2 or 3 parts of each number."""
     cdef Correlation t
     cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
+    cdef Py_ssize_t size = sizeof(real), first, behind
+    cdef uint8_t[MARKS] marks
     cdef bint done
     cdef Spatial down = spatial(
         x_nhwc.shape[1], out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h, False)
     cdef Spatial across = spatial(
         x_nhwc.shape[2], out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w, False)
-    t.images, t.parts, t.unsplit = x_nhwc.shape[0], parts, &unsplit_n[0]
+    t.images, t.parts, t.marks = x_nhwc.shape[0], parts, marks
     t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
     t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
     t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
@@ -590,24 +618,29 @@ def forward(
     w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
     with nogil:
         done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &down, &across, threads)
+    for first, behind in marked_images(&t) if done else ():
+        done = done and direct.forward(
+            x_nhwc[first:behind], w_kcrs, bias_k, out_nhwc[first:behind],
+            stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
     return done
 
 
 def backward_input(
     const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, uint8_t[::1] unsplit_n, int threads,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
 ):
     """The gradient of the input: for each phase of the stride, a correlation with the taps that belong to it."""
     cdef Correlation t
     cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
+    cdef Py_ssize_t size = sizeof(real), first, behind
+    cdef uint8_t[MARKS] marks
     cdef bint done
     cdef Spatial down = spatial(
         grad_x_nhwc.shape[1], grad_out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h, True)
     cdef Spatial across = spatial(
         grad_x_nhwc.shape[2], grad_out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w, True)
-    t.images, t.parts, t.unsplit = grad_x_nhwc.shape[0], parts, &unsplit_n[0]
+    t.images, t.parts, t.marks = grad_x_nhwc.shape[0], parts, marks
     w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1]
     w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
     w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.channels*w.channel
@@ -616,4 +649,8 @@ def backward_input(
     t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
     with nogil:
         done = convolve(&t, &w, NULL, &down, &across, threads)
+    for first, behind in marked_images(&t) if done else ():
+        done = done and direct.backward_input(
+            grad_out_nhwc[first:behind], w_kcrs, grad_x_nhwc[first:behind],
+            stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
     return done
