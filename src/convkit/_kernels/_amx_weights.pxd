@@ -7,10 +7,10 @@ behind the last lane and channel. In a block of up to 16 lanes the second half i
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
-from convkit._kernels._amx cimport DEEP, PAIR, TILE, TILE_BYTES, vany, vpair_bf16, vround_bf16
+from convkit._kernels._amx cimport DEEP, PAIR, TILE, TILE_BYTES, vany
 from convkit._kernels._axis cimport Axis
-from convkit._kernels._simd cimport real, vi, visplat, vload, vr, vstore
-from convkit._kernels._split cimport splittable
+from convkit._kernels._simd cimport real, vi, visplat, vload, vr
+from convkit._kernels._split cimport splittable, store_pairs
 from convkit._kernels._weights cimport Weights, pack_channels, pack_elements, pack_lanes
 
 
@@ -46,19 +46,6 @@ cdef inline void gather_run(
         done += here
 
 
-cdef inline void split_pairs(
-    const int parts, vr even, vr odd, char* tile, Py_ssize_t part,
-) noexcept nogil:
-    """Store a row of a tile of each part."""
-    cdef vr even_part = vround_bf16(even), odd_part = vround_bf16(odd)
-    cdef int i
-    vstore(<real*>tile, vpair_bf16(even_part, odd_part))
-    for i in range(1, parts):
-        even, odd = even - even_part, odd - odd_part
-        even_part, odd_part = vround_bf16(even), vround_bf16(odd)
-        vstore(<real*>(tile + i*part), vpair_bf16(even_part, odd_part))
-
-
 cdef inline bint split_square(
     const int parts, const real* square, Py_ssize_t lanes, uint32_t least, char* tiles,
 ) noexcept nogil:
@@ -71,7 +58,7 @@ cdef inline bint split_square(
         for pair in range(DEEP // 2):
             rows = square + 2*pair*PAIR + half*TILE
             even, odd = splittable(vload(rows), least, &beyond), splittable(vload(rows + PAIR), least, &beyond)
-            split_pairs(parts, even, odd, tiles + half*TILE_BYTES + pair*64, 2*TILE_BYTES)
+            store_pairs(parts, even, odd, tiles + half*TILE_BYTES + pair*64, 2*TILE_BYTES)
     return vany(beyond)
 
 

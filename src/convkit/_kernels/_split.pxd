@@ -13,8 +13,8 @@ more to lose than a float32 has.
 
 from libc.stdint cimport uint32_t
 
-from convkit._kernels._amx cimport vbeyond, vround_bf16, vstore_bf16
-from convkit._kernels._simd cimport real, vi, visplat, vload_lanes, vr, vselect, vsplat
+from convkit._kernels._amx cimport vbeyond, vpair_bf16, vround_bf16, vstore_bf16
+from convkit._kernels._simd cimport real, vi, vr, vselect, vsplat, vstore
 
 
 # Bits of floats.
@@ -50,3 +50,14 @@ cdef inline void store_parts(const int parts, vr v, char* target, Py_ssize_t par
         vstore_bf16(target + part, middle, lanes)
         if parts > 2:
             vstore_bf16(target + 2*part, rest - middle, lanes)
+
+
+cdef inline void store_pairs(const int parts, vr first, vr second, char* target, Py_ssize_t part) noexcept nogil:
+    """Store two numbers' parts as pairs."""
+    cdef vr first_part = vround_bf16(first), second_part = vround_bf16(second)
+    cdef int i
+    vstore(<real*>target, vpair_bf16(first_part, second_part))
+    for i in range(1, parts):
+        first, second = first - first_part, second - second_part
+        first_part, second_part = vround_bf16(first), vround_bf16(second)
+        vstore(<real*>(target + i*part), vpair_bf16(first_part, second_part))

@@ -31,7 +31,8 @@ from convkit._kernels._amx cimport (
     DEEP, PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
 )
 from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
-from convkit._kernels._axis cimport Axis, Range, Spatial, inside, is_identity, phase_axis, phase_count
+from convkit._kernels._axis cimport Axis, Range, Spatial, is_identity, phase_axis, phase_count
+from convkit._kernels._phases cimport phase_inside, phases, tap_phase, tap_place
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstore_lanes,
@@ -86,27 +87,6 @@ cdef struct Correlation:
 
 cdef inline Py_ssize_t images_a_mark(Py_ssize_t images) noexcept nogil:
     return ceil_div(images, MARKS)
-
-
-cdef inline Py_ssize_t phases(const Axis* axis) noexcept nogil:
-    return max(axis.in_step, <Py_ssize_t>1)
-
-
-cdef inline Py_ssize_t tap_phase(const Axis* axis, Py_ssize_t tap) noexcept nogil:
-    return axis.tap_step*tap % phases(axis)
-
-
-cdef inline Py_ssize_t tap_place(const Axis* axis, Py_ssize_t tap) noexcept nogil:
-    """Where in its phase a tap reads, from the place of the output."""
-    return axis.tap_step*tap // phases(axis)
-
-
-cdef inline Range phase_inside(
-    const Axis* axis, Py_ssize_t phase, Py_ssize_t output, Py_ssize_t count,
-) noexcept nogil:
-    """Which of `count` places of a phase, from that of an output on, are not padding."""
-    cdef Py_ssize_t step = axis.grain*phases(axis)
-    return inside(axis.first + axis.grain*phase + step*output, step, axis.in_size, count)
 
 
 cdef inline Py_ssize_t runs_of_row(const Correlation* t) noexcept nogil:
