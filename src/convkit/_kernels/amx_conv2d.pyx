@@ -32,8 +32,9 @@ from convkit._kernels._amx cimport (
 )
 from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
 from convkit._kernels._axis cimport Axis, Range, Spatial, is_identity, phase_axis, phase_count
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._phases cimport phase_inside, phases, tap_phase, tap_place
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstore_lanes,
 )
@@ -47,6 +48,7 @@ cdef enum:
     # Sixteen images' strip of one row: more than that, and they are not laid side by side.
     WIDE_STRIP_BYTES = 1536*1024
     CHUNK = 2048                    # channels summed before the result is added to the output
+    FASTER = 4                      # than the operations that a thread's worth is counted in
     MARKS = 64                      # images are marked one by one, or so many groups of neighbours
 
 
@@ -83,10 +85,6 @@ cdef struct Correlation:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The plan: how a strip lies, and what the steps of a sum are
-
-
-cdef inline Py_ssize_t images_a_mark(Py_ssize_t images) noexcept nogil:
-    return ceil_div(images, MARKS)
 
 
 cdef inline Py_ssize_t runs_of_row(const Correlation* t) noexcept nogil:
@@ -444,38 +442,51 @@ cdef void choose_layout(Correlation* t) noexcept nogil:
     t.steps = t.y.taps*(runs_of_row(t) if t.lined else t.x.taps*ceil_div(t.channels, DEEP))
 
 
-cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogil:
-    """One phase of one group for one chunk of channels."""
-    cdef Py_ssize_t blocks = ceil_div(t.lanes, PAIR), step, block, units
-    cdef Py_ssize_t weights, strip, sums = PAIR*PAIR*sizeof(real)
-    cdef bint beyond = False
-    cdef char* memory
-    cdef Py_ssize_t* reach
-    cdef Py_ssize_t* place
+cdef struct Room:
+    # Scratch: the weights' tiles, a strip and sums for each thread, and two tables of the steps.
+    Py_ssize_t weights, strip, bytes
+    int threads
+
+
+cdef Room make_room(Correlation* t, int threads) noexcept nogil:
+    """Divide the work of one phase of one group for one chunk of channels."""
+    cdef Room room
     t.pixels = t.y.count*t.x.count if is_identity(&t.y) and is_identity(&t.x) else 0
     merge_pixels(&t.images, &t.y, &t.x)
-    threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.lanes*(t.y.taps*t.x.taps*t.channels + 1)/8)
+    room.threads = worth(
+        threads, <double>t.images*t.y.count*t.x.count*t.lanes*(t.y.taps*t.x.taps*t.channels + 1)/FASTER)
     choose_layout(t)
-    divide(t, threads)
-    weights, strip = blocks*t.steps*step_bytes(t.parts), ceil_div(strip_bytes(t), 64)*64
-    memory = <char*>scratch(weights + threads*(strip + sums) + 2*(t.steps + 1)*sizeof(Py_ssize_t))
+    divide(t, room.threads)
+    room.weights = ceil_div(t.lanes, PAIR)*t.steps*step_bytes(t.parts)
+    room.strip = ceil_div(strip_bytes(t), 64)*64
+    room.bytes = (room.weights + room.threads*(room.strip + <Py_ssize_t>(PAIR*PAIR*sizeof(real)))
+                  + 2*(t.steps + 1)*<Py_ssize_t>sizeof(Py_ssize_t))
+    return room
+
+
+cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogil:
+    """One phase of one group for one chunk of channels."""
+    cdef Room room = make_room(t, threads)
+    cdef Py_ssize_t step, unit, units, own = room.strip + PAIR*PAIR*sizeof(real)
+    cdef bint beyond = False
+    cdef char* memory = <char*>scratch(room.bytes)
+    cdef char* strips = memory + room.weights
+    cdef Py_ssize_t* reach = <Py_ssize_t*>(strips + room.threads*own)
+    cdef Py_ssize_t* place = reach + t.steps + 1
     if memory is NULL:
         return False
-    reach = <Py_ssize_t*>(memory + weights + threads*(strip + sums))
-    place = reach + t.steps + 1
     for step in range(t.steps):
         reach[step], place[step] = reach_of(t, step), step*step_bytes(t.parts)
     reach[t.steps] = place[t.steps] = 0
     t.reach, t.place, t.tiles = reach, place, memory
-    for block in prange(blocks, schedule='static', num_threads=threads):
-        pack_block(t, w, block, memory, &beyond)
+    for unit in prange(ceil_div(t.lanes, PAIR), schedule='static', num_threads=room.threads):
+        pack_block(t, w, unit, memory, &beyond)
     if beyond:
         memset(t.marks, True, MARKS)
     else:
         units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
-        for block in prange(threads, schedule='static', num_threads=threads):
-            correlate_units(t, block, units, threads, memory + weights + block*(strip + sums),
-                            <real*>(memory + weights + block*(strip + sums) + strip))
+        for unit in prange(room.threads, schedule='static', num_threads=room.threads):
+            correlate_units(t, unit, units, room.threads, strips + unit*own, <real*>(strips + unit*own + room.strip))
     free(memory)
     return True
 
@@ -484,27 +495,25 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
 # All chunks, groups and phases
 
 
-cdef Py_ssize_t chunk_of(const Axis* y, const Axis* x, Py_ssize_t channels, int parts) noexcept nogil:
+cdef Py_ssize_t chunk_of(const Correlation* t, Py_ssize_t channels) noexcept nogil:
     """Channels to sum at a time: so few that the input of two tiles fits a strip, and all chunks nearly the same."""
-    cdef Py_ssize_t places = phases(y)*phases(x)*(1 + tap_place(y, y.taps - 1))*(PAIR + tap_place(x, x.taps - 1))
-    cdef Py_ssize_t most = STRIP_BYTES // (2*DEEP*parts*places)*DEEP
+    cdef Py_ssize_t columns = (PAIR + tap_place(&t.x, t.x.taps - 1))*(1 + tap_place(&t.y, t.y.taps - 1))
+    cdef Py_ssize_t most = STRIP_BYTES // (2*DEEP*t.parts*columns*phases(&t.y)*phases(&t.x))*DEEP
     most = max(<Py_ssize_t>DEEP, min(<Py_ssize_t>CHUNK, most))
     return ceil_div(ceil_div(channels, ceil_div(channels, most)), DEEP)*DEEP
 
 
-cdef bint correlate_chunks(
-    const Correlation* call, const Weights* w, Py_ssize_t channels, int threads,
-) noexcept nogil:
+cdef bint correlate_chunks(const Correlation* call, const Weights* w, int threads) noexcept nogil:
     """All channels of one phase of one group."""
     cdef Correlation t
     cdef Weights chunk = w[0]
-    cdef Py_ssize_t first = 0, size = chunk_of(&call.y, &call.x, channels, call.parts)
+    cdef Py_ssize_t first = 0, size = chunk_of(call, w.channels)
     cdef bint done = True
-    while first < channels:
+    while first < w.channels:
         t = call[0]
         t.again = first > 0
         t.input = call.input + first
-        t.channels = chunk.channels = min(size, channels - first)
+        t.channels = chunk.channels = min(size, w.channels - first)
         chunk.data = w.data + first*w.channel
         done = done and correlate(&t, &chunk, threads)
         first += size
@@ -523,55 +532,91 @@ cdef void fill(const Correlation* t) noexcept nogil:
                     out[k] = t.bias[k] if t.bias is not NULL else 0
 
 
+cdef Correlation phase_of(
+    const Correlation* call, const Weights* w, const Spatial* down, const Spatial* across, Py_ssize_t phase,
+) noexcept nogil:
+    """One phase of both axes."""
+    cdef Correlation t = call[0]
+    t.y, t.x = phase_axis(down, phase // phase_count(across)), phase_axis(across, phase % phase_count(across))
+    t.lanes, t.channels, t.marked = w.lanes, w.channels, ceil_div(t.images, MARKS)
+    return t
+
+
+cdef inline bint is_blank(const Correlation* t) noexcept nogil:
+    """Whether no product reaches an output, or there are none."""
+    return t.images*t.y.count*t.x.count*t.lanes*t.y.taps*t.x.taps*t.channels == 0
+
+
 cdef bint convolve(
     Correlation* call, const Weights* w, const real* bias, const Spatial* down, const Spatial* across, int threads,
 ) noexcept nogil:
     cdef Correlation t
     cdef Weights group = w[0]
-    cdef Py_ssize_t g, y, x
+    cdef Py_ssize_t g, phase
     cdef bint done = True
     memset(call.marks, False, MARKS)
-    call.marked = images_a_mark(call.images)
     for g in range(w.groups):
-        for y in range(phase_count(down)):
-            for x in range(phase_count(across)):
-                t = call[0]
-                t.y, t.x = phase_axis(down, y), phase_axis(across, x)
-                t.lanes, t.channels = w.lanes, w.channels
-                t.input, t.output = call.input + g*w.channels, call.output + g*w.lanes
-                t.bias = bias + g*w.lanes if bias is not NULL else NULL
-                group.data, group.groups = w.data + g*w.group, 1
-                if t.images*t.y.count*t.x.count*t.lanes == 0:
-                    continue
-                if t.y.taps*t.x.taps*t.channels == 0:
-                    fill(&t)
-                else:
-                    done = done and correlate_chunks(&t, &group, w.channels, threads)
+        for phase in range(phase_count(down)*phase_count(across)):
+            t = phase_of(call, w, down, across, phase)
+            t.input, t.output = call.input + g*w.channels, call.output + g*w.lanes
+            t.bias = bias + g*w.lanes if bias is not NULL else NULL
+            group.data = w.data + g*w.group
+            if is_blank(&t):
+                fill(&t)
+            else:
+                done = done and correlate_chunks(&t, &group, threads)
     return done
+
+
+cdef Py_ssize_t convolve_scratch(
+    const Correlation* call, const Weights* w, const Spatial* down, const Spatial* across, int threads,
+) noexcept nogil:
+    """The most that `convolve` takes at a time."""
+    cdef Correlation t
+    cdef Py_ssize_t phase, first, size, most = 0
+    for phase in range(phase_count(down)*phase_count(across) if w.groups else 0):
+        t = phase_of(call, w, down, across, phase)
+        if is_blank(&t):
+            continue
+        size = chunk_of(&t, w.channels)
+        first = 0
+        while first < w.channels:
+            t = phase_of(call, w, down, across, phase)
+            t.channels = min(size, w.channels - first)
+            most = max(most, granted(make_room(&t, threads).bytes))
+            first += size
+    return most
 
 
 cdef list marked_images(const Correlation* t):
     """(first, behind) of every run of images that are marked."""
-    cdef Py_ssize_t mark = 0, first
+    cdef Py_ssize_t mark = 0, first, together = ceil_div(t.images, MARKS)
     cdef list runs = []
-    while mark*t.marked < t.images:
+    while mark*together < t.images:
         first = mark
-        while mark*t.marked < t.images and t.marks[mark]:
+        while mark*together < t.images and t.marks[mark]:
             mark += 1
         if mark > first:
-            runs.append((first*t.marked, min(mark*t.marked, t.images)))
+            runs.append((first*together, min(mark*together, t.images)))
         mark += 1
     return runs
 
 
-cdef Spatial spatial(
-    Py_ssize_t in_size, Py_ssize_t out_size, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
-    Py_ssize_t dilation, bint adjoint,
-) noexcept nogil:
-    cdef Spatial s
-    s.in_size, s.out_size, s.kernel = in_size, out_size, kernel
-    s.stride, s.padding, s.dilation, s.adjoint = stride, padding, dilation, adjoint
-    return s
+cdef void set_forward(Correlation* t, Weights* w, const Convolution* c, int parts) noexcept nogil:
+    """All but where arrays lie."""
+    t.images, t.parts = c.images, parts
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    w.groups, w.channels, w.lanes = c.groups, c.filters, c.lanes
+
+
+cdef void set_backward_input(Correlation* t, Weights* w, Convolution* c, int parts) noexcept nogil:
+    """All but where arrays lie."""
+    c.down.adjoint = c.across.adjoint = True
+    t.images, t.parts = c.images, parts
+    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    w.groups, w.channels, w.lanes = c.groups, c.lanes, c.filters
 
 
 def forward(
@@ -585,24 +630,33 @@ def forward(
     cdef Py_ssize_t size = sizeof(real), first, behind
     cdef uint8_t[MARKS] marks
     cdef bint done
-    cdef Spatial down = spatial(
-        x_nhwc.shape[1], out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h, False)
-    cdef Spatial across = spatial(
-        x_nhwc.shape[2], out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w, False)
-    t.images, t.parts, t.marks = x_nhwc.shape[0], parts, marks
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(out_nhwc.shape[1], out_nhwc.shape[2], out_nhwc.shape[3])
-    t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_forward(&t, &w, &c, parts)
+    t.input, t.output, t.marks = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0], marks
+    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
     w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
     with nogil:
-        done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &down, &across, threads)
+        done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &c.down, &c.across, threads)
     for first, behind in marked_images(&t) if done else ():
         done = done and direct.forward(
             x_nhwc[first:behind], w_kcrs, bias_k, out_nhwc[first:behind],
             stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
     return done
+
+
+def forward_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
+):
+    """Bytes of scratch that `forward` takes for arrays of these shapes, if no image has to be computed again."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Correlation t
+    cdef Weights w
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_forward(&t, &w, &c, parts)
+    return convolve_scratch(&t, &w, &c.down, &c.across, threads)
 
 
 def backward_input(
@@ -616,21 +670,30 @@ def backward_input(
     cdef Py_ssize_t size = sizeof(real), first, behind
     cdef uint8_t[MARKS] marks
     cdef bint done
-    cdef Spatial down = spatial(
-        grad_x_nhwc.shape[1], grad_out_nhwc.shape[1], w_kcrs.shape[2], stride_h, padding_h, dilation_h, True)
-    cdef Spatial across = spatial(
-        grad_x_nhwc.shape[2], grad_out_nhwc.shape[2], w_kcrs.shape[3], stride_w, padding_w, dilation_w, True)
-    t.images, t.parts, t.marks = grad_x_nhwc.shape[0], parts, marks
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1]
-    w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
+    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_backward_input(&t, &w, &c, parts)
+    t.input, t.output, t.marks = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0], marks
+    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
     w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.channels*w.channel
-    t.source = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
-    t.target = nhwc(grad_x_nhwc.shape[1], grad_x_nhwc.shape[2], grad_x_nhwc.shape[3])
-    t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
     with nogil:
-        done = convolve(&t, &w, NULL, &down, &across, threads)
+        done = convolve(&t, &w, NULL, &c.down, &c.across, threads)
     for first, behind in marked_images(&t) if done else ():
         done = done and direct.backward_input(
             grad_out_nhwc[first:behind], w_kcrs, grad_x_nhwc[first:behind],
             stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
     return done
+
+
+def backward_input_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
+):
+    """Bytes of scratch that `backward_input` takes for arrays of these shapes, if no image has to be computed again."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef Correlation t
+    cdef Weights w
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_backward_input(&t, &w, &c, parts)
+    return convolve_scratch(&t, &w, &c.down, &c.across, threads)

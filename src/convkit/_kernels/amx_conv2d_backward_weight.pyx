@@ -29,9 +29,10 @@ from libc.string cimport memset
 from convkit._kernels._amx cimport (
     PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
 )
-from convkit._kernels._axis cimport Axis, forward_axis, is_identity
+from convkit._kernels._axis cimport Axis, is_identity, phase_axis
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._phases cimport phases, tap_phase, tap_place
-from convkit._kernels._scratch cimport scratch
+from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vsplat, vstore, vstore_lanes,
     vtranspose,
@@ -45,6 +46,7 @@ cdef enum:
     STRIP_BYTES = 2*1024*1024
     SUMS_BYTES = 16*1024*1024
     CHUNKS = 16
+    FASTER = 4                      # than the operations that a thread's worth is counted in
     STEPS = 64                      # pairs of columns that one strip sums
     SHARE = 256                     # channels, and outputs, that a strip is staged for
     COLUMN_BYTES = 16*2*TILE        # of one part of a staged column: 16 channels of 16 images
@@ -416,52 +418,77 @@ cdef void finish_tap(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
     restore_denormals(mode)
 
 
-cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
-    """One group."""
-    cdef Py_ssize_t input, grad, steps, unit, row, pair, sums
-    cdef char* memory
-    cdef char* own
-    cdef Py_ssize_t* table
-    threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.lanes*t.y.taps*t.x.taps*t.channels/8)
+cdef struct Room:
+    # Scratch: the sums, a strip of both operands for each thread, and two tables of the steps.
+    Py_ssize_t sums, input, grad, bytes
+    int threads
+
+
+cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
+    """Divide the work of one group."""
+    cdef Room room
+    room.threads = worth(
+        threads, <double>t.images*t.y.count*t.x.count*t.lanes*t.y.taps*t.x.taps*t.channels/FASTER)
     t.pixels = 0
     if is_identity(&t.y) and is_identity(&t.x):
         deal_pixels(t)
     else:
         cut_bands(t)
-    divide(t, threads)
-    steps = t.rows*t.pairs
-    input = ceil_div(input_bytes(t, t.share_channels), 64)*64
-    grad = grad_bytes(t, t.share_lanes)
-    sums = t.chunks*t.chunk*sizeof(real)
-    memory = <char*>scratch(sums + threads*(input + grad) + 2*(steps + 1)*sizeof(Py_ssize_t))
+    divide(t, room.threads)
+    room.sums = t.chunks*t.chunk*sizeof(real)
+    room.input = ceil_div(input_bytes(t, t.share_channels), 64)*64
+    room.grad = grad_bytes(t, t.share_lanes)
+    room.bytes = (room.sums + room.threads*(room.input + room.grad)
+                  + 2*(t.rows*t.pairs + 1)*<Py_ssize_t>sizeof(Py_ssize_t))
+    return room
+
+
+cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
+    """One group."""
+    cdef Room room = make_room(t, threads)
+    cdef Py_ssize_t steps = t.rows*t.pairs, own = room.input + room.grad, unit, step
+    cdef char* memory = <char*>scratch(room.bytes)
+    cdef char* strips = memory + room.sums
+    cdef Py_ssize_t* a_step = <Py_ssize_t*>(strips + room.threads*own)
+    cdef Py_ssize_t* b_step = a_step + steps + 1
     if memory is NULL:
         return False
-    t.sums, own = <real*>memory, memory + sums
-    table = <Py_ssize_t*>(own + threads*(input + grad))
-    t.a_step, t.b_step = table, table + steps + 1
-    for row in range(t.rows):
-        for pair in range(t.pairs):
-            table[row*t.pairs + pair] = (row*t.pairs + pair)*t.parts*TILE_BYTES
-            table[steps + 1 + row*t.pairs + pair] = (row*t.width + 2*pair)*COLUMN_BYTES
-    table[steps] = table[2*steps + 1] = 0
-    for unit in prange(threads, schedule='static', num_threads=threads):
-        sum_units(t, unit, threads, own + unit*(input + grad), own + unit*(input + grad) + input)
-    for unit in prange(t.chunk // (PAIR*PAIR), schedule='static', num_threads=threads):
+    for step in range(steps):
+        a_step[step] = step*t.parts*TILE_BYTES
+        b_step[step] = (step // t.pairs*t.width + 2*(step % t.pairs))*COLUMN_BYTES
+    a_step[steps] = b_step[steps] = 0
+    t.sums, t.a_step, t.b_step = <real*>memory, a_step, b_step
+    for unit in prange(room.threads, schedule='static', num_threads=room.threads):
+        sum_units(t, unit, room.threads, strips + unit*own, strips + unit*own + room.input)
+    for unit in prange(t.chunk // (PAIR*PAIR), schedule='static', num_threads=room.threads):
         finish_tap(t, unit)
     free(memory)
     return True
 
 
-cdef bint sum_groups(WeightGradient* call, Py_ssize_t groups, Py_ssize_t group, int threads) noexcept nogil:
+cdef bint sum_groups(const WeightGradient* call, Py_ssize_t groups, int threads) noexcept nogil:
     cdef WeightGradient t
     cdef Py_ssize_t g
     cdef bint done = True
     for g in range(groups):
         t = call[0]
         t.input, t.grad = call.input + g*t.channels, call.grad + g*t.lanes
-        t.result.data = call.result.data + g*group
+        t.result.data = call.result.data + g*t.result.group
         done = done and sum_gradient(&t, threads)
     return done
+
+
+cdef void set_up(WeightGradient* t, const Convolution* c, int parts) noexcept nogil:
+    """All but where arrays lie."""
+    t.images, t.channels, t.lanes, t.parts = c.images, c.filters, c.lanes, parts
+    t.y, t.x = phase_axis(&c.down, 0), phase_axis(&c.across, 0)
+    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
+    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+
+
+cdef inline bint is_blank(const WeightGradient* t) noexcept nogil:
+    """Whether there is not a single product."""
+    return t.images*t.y.count*t.x.count*t.lanes*t.y.taps*t.x.taps*t.channels == 0
 
 
 def backward_weight(
@@ -473,24 +500,35 @@ def backward_weight(
     cdef WeightGradient t
     cdef Weights* w = &t.result
     cdef Py_ssize_t size = sizeof(real)
-    cdef bint done = True, beyond = False
-    t.images, t.parts, t.beyond = x_nhwc.shape[0], parts, &beyond
-    t.channels, t.lanes = grad_w_kcrs.shape[1], grad_w_kcrs.shape[0] // groups
-    t.y = forward_axis(x_nhwc.shape[1], grad_out_nhwc.shape[1], grad_w_kcrs.shape[2], stride_h, padding_h, dilation_h)
-    t.x = forward_axis(x_nhwc.shape[2], grad_out_nhwc.shape[2], grad_w_kcrs.shape[3], stride_w, padding_w, dilation_w)
-    t.source = nhwc(x_nhwc.shape[1], x_nhwc.shape[2], x_nhwc.shape[3])
-    t.target = nhwc(grad_out_nhwc.shape[1], grad_out_nhwc.shape[2], grad_out_nhwc.shape[3])
-    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
-    w.data, w.groups, w.channels, w.lanes = &grad_w_kcrs[0, 0, 0, 0], 1, t.channels, t.lanes
-    w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
+    cdef bint done = True, beyond
+    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_up(&t, &c, parts)
+    t.input, t.grad, t.beyond = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0], &beyond
+    w.data, w.lane, w.channel = &grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
     w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, t.lanes*w.lane
-    # Without a single product there is nothing for tiles to do.
-    beyond = grad_w_kcrs.shape[0]*t.channels*t.y.taps*t.x.taps*t.images*t.y.count*t.x.count == 0
-    with nogil:
-        if not beyond:
-            done = sum_groups(&t, groups, w.group, threads)
+    beyond = is_blank(&t)
+    if not beyond:
+        with nogil:
+            done = sum_groups(&t, groups, threads)
     if done and beyond:
         done = direct.backward_weight(
             x_nhwc, grad_out_nhwc, grad_w_kcrs, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups,
             threads)
     return done
+
+
+def backward_weight_scratch(
+    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
+    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
+):
+    """Bytes of scratch that `backward_weight` takes for arrays of these shapes, if it is not computed again."""
+    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
+    cdef WeightGradient t
+    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
+                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+    set_up(&t, &c, parts)
+    if is_blank(&t) or groups == 0:
+        return direct.backward_weight_scratch(
+            x_nhwc, w_kcrs, out_nhwc, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
+    return granted(make_room(&t, threads).bytes)

@@ -34,6 +34,7 @@ from .._precision import get_float32_precision
 from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
 from ._arrays import need_memory
+from ._split import direct_cycles, split_cycles
 from ._winograd import best_tile, tile_products
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
@@ -173,6 +174,11 @@ class Algorithm(NamedTuple):
     products: Callable[[Layer], int] = _every_product
 
 
+def _split(kernel: str, parts: int) -> Algorithm:
+    """Return how AMX sums the products of bfloat16 parts: the first with all others, the second with all but one ..."""
+    return Algorithm("split", kernel, (parts,), lambda layer: parts * (parts + 1) // 2 * _every_product(layer))
+
+
 DIRECT = Algorithm("direct", "conv2d")
 PLANAR = Algorithm("planar", "planar_conv2d")
 NARROW = Algorithm("narrow", "narrow_conv2d")
@@ -183,6 +189,10 @@ WINOGRAD = {m: Algorithm(f"winograd F({m}x{m}, 3x3)", "winograd_conv2d", (m,), _
 WINOGRAD_GRADIENT = Algorithm(
     "winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=_winograd_gradient_products
 )
+
+_PARTS = {"highest": 3, "high": 2, "medium": 1}
+SPLIT = {precision: _split("amx_conv2d", parts) for precision, parts in _PARTS.items()}
+SPLIT_GRADIENT = {precision: _split("amx_conv2d_backward_weight", parts) for precision, parts in _PARTS.items()}
 
 # So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
 _CACHED_SUMS = 8192
@@ -200,14 +210,25 @@ def choose_by_products(layer: Layer) -> Algorithm:
 
 def choose_linear(layer: Layer) -> Algorithm:
     """Choose the algorithm of one pass of a linear layer: images of one pixel have nothing that is worth staging."""
+    if _splits(layer):
+        return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.precision]
     return _dense_gradient(layer) if layer.pass_ == "backward_weight" else _dense(layer)
 
 
 def _transformed(layer: Layer) -> Algorithm | None:
     """Choose among those that compute fewer or cheaper products of something else, if one of them pays."""
+    if _splits(layer):
+        return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.precision]
     if layer.pass_ == "backward_weight":
         return WINOGRAD_GRADIENT if layer.suits_winograd_gradient else None
     return WINOGRAD.get(layer.tile)
+
+
+def _splits(layer: Layer) -> bool:
+    """Whether AMX tiles take fewer cycles than the tile of float32."""
+    if layer.isa != "amx" or layer.dtype != np.float32:
+        return False
+    return split_cycles(layer.pass_, layer.convolution, _PARTS[layer.precision]) < direct_cycles(layer.convolution)
 
 
 def _correlation(layer: Layer) -> Algorithm:
