@@ -12,8 +12,9 @@ from contextlib import contextmanager
 
 import numpy as np
 from cases import ACTIVATIONS, LAYOUTS
+from forced import split_everywhere
 
-from convkit import _memory, nn, ops, optim
+from convkit import _memory, config, nn, ops, optim
 from convkit._dispatch import tile_shape
 from convkit._threads import num_threads
 from convkit.autograd import Tensor
@@ -83,8 +84,8 @@ def convolutions(dtype):
         yield (1, 7, 5, 9), (7 * each, 1, 3, 2), {"padding": 1, "groups": 7}
 
 
-def calls(dtype, rng):
-    """(name, function, array arguments, other arguments) of every op."""
+def convolution_calls(dtype, rng):
+    """(function, array arguments) of every convolution."""
 
     def make(*shape):
         return rng.standard_normal(shape).astype(dtype)
@@ -106,6 +107,16 @@ def calls(dtype, rng):
             yield lambda x, w, b, o=o: ops.conv_transpose2d(x, w, b, **o), (x, w, make(groups * outer))
             yield lambda w, g, s=x.shape, o=o: ops.conv_transpose2d_backward_input(s, w, g, **o), (w, g)
             yield lambda x, g, s=w.shape, o=o: ops.conv_transpose2d_backward_weight(x, s, g, **o), (x, g)
+
+
+def calls(dtype, rng):
+    """(function, array arguments) of every op."""
+
+    def make(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    yield from convolution_calls(dtype, rng)
+    lanes = tile_shape(np.dtype(dtype))[1]
     for channels, (kernel, stride, padding) in itertools.product(
         (1, 3, lanes, lanes + 1, 4 * lanes - 1), [(2, 2, 0), (3, 2, 1), (3, 1, 1), ((1, 5), 3, (0, 2))]
     ):
@@ -236,12 +247,11 @@ def results_of(function, arrays):
     return results if isinstance(results, tuple) else (results,)
 
 
-def main():
-    """Every call at both ends of memory must give the bits that it gives elsewhere."""
+def run(calls, dtypes):
+    """Every call at both ends of memory must give the bits that it gives elsewhere; return how many had fences."""
     fenced_results = 0
-    for dtype, threads, at_end in itertools.product((np.float32, np.float64), (1, 2), (True, False)):
-        rng = np.random.default_rng(0)
-        for function, arrays in itertools.chain(calls(dtype, rng), steps(dtype, rng), networks(dtype, rng)):
+    for dtype, threads, at_end in itertools.product(dtypes, (1, 2), (True, False)):
+        for function, arrays in calls(dtype, np.random.default_rng(0)):
             names = function.__code__.co_names
             where = "end" if at_end else "beginning"
             shapes = [a.shape for a in arrays]
@@ -255,6 +265,19 @@ def main():
             for result, answer in zip(results, expected, strict=True):
                 if result.tobytes() != answer.tobytes():
                     sys.exit("other bits than elsewhere in memory")
+    return fenced_results
+
+
+def main():
+    """Every op, and where there is AMX, its convolutions even of shapes that would not use it."""
+
+    def every_call(dtype, rng):
+        return itertools.chain(calls(dtype, rng), steps(dtype, rng), networks(dtype, rng))
+
+    fenced_results = run(every_call, (np.float32, np.float64))
+    if config()["isa"] == "amx":
+        with split_everywhere():
+            fenced_results += run(convolution_calls, (np.float32,))
     print(f"fenced results: {fenced_results}")
 
 
