@@ -44,6 +44,9 @@ cdef enum:
     TILE_BYTES = 1024
 
 
+ctypedef void (*Chore)(void* chores) noexcept nogil
+
+
 cdef struct TileProduct:
     # Distances in bytes: from row to row, from the first tile to the second, and from part to part. The tables have
     # one entry more than there are steps: what is fetched ahead must exist.
@@ -55,6 +58,13 @@ cdef struct TileProduct:
     const Py_ssize_t* b_step
     Py_ssize_t steps
     real* out                       # PAIR rows of PAIR sums
+    Chore chore                     # something else to do a little of with every step, in the shadow of the products,
+    void* chores                    # or NULL
+
+
+cdef inline void do_chore(const TileProduct* p) noexcept nogil:
+    if p.chore is not NULL:
+        p.chore(p.chores)
 
 
 cdef inline void load_a(const bint tall, const TileProduct* p, Py_ssize_t step, Py_ssize_t part) noexcept nogil:
@@ -111,6 +121,7 @@ cdef inline void small_products(const bint tall, const bint wide, const TileProd
         fetch_part(tall, wide, p, k + 1, 0)
         load_b(wide, p, k, 1)
         multiply_tiles(tall, wide)
+        do_chore(p)
         fetch_part(tall, wide, p, k + 1, 1)
         load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
@@ -131,6 +142,7 @@ cdef inline void three_products(const bint tall, const bint wide, const TileProd
         fetch_part(tall, wide, p, k + 1, 0)
         load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
+        do_chore(p)
         fetch_part(tall, wide, p, k + 1, 1)
         load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
@@ -143,6 +155,7 @@ cdef inline void large_products(const bint tall, const bint wide, const TileProd
         load_a(tall, p, k, 0)
         load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
+        do_chore(p)
         fetch_part(tall, wide, p, k + 1, 0)
 
 

@@ -17,7 +17,9 @@ Images with numbers that have no parts, or with results out of the range in whic
 marked, and then computed by conv2d.pyx. Neither threads nor, up to MARKS of them, other images decide about that.
 
 Scratch: the weights' tiles, 2, 4 or 6 bytes for each weight of at most CHUNK channels, in whole blocks of 32; and, for
-each thread, a strip (STRIP_BYTES, or the input of one tile where that is larger) and the sums of a block of tiles.
+each thread, two strips (STRIP_BYTES, or the input of one tile where that is larger; WIDE_STRIP_BYTES where images lie
+side by side) and the sums of two blocks of tiles. One strip is staged, and one block's sums are put, while products of
+the other go on, a little with each step: AMX leaves the vector units idle.
 """
 
 from convkit._kernels.amx_f32 import conv2d as direct
@@ -47,6 +49,7 @@ cdef enum:
     STRIP_BYTES = 512*1024
     # Sixteen images' strip of one row: more than that, and they are not laid side by side.
     WIDE_STRIP_BYTES = 1536*1024
+    PIECE = 128                     # elements to split at a time, while products go on
     CHUNK = 2048                    # channels summed before the result is added to the output
     FASTER = 4                      # than the operations that a thread's worth is counted in
     MARKS = 64                      # images are marked one by one, or so many groups of neighbours
@@ -256,28 +259,6 @@ cdef void stage_run(
         t.marks[image // t.marked] = True
 
 
-cdef void stage_line(
-    const Correlation* t, Py_ssize_t image, Py_ssize_t line, Py_ssize_t phase, Py_ssize_t col, Py_ssize_t cols,
-    char* target,
-) noexcept nogil:
-    """Stage one phase of a row of an image for the outputs from `col` on. Merged images are told apart again."""
-    cdef Py_ssize_t width = cols + t.width - t.cols, step = t.x.grain*phases(&t.x), i, count, first
-    cdef Range across = phase_inside(&t.x, phase, col, width)
-    cdef const real* source = t.input + image*t.source.image + line*t.source.row
-    if line < 0 or line >= t.y.in_size:
-        blank(t, width, target)
-        return
-    blank(t, across.first, target)
-    blank(t, width - across.behind, target + across.behind*t.pixel)
-    i = across.first
-    while i < across.behind:
-        first, count = t.x.first + t.x.grain*phase + step*(col + i), across.behind - i
-        if t.pixels:
-            count, image = min(count, t.pixels - first % t.pixels), first // t.pixels
-        stage_run(t, image, source + first*t.source.col, step*t.source.col, count, target + i*t.pixel)
-        i += count
-
-
 cdef struct Part:
     # What one unit of work computes: a strip of an image, or of TILE of them, for a share of the lanes.
     Py_ssize_t image, images, row, rows, col, cols, first_lane, behind_lane
@@ -297,15 +278,67 @@ cdef Part part_of(const Correlation* t, Py_ssize_t unit) noexcept nogil:
     return u
 
 
-cdef void stage_strip(const Correlation* t, const Part* u, char* strip) noexcept nogil:
-    cdef Py_ssize_t image, down, across, h, place, line
-    for image in range(u.images):
-        for down in range(t.down):
-            for h in range(u.rows + t.height - t.rows):
-                line = t.y.first + t.y.grain*(phases(&t.y)*(u.row + h) + down)
-                for across in range(t.across):
-                    place = (down*t.across + across)*t.plane + (h*t.together + image)*t.pitch
-                    stage_line(t, u.image + image, line, across, u.col, u.cols, strip + place*t.pixel)
+cdef struct Stage:
+    # A strip that is being staged: the line at hand, and how far it has come.
+    Part part
+    char* strip
+    Py_ssize_t lines, line          # how many there are, and which comes next
+    Py_ssize_t image, col           # of the line: its image, and the input's column of its first position
+    const real* source
+    char* target
+    Py_ssize_t at, behind           # positions of it that are left
+
+
+cdef void begin_strip(const Correlation* t, Stage* s, Py_ssize_t unit, char* strip) noexcept nogil:
+    s.part, s.strip = part_of(t, unit), strip
+    s.lines = s.part.images*t.down*t.across*(s.part.rows + t.height - t.rows)
+    if s.part.rows == 0 or s.part.cols == 0:
+        s.lines = 0
+    s.line = s.at = s.behind = 0
+
+
+cdef void begin_line(const Correlation* t, Stage* s) noexcept nogil:
+    """Find the next line: one phase of a row of one image. Where it lies in the padding it becomes zeros."""
+    cdef Py_ssize_t rest = s.line, width = s.part.cols + t.width - t.cols, across, down, h, row
+    cdef Range inside
+    across = rest % t.across
+    rest = rest // t.across
+    down = rest % t.down
+    rest = rest // t.down
+    s.image = rest % s.part.images
+    h = rest // s.part.images
+    s.line += 1
+    s.target = s.strip + ((down*t.across + across)*t.plane + (h*t.together + s.image)*t.pitch)*t.pixel
+    s.image += s.part.image
+    row = t.y.first + t.y.grain*(phases(&t.y)*(s.part.row + h) + down)
+    if row < 0 or row >= t.y.in_size:
+        blank(t, width, s.target)
+        return
+    inside = phase_inside(&t.x, across, s.part.col, width)
+    blank(t, inside.first, s.target)
+    blank(t, width - inside.behind, s.target + inside.behind*t.pixel)
+    s.at, s.behind = inside.first, inside.behind
+    s.col = t.x.first + t.x.grain*(across + phases(&t.x)*s.part.col)
+    s.source = t.input + s.image*t.source.image + row*t.source.row
+
+
+cdef bint stage_piece(const Correlation* t, Stage* s) noexcept nogil:
+    """Stage a few pixels, or find the next line; return whether there was anything to do.
+
+    Merged images are told apart again: each is marked for itself.
+    """
+    cdef Py_ssize_t step = t.x.grain*phases(&t.x), col = s.col + step*s.at, count = s.behind - s.at, image = s.image
+    if count == 0:
+        if s.line == s.lines:
+            return False
+        begin_line(t, s)
+        return True
+    count = min(count, max(<Py_ssize_t>1, PIECE // t.channels))
+    if t.pixels:
+        count, image = min(count, t.pixels - col % t.pixels), col // t.pixels
+    stage_run(t, image, s.source + col*t.source.col, step*t.source.col, count, s.target + s.at*t.pixel)
+    s.at += count
+    return True
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -339,83 +372,156 @@ cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t r
             + (t.x.out_first + t.x.out_step*col)*t.target.col)
 
 
-cdef void put_line(
-    const Correlation* t, const Part* u, Py_ssize_t first, Py_ssize_t count, Py_ssize_t lane, Py_ssize_t lanes,
-    const real* sums,
-) noexcept nogil:
-    """Write the sums of neighbouring positions, less those between two rows."""
-    cdef Py_ssize_t i, row, col, image = u.image
-    for i in range(count):
-        row, col = u.row + (first + i) // t.pitch, (first + i) % t.pitch
-        if col < u.cols:
-            if t.pixels:
-                image = (u.col + col) // t.pixels
-            put_sums(t, image, lane, lanes, sums + i*PAIR, output_at(t, u.image, row, u.col + col) + lane)
+cdef struct Put:
+    # The sums of a block of tiles, on their way to the output: rows are positions in a line, or pixels of TILE images.
+    const real* sums
+    Py_ssize_t first, row, col      # the position in the line; or the output that the first tile is
+    Py_ssize_t lane, lanes
+    Py_ssize_t at, behind           # rows that are left
 
 
-cdef void sum_line(
-    const Correlation* t, const Part* u, Py_ssize_t lane, Py_ssize_t lanes, const char* strip, TileProduct* p,
-) noexcept nogil:
+cdef void put_row(const Correlation* t, const Part* u, Put* put) noexcept nogil:
+    """Write the sums of one position, unless it lies between two rows, or belongs to no image."""
+    cdef Py_ssize_t i = put.at, image = u.image, mark, row, col
+    put.at += 1
+    if t.together > 1:
+        image, row, col = u.image + i % TILE, put.row, put.col + i // TILE
+        if image >= u.image + u.images:
+            return
+        mark = image
+    else:
+        row, col = (put.first + i) // t.pitch, (put.first + i) % t.pitch
+        if col >= u.cols:
+            return
+        mark = (u.col + col) // t.pixels if t.pixels else image
+    put_sums(t, mark, put.lane, put.lanes, put.sums + i*PAIR, output_at(t, image, u.row + row, u.col + col) + put.lane)
+
+
+cdef struct Chores:
+    # What a thread does in the shadow of its products: put the last block's sums, and stage the next unit's strip.
+    const Correlation* t
+    Part part
+    Put put
+    Stage stage
+    real* sums                      # of two blocks of tiles
+    Py_ssize_t puts, pieces         # so many rows, and pieces, with every step
+
+
+cdef void do_chores(void* chores) noexcept nogil:
+    cdef Chores* c = <Chores*>chores
+    cdef Py_ssize_t i
+    for i in range(min(c.puts, c.put.behind - c.put.at)):
+        put_row(c.t, &c.part, &c.put)
+    for i in range(c.pieces):
+        if not stage_piece(c.t, &c.stage):
+            return
+
+
+cdef void finish_put(Chores* c) noexcept nogil:
+    while c.put.at < c.put.behind:
+        put_row(c.t, &c.part, &c.put)
+
+
+cdef void finish_stage(Chores* c) noexcept nogil:
+    while stage_piece(c.t, &c.stage):
+        pass
+
+
+cdef void sum_block(Chores* c, TileProduct* p, Put put, bint tall) noexcept nogil:
+    """Sum a block of tiles while the one before is put; then that one's place is free for the next."""
+    cdef real* other = p.out + PAIR*PAIR if p.out == c.sums else c.sums
+    sum_product(c.t.parts, tall, put.lanes > TILE, p)
+    finish_put(c)
+    put.sums = p.out
+    c.put = put
+    p.out = other
+
+
+cdef void sum_line(Chores* c, const char* strip, TileProduct* p, Put put) noexcept nogil:
     """All sums of a strip for one block of lanes: tiles run over its positions as they lie."""
-    cdef Py_ssize_t positions = (u.rows - 1)*t.pitch + u.cols, first = 0, count
+    cdef const Correlation* t = c.t
+    cdef Py_ssize_t positions = (c.part.rows - 1)*t.pitch + c.part.cols
     p.a_row, p.a_second = t.pixel, TILE*t.pixel
-    while first < positions:
-        count = min(positions - first, <Py_ssize_t>PAIR)
-        p.a = strip + first*t.pixel
-        sum_product(t.parts, count > TILE, lanes > TILE, p)
-        put_line(t, u, first, count, lane, lanes, p.out)
-        first += PAIR
+    put.first = 0
+    while put.first < positions:
+        put.behind = min(positions - put.first, <Py_ssize_t>PAIR)
+        p.a = strip + put.first*t.pixel
+        sum_block(c, p, put, put.behind > TILE)
+        put.first += PAIR
 
 
-cdef void sum_side_by_side(
-    const Correlation* t, const Part* u, Py_ssize_t lane, Py_ssize_t lanes, const char* strip, TileProduct* p,
-) noexcept nogil:
+cdef void sum_side_by_side(Chores* c, const char* strip, TileProduct* p, Put put) noexcept nogil:
     """The same where a tile is one pixel of several images, and two tiles are neighbours."""
-    cdef Py_ssize_t row, col, pair, image, second
+    cdef const Correlation* t = c.t
     p.a_row, p.a_second = t.pitch*t.pixel, t.pixel
-    for row in range(u.rows):
-        for pair in range((u.cols + 1) // 2):
-            col = 2*pair
-            p.a = strip + (row*t.together*t.pitch + col)*t.pixel
-            sum_product(t.parts, col + 1 < u.cols, lanes > TILE, p)
-            for second in range(min(<Py_ssize_t>2, u.cols - col)):
-                for image in range(u.images):
-                    put_sums(t, u.image + image, lane, lanes, p.out + (second*TILE + image)*PAIR,
-                             output_at(t, u.image + image, u.row + row, u.col + col + second) + lane)
+    for put.row in range(c.part.rows):
+        put.col = 0
+        while put.col < c.part.cols:
+            put.behind = PAIR if put.col + 1 < c.part.cols else TILE
+            p.a = strip + (put.row*t.together*t.pitch + put.col)*t.pixel
+            sum_block(c, p, put, put.behind > TILE)
+            put.col += 2
 
 
-cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, char* strip, real* sums) noexcept nogil:
-    cdef Part u = part_of(t, unit)
+cdef void pace(Chores* c) noexcept nogil:
+    """Do as much with each step as will be done when the last one is."""
+    cdef const Correlation* t = c.t
+    cdef Py_ssize_t steps = 2*t.steps if t.parts == 3 else t.steps
+    cdef Py_ssize_t positions = c.part.rows*(c.part.images*c.part.cols if t.together > 1 else t.pitch)
+    cdef Py_ssize_t blocks = ceil_div(c.part.behind_lane - c.part.first_lane, PAIR)*ceil_div(positions, PAIR)
+    cdef Py_ssize_t pieces = c.stage.lines*(1 + ceil_div(t.width*t.channels, PIECE))
+    if t.channels > PIECE:
+        pieces = c.stage.lines*(1 + t.width)
+    c.puts, c.pieces = ceil_div(PAIR, steps), ceil_div(pieces, max(<Py_ssize_t>1, steps*blocks))
+
+
+cdef void correlate_unit(Chores* c, const char* strip) noexcept nogil:
+    cdef const Correlation* t = c.t
     cdef TileProduct p
-    cdef Py_ssize_t lane = u.first_lane, lanes
-    if u.rows == 0 or u.cols == 0:
+    cdef Put put
+    if c.part.rows == 0 or c.part.cols == 0:
         return
-    stage_strip(t, &u, strip)
-    p.a_part, p.a_step, p.steps, p.out = t.part, t.reach, t.steps, sums
+    pace(c)
+    p.a_part, p.a_step, p.steps = t.part, t.reach, t.steps
     p.b_second, p.b_part, p.b_step = TILE_BYTES, 2*TILE_BYTES, t.place
-    while lane < u.behind_lane:
-        lanes = min(t.lanes - lane, <Py_ssize_t>PAIR)
-        p.b = t.tiles + lane // PAIR*t.steps*step_bytes(t.parts)
+    p.out, p.chore, p.chores = c.sums, do_chores, c
+    put.row = put.col = put.first = put.at = 0
+    put.lane = c.part.first_lane
+    while put.lane < c.part.behind_lane:
+        put.lanes = min(t.lanes - put.lane, <Py_ssize_t>PAIR)
+        p.b = t.tiles + put.lane // PAIR*t.steps*step_bytes(t.parts)
         if t.together > 1:
-            sum_side_by_side(t, &u, lane, lanes, strip, &p)
+            sum_side_by_side(c, strip, &p, put)
         else:
-            sum_line(t, &u, lane, lanes, strip, &p)
-        lane += PAIR
+            sum_line(c, strip, &p, put)
+        put.lane += PAIR
+    finish_put(c)
 
 
 cdef void correlate_units(
-    const Correlation* t, Py_ssize_t first, Py_ssize_t units, Py_ssize_t apart, char* strip, real* sums,
+    const Correlation* t, Py_ssize_t first, Py_ssize_t units, Py_ssize_t apart, char* strip, Py_ssize_t strip_size,
+    real* sums,
 ) noexcept nogil:
     """Every `apart`-th unit. The tiles are given back at the end: threads that hold some take longer to switch."""
     cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t unit = first
+    cdef Py_ssize_t unit = first, other = strip_size if apart < units else 0
+    cdef Chores c
     if t.lined:
         # What lies behind the last channel meets weights of zero, and must be a number.
-        memset(strip, 0, strip_bytes(t))
+        memset(strip, 0, strip_size + other)
+    c.t, c.sums, c.put.at, c.put.behind = t, sums, 0, 0
     full_tiles_begin()
+    if unit < units:
+        begin_strip(t, &c.stage, unit, strip)
+        finish_stage(&c)
     while unit < units:
-        correlate_unit(t, unit, strip, sums)
+        c.part, strip = c.stage.part, c.stage.strip
         unit += apart
+        if unit < units:
+            begin_strip(t, &c.stage, unit, strip + other)
+            other = -other
+        correlate_unit(&c, strip)
+        finish_stage(&c)
     tiles_end()
     restore_denormals(mode)
 
@@ -443,8 +549,8 @@ cdef void choose_layout(Correlation* t) noexcept nogil:
 
 
 cdef struct Room:
-    # Scratch: the weights' tiles, a strip and sums for each thread, and two tables of the steps.
-    Py_ssize_t weights, strip, bytes
+    # Scratch: the weights' tiles, for each thread two strips and two blocks of sums, and two tables of the steps.
+    Py_ssize_t weights, strip, own, units, bytes
     int threads
 
 
@@ -459,19 +565,20 @@ cdef Room make_room(Correlation* t, int threads) noexcept nogil:
     divide(t, room.threads)
     room.weights = ceil_div(t.lanes, PAIR)*t.steps*step_bytes(t.parts)
     room.strip = ceil_div(strip_bytes(t), 64)*64
-    room.bytes = (room.weights + room.threads*(room.strip + <Py_ssize_t>(PAIR*PAIR*sizeof(real)))
-                  + 2*(t.steps + 1)*<Py_ssize_t>sizeof(Py_ssize_t))
+    room.units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
+    room.own = (2 if room.units > room.threads else 1)*room.strip + 2*PAIR*PAIR*sizeof(real)
+    room.bytes = room.weights + room.threads*room.own + 2*(t.steps + 1)*<Py_ssize_t>sizeof(Py_ssize_t)
     return room
 
 
 cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogil:
     """One phase of one group for one chunk of channels."""
     cdef Room room = make_room(t, threads)
-    cdef Py_ssize_t step, unit, units, own = room.strip + PAIR*PAIR*sizeof(real)
+    cdef Py_ssize_t step, unit
     cdef bint beyond = False
     cdef char* memory = <char*>scratch(room.bytes)
     cdef char* strips = memory + room.weights
-    cdef Py_ssize_t* reach = <Py_ssize_t*>(strips + room.threads*own)
+    cdef Py_ssize_t* reach = <Py_ssize_t*>(strips + room.threads*room.own)
     cdef Py_ssize_t* place = reach + t.steps + 1
     if memory is NULL:
         return False
@@ -484,9 +591,9 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
     if beyond:
         memset(t.marks, True, MARKS)
     else:
-        units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
         for unit in prange(room.threads, schedule='static', num_threads=room.threads):
-            correlate_units(t, unit, units, room.threads, strips + unit*own, <real*>(strips + unit*own + room.strip))
+            correlate_units(t, unit, room.units, room.threads, strips + unit*room.own, room.strip,
+                            <real*>(strips + (unit + 1)*room.own) - 2*PAIR*PAIR)
     free(memory)
     return True
 

@@ -315,7 +315,7 @@ cdef void sum_strip(
     memset(sums, 0, PAIR*PAIR*sizeof(real))
     p.a_row, p.a_part, p.a_second = 64, TILE_BYTES, t.rows*t.pairs*t.parts*TILE_BYTES
     p.b_part, p.b_second = t.part, t.block
-    p.a_step, p.b_step, p.steps, p.out = t.a_step, t.b_step, u.rows*t.pairs, sums
+    p.a_step, p.b_step, p.steps, p.out, p.chore = t.a_step, t.b_step, u.rows*t.pairs, sums, NULL
     for lane in range(blocks_of(u.lanes, PAIR)):
         p.a = grad + 2*lane*p.a_second
         for channel in range(blocks_of(u.channels, PAIR)):
