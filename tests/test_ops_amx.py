@@ -67,7 +67,9 @@ def test_product_of_tiles(scale):
     """Over the whole range: products that overflow, and that are flushed to zero."""
     rng = np.random.default_rng(0)
     for spread in (0, 3, 20):
-        a, b = (rounded(rng.standard_normal(s) * np.exp2(rng.uniform(-spread, spread, s))) for s in [(16, 32), (32, 16)])
+        a, b = (
+            rounded(rng.standard_normal(s) * np.exp2(rng.uniform(-spread, spread, s))) for s in [(16, 32), (32, 16)]
+        )
         sums = reals(rng, (16, 16), np.float32) * np.float32(scale) ** 2
         a, b = (x * np.float32(scale) for x in (a, b))
         np.testing.assert_array_equal(multiply_add(sums, a, b), tile_product(sums, a, b))
@@ -75,7 +77,11 @@ def test_product_of_tiles(scale):
 
 def test_product_of_tiles_with_denormals_and_infinities():
     rng = np.random.default_rng(0)
-    a, b, sums = rounded(reals(rng, (16, 32), np.float32)), rounded(reals(rng, (32, 16), np.float32)), np.zeros((16, 16))
+    a, b, sums = (
+        rounded(reals(rng, (16, 32), np.float32)),
+        rounded(reals(rng, (32, 16), np.float32)),
+        np.zeros((16, 16)),
+    )
     a[3, 4], a[5, 6], b[7, 8], b[9, 10] = np.inf, np.float32(2.0**-130), np.nan, -np.inf
     a[7] = 2.0**-130
     sums = sums.astype(np.float32)
@@ -154,7 +160,7 @@ def test_groups(groups):
     ids=lambda case: f"{case.shape} {case.weight}",
 )
 def test_more_than_fits_one_piece(case):
-    """Rows cut across; several strips; chunks of channels; shares of the weights' gradient; images that share a mark."""
+    """Rows cut across; several strips; chunks of channels; shares of a gradient; images that share a mark."""
     check_exact(case)
 
 
@@ -354,7 +360,11 @@ def test_plan_names_what_runs():
 
 def test_scratch_is_bounded():
     """A thread's strip, whatever the shape; the weights' tiles, or sums, of a chunk."""
-    shapes = [((2, 2048, 64, 512), (64, 2048, 3, 3)), ((64, 512, 7, 7), (64, 512, 3, 3)), ((1, 3, 99, 9999), (64, 3, 7, 7))]
+    shapes = [
+        ((2, 2048, 64, 512), (64, 2048, 3, 3)),
+        ((64, 512, 7, 7), (64, 512, 3, 3)),
+        ((1, 3, 99, 9999), (64, 3, 7, 7)),
+    ]
     for (shape, weight), gradient in itertools.product(shapes, (None, "input", "weight")):
         scratch = []
         for threads in (1, 2):

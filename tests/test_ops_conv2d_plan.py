@@ -83,6 +83,42 @@ def test_rules_of_every_instruction_set(pass_, shape, weight, options, lanes, na
     assert _convolution.choose(layer(pass_, shape, weight, isa, lanes, **options)).name == name
 
 
+@pytest.mark.parametrize(
+    ("pass_", "shape", "weight", "options", "chosen"),
+    [
+        ("forward", (16, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "highest high medium"),
+        ("backward_input", (16, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "highest high medium"),
+        ("backward_input", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "highest high medium"),
+        ("backward_weight", (16, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, "highest high medium"),
+        ("forward", (16, 64, 56, 56), (256, 64, 1, 1), {}, "highest high medium"),
+        ("forward", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "highest high medium"),
+        ("backward_weight", (16, 64, 56, 56), (256, 64, 1, 1), {}, "medium"),
+        ("forward", (1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "high medium"),
+        ("forward", (16, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, "medium"),
+        ("forward", (16, 3, 32, 32), (16, 3, 3, 3), {}, "medium"),
+        ("forward", (16, 64, 28, 28), (64, 1, 3, 3), {"groups": 64}, ""),
+        ("backward_weight", (16, 128, 56, 56), (128, 4, 3, 3), {"groups": 32}, ""),
+        ("forward", (2, 0, 8, 8), (4, 0, 3, 3), {}, ""),
+    ],
+    ids=str,
+)
+def test_rules_of_amx(pass_, shape, weight, options, chosen):
+    """Bfloat16 parts where their products cost less than float32's: fewer parts, more often."""
+    for precision in ("highest", "high", "medium"):
+        algorithm = _convolution.choose(layer(pass_, shape, weight, "amx", 16, precision, **options))
+        assert (algorithm.name == "split") == (precision in chosen.split()), precision
+    assert _convolution.choose(layer(pass_, shape, weight, "x86_v4", 16, **options)).name != "split"
+
+
+def test_parts_by_precision():
+    for precision, parts in [("highest", 3), ("high", 2), ("medium", 1)]:
+        for pass_ in ("forward", "backward_input", "backward_weight"):
+            dense = layer(pass_, (16, 256, 14, 14), (256, 256, 3, 3), "amx", 16, precision, padding=1)
+            assert _convolution.choose(dense).extra == (parts,)
+        vectors = layer("forward", (512, 1024, 1, 1), (1024, 1024, 1, 1), "amx", 16, precision)
+        assert _convolution.choose_linear(vectors).extra == (parts,)
+
+
 def test_linear_layers_are_dense():
     """Even where a convolution over images of one pixel is not."""
     thin = layer("backward_weight", (64, 8, 1, 1), (32, 8, 1, 1), "x86_v4", 16)

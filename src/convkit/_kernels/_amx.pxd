@@ -1,10 +1,10 @@
 """The product of AMX tiles that every split-precision pass spends its time in.
 
-    out[i, n] = sum over steps s and k < 32 of  a[i*a_row + a_step[s] + k] * b[s][k][n]
+    out[i, n] = sum over steps s and k < 32 of  a[a_step[s] + i*a_row][k] * b[b_step[s]][k, n]
 
-for 16 or 32 rows i and 16 or 32 outputs n, where every number is the sum of its parts, bfloat16 each: h, then m, then l,
-each the rounded rest of what those before have left. Of the products of parts, those below the float's own
-precision are left out:
+for 16 or 32 rows i and 16 or 32 outputs n, where every number is the sum of its parts, bfloat16 each: h, then m, then
+l, each the rounded rest of what those before have left. Of the products of parts, those below the precision asked for
+are left out:
 
     parts   products                       left out, relative to the product of the numbers
     1       h h                            2^-8    (plain bfloat16)

@@ -1,7 +1,7 @@
 """Weights as AMX tiles read them: split into parts, two channels to a pair.
 
-In memory: [block of 32 lanes][step][part][16 lanes of the block][16 pairs of channels][lane][channel of the pair], zeros
-behind the last lane and channel. In a block of up to 16 lanes the second half is not written, nor read.
+In memory: [block of 32 lanes][step][part][16 lanes of the block][16 pairs of channels][lane][channel of the pair],
+zeros behind the last lane and channel. In a block of up to 16 lanes the second half is not written, nor read.
 """
 
 from libc.stdint cimport uint32_t

@@ -6,9 +6,9 @@ LEAST_SPLIT = 2^-103, where the last bit of x is the smallest normal number, to 
 infinite. Zero has parts, too. What is outside is replaced by zero, lest it should spoil its neighbours, and reported:
 whoever asked computes that image again in float32.
 
-Products may underflow where their factors do not. Results under LEAST_SUM = 2^-80 are therefore computed again, too: in
-a larger one, what 2^14 products of parts can have lost by it (2^-126 each) is less than 2^-30 of it. A single part has no
-more to lose than a float32 has.
+Products may underflow where their factors do not. Results under LEAST_SUM = 2^-80 are therefore computed again, too:
+in a larger one, what 2^14 products of parts can have lost by it (2^-126 each) is less than 2^-30 of it. A single part
+has no more to lose than a float32 has.
 """
 
 from libc.stdint cimport uint32_t

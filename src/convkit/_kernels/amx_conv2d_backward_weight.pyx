@@ -7,8 +7,8 @@ that one staged copy of the input serves all taps, and neither operand is laid o
 multiple of 16, they are cut into bands of rows, which are images of their own here: 16 of them share a slot. The pixels
 of a 1x1 layer are dealt out to 16 such images in turn.
 
-    grad_out    [16 outputs][pair of columns][part][output][2 columns][16 images]        tiles of A, one behind the other
-    x           [16 channels][part][phase][row][column][8 pairs of images][channel][2 images]     two columns are a tile of B
+    grad_out  [16 outputs][pair of columns][part][output][2 columns][16 images]     tiles of A, one behind the other
+    x         [16 channels][part][phase][row][column][8 pairs of images][channel][2 images]   two columns: a tile of B
 
 Sums are two levels high: tiles begin anew with every strip, of at most STEPS products, and are added up in float32, in
 chunks of strips that the shape alone decides; the chunks are added up in order.
@@ -16,8 +16,8 @@ chunks of strips that the shape alone decides; the chunks are added up in order.
 A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is
 computed again by conv2d_backward_weight.pyx.
 
-Scratch: a copy of the weights in float32, in whole blocks of 32 x 32, for each chunk (more than one while all are within
-SUMS_BYTES); and for each thread a strip (STRIP_BYTES, or the pixels of two columns where that is larger).
+Scratch: a copy of the weights in float32, in whole blocks of 32 x 32, for each chunk (more than one while all are
+within SUMS_BYTES); and for each thread a strip (STRIP_BYTES, or the pixels of two columns where that is larger).
 """
 
 from convkit._kernels.amx_f32 import conv2d_backward_weight as direct
@@ -219,8 +219,9 @@ cdef inline void stage_column(
         for i in range(TILE // 2):
             even = load_input(&slot[2*i], line[2*i], col, col*t.source.col + c, lanes)
             odd = load_input(&slot[2*i + 1], line[2*i + 1], col, col*t.source.col + c, lanes)
-            store_pairs(parts, splittable(even, least_split(parts), beyond), splittable(odd, least_split(parts), beyond),
-                        target + 64*i, t.part)
+            even = splittable(even, least_split(parts), beyond)
+            odd = splittable(odd, least_split(parts), beyond)
+            store_pairs(parts, even, odd, target + 64*i, t.part)
         c += VLEN
         target = target + t.block
 
@@ -513,8 +514,8 @@ def backward_weight(
             done = sum_groups(&t, groups, threads)
     if done and beyond:
         done = direct.backward_weight(
-            x_nhwc, grad_out_nhwc, grad_w_kcrs, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups,
-            threads)
+            x_nhwc, grad_out_nhwc, grad_w_kcrs,
+            stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
     return done
 
 
