@@ -30,7 +30,7 @@
     _tile.pxd      the register tile: where the time is spent
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone
     _amx.pxd, _split.pxd, _phases.pxd      the product of such tiles, the parts, and where a stride leaves neighbours
-    _amx_strip.pxd, _amx_weights.pxd       strips of input, and weights, as those tiles read them
+    _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd       strips of input, and weights, as those tiles read them
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
     _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
     _parts.pxd     the arrays of many parameters as one range of elements, for the optimizers

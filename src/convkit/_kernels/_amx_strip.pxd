@@ -76,15 +76,19 @@ cdef inline Py_ssize_t runs_of_row(const Correlation* t) noexcept nogil:
     return ceil_div(t.x.taps*t.channels, DEEP)
 
 
+cdef inline Py_ssize_t steps_of_row(const Correlation* t) noexcept nogil:
+    return t.steps // t.y.taps
+
+
 cdef inline Run run_of(const Correlation* t, Py_ssize_t step) noexcept nogil:
     cdef Run run
-    cdef Py_ssize_t per_row = runs_of_row(t), taps = t.y.taps*t.x.taps, channel
+    cdef Py_ssize_t channel
     if t.lined:
-        run.row, run.first = step // per_row, step % per_row*DEEP
+        run.row, run.first = step // steps_of_row(t), step % steps_of_row(t)*DEEP
         run.count = min(<Py_ssize_t>DEEP, t.x.taps*t.channels - run.first)
     else:
-        channel = step // taps*DEEP
-        run.row, run.first = step % taps // t.x.taps, step % t.x.taps*t.channels + channel
+        channel = step // t.x.taps % ceil_div(t.channels, DEEP)*DEEP
+        run.row, run.first = step // steps_of_row(t), step % t.x.taps*t.channels + channel
         run.count = min(<Py_ssize_t>DEEP, t.channels - channel)
     return run
 
@@ -95,7 +99,7 @@ cdef inline Py_ssize_t reach_of(const Correlation* t, Py_ssize_t step) noexcept 
     cdef Py_ssize_t col = 0 if t.lined else run.first // t.channels
     cdef Py_ssize_t phase = tap_phase(&t.y, run.row)*t.across + tap_phase(&t.x, col)
     cdef Py_ssize_t place = tap_place(&t.y, run.row)*t.together*t.pitch + tap_place(&t.x, col)
-    cdef Py_ssize_t rest = 2*run.first if t.lined else step // (t.y.taps*t.x.taps)*t.block
+    cdef Py_ssize_t rest = 2*run.first if t.lined else run.first % t.channels // DEEP*t.block
     return (phase*t.plane + place)*t.pixel + rest
 
 

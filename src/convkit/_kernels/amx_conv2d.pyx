@@ -24,10 +24,10 @@ from convkit._kernels._amx cimport (
 )
 from convkit._kernels._amx_strip cimport (
     MARKS, PIECE, Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, run_of, stage_piece,
-    strip_bytes,
+    steps_of_row, strip_bytes,
 )
 from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
-from convkit._kernels._axis cimport Spatial, is_identity, phase_axis, phase_count
+from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, phase_count, taps_inside
 from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
@@ -159,8 +159,13 @@ cdef void sum_line(Chores* c, const char* strip, TileProduct* p, Put put) noexce
 cdef void sum_side_by_side(Chores* c, const char* strip, TileProduct* p, Put put) noexcept nogil:
     """The same where a tile is one pixel of several images, and two tiles are neighbours."""
     cdef const Correlation* t = c.t
+    cdef Range taps
     p.a_row, p.a_second = t.pitch*t.pixel, t.pixel
     for put.row in range(c.part.rows):
+        # Rows of taps that lie in the padding are left out.
+        taps = taps_inside(&t.y, c.part.row + put.row)
+        p.a_step, p.b_step = t.reach + taps.first*steps_of_row(t), t.place + taps.first*steps_of_row(t)
+        p.steps = (taps.behind - taps.first)*steps_of_row(t)
         put.col = 0
         while put.col < c.part.cols:
             put.behind = PAIR if put.col + 1 < c.part.cols else TILE
