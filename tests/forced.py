@@ -3,18 +3,26 @@
 from contextlib import contextmanager
 
 import numpy as np
+import pytest
 
 from convkit.ops import _convolution
 
 
 @contextmanager
-def split_everywhere(wanted=True):
-    """Every float32 convolution and linear layer from bfloat16 parts on AMX tiles, or none."""
-    rule = _convolution._splits
-    _convolution._splits = lambda layer: wanted and layer.dtype == np.float32
-    _convolution._plan.cache_clear()
-    try:
-        yield
-    finally:
-        _convolution._splits = rule
+def _rules(**rules):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, rule in rules.items():
+            patch.setattr(_convolution, name, rule)
         _convolution._plan.cache_clear()
+        yield
+    _convolution._plan.cache_clear()
+
+
+def split_everywhere():
+    """Every float32 convolution and linear layer from bfloat16 parts on AMX tiles."""
+    return _rules(_splits=lambda layer: layer.dtype == np.float32)
+
+
+def by_products():
+    """No algorithm that transforms images, or splits numbers."""
+    return _rules(_splits=lambda layer: False, _transformed=lambda layer: None)

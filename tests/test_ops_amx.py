@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from cases import SETTLED, assert_exact, assert_same_bits, reals, rms
-from forced import split_everywhere
+from forced import by_products, split_everywhere
 from test_ops_conv2d import PASSES, Conv, answers_of, cast, integer_arrays, output_shape
 
 import convkit as ck
@@ -220,7 +220,7 @@ def test_error(case, scale):
     wide = [a.astype(np.float64) for a in (x, w, g)]
     for name, run in list(PASSES.items())[:3]:
         answer = run(reference, *wide[:2], None, wide[2], case.options)
-        with split_everywhere(False):
+        with by_products():
             plain = rms(run(ops, x, w, None, g, case.options).astype(np.float64), answer)
         for precision in PRECISIONS:
             with ck.float32_precision(precision):
@@ -260,7 +260,7 @@ def test_edges_of_one_image(edge, shape):
     marred = x.copy()
     marred[1, shape[1] // 2, 1:3, 1] = EDGES[edge]
     how = {"padding": kernel_size[0] // 2}
-    with split_everywhere(False):
+    with by_products():
         plain = ops.conv2d(marred, w, **how)
         plain_gradient = ops.conv2d_backward_input(plain.shape, w.swapaxes(0, 1), marred, **how)
     for precision in PRECISE:
@@ -284,7 +284,7 @@ def test_edges_of_weights_and_gradients(edge):
         yield ops.conv2d_backward_input(x.shape, marred_w, g, padding=1)
         yield ops.conv2d_backward_weight(x, w.shape, marred_g, padding=1)
 
-    with split_everywhere(False):
+    with by_products():
         plain = list(results())
     for precision in PRECISE:
         with ck.float32_precision(precision):
@@ -296,7 +296,7 @@ def test_edges_of_weights_and_gradients(edge):
 def test_edges_in_medium(edge):
     x, w = np.ones((2, 32, 4, 4), np.float32), np.ones((16, 32, 3, 3), np.float32)
     x[1, 5, 2, 2] = EDGES[edge]
-    with split_everywhere(False):
+    with by_products():
         plain = ops.conv2d(x, w, padding=1)
     with ck.float32_precision("medium"):
         equal(ops.conv2d(x, w, padding=1), plain)
@@ -308,7 +308,7 @@ def test_products_out_of_range(factors):
     rng = np.random.default_rng(0)
     x, w, g = (reals(rng, s, np.float32) for s in [(2, 32, 6, 7), (24, 32, 3, 3), (2, 24, 4, 5)])
     x, w, g = x * np.float32(factors[0]), w * np.float32(factors[1]), g * np.float32(factors[1])
-    with split_everywhere(False):
+    with by_products():
         plain = ops.conv2d(x, w), ops.conv2d_backward_weight(x, w.shape, g)
     with np.errstate(over="ignore"):
         equal(ops.conv2d(x, w), plain[0])
@@ -319,7 +319,7 @@ def test_images_that_share_a_mark():
     rng = np.random.default_rng(0)
     x, w = reals(rng, (200, 40), np.float32), reals(rng, (24, 40), np.float32)
     x[[0, 3, 77, 199], 1] = np.inf
-    with split_everywhere(False):
+    with by_products():
         plain = ops.linear(x, w)
     result = ops.linear(x, w)
     equal(result[[0, 3, 77, 199]], plain[[0, 3, 77, 199]])

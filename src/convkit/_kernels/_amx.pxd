@@ -15,7 +15,7 @@ With three parts, all steps' small products are summed before the large ones. Th
 small as they are, and the many roundings of it do not count; those that do count are one a step.
 
 A step of 2 x 2 tiles with three parts is 24 tile products (16 cycles each) and 16 tile loads (8 cycles); with two, 12
-and 8; with one, 4 and 4. Both operands come from the second-level cache, fetched a step ahead: 12, 8 or 4 KB a step.
+and 8; with one, 4 and 4. Both operands come from the second-level cache, fetched a step ahead: 16, 8 or 4 KB a step.
 """
 
 from libc.stdint cimport uint32_t

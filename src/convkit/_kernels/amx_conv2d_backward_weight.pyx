@@ -6,14 +6,12 @@ over the strips of _amx_slots.pxd. Sums are two levels high: tiles begin anew wi
 products, and are added up in float32, in chunks of strips that the shape alone decides; the chunks are added up in
 order. The next strip is staged a little with each step of the products.
 
-A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is
-computed again by conv2d_backward_weight.pyx.
+A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is said
+to be NOT_FINITE, and computed again in float32.
 
 Scratch: a copy of the weights in float32, in whole blocks of 32 x 32, for each chunk (more than one while all are
 within SUMS_BYTES); and for each thread two strips (of STRIP_BYTES, or two columns where those are larger).
 """
-
-from convkit._kernels.amx_f32 import conv2d_backward_weight as direct
 
 from cython.parallel cimport prange
 from libc.stdlib cimport free
@@ -27,7 +25,7 @@ from convkit._kernels._amx_slots cimport (
     grad_bytes, input_bytes, pieces_of, stage_piece, units_of,
 )
 from convkit._kernels._axis cimport Range, is_identity, outputs_inside, phase_axis
-from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
 from convkit._kernels._phases cimport phases, tap_phase, tap_place
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
@@ -272,26 +270,28 @@ def backward_weight(
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
     Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
 ):
-    """The gradient of the weight, from 1, 2 or 3 parts of each number."""
+    """The gradient of the weight, from 1, 2 or 3 parts of each number.
+
+    Returns NO_MEMORY, DONE or NOT_FINITE.
+    """
     cdef WeightGradient t
     cdef Weights* w = &t.result
     cdef Py_ssize_t size = sizeof(real)
-    cdef bint done = True, beyond
+    cdef bint done, beyond = False
     cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
                                      stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     set_up(&t, &c, parts)
+    if is_blank(&t):
+        grad_w_kcrs[...] = 0
+        return DONE
     t.input, t.grad, t.beyond = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0], &beyond
     w.data, w.lane, w.channel = &grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
     w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, t.lanes*w.lane
-    beyond = is_blank(&t)
-    if not beyond:
-        with nogil:
-            done = sum_groups(&t, groups, threads)
-    if done and beyond:
-        done = direct.backward_weight(
-            x_nhwc, grad_out_nhwc, grad_w_kcrs,
-            stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
-    return done
+    with nogil:
+        done = sum_groups(&t, groups, threads)
+    if not done:
+        return NO_MEMORY
+    return NOT_FINITE if beyond else DONE
 
 
 def backward_weight_scratch(
@@ -304,7 +304,4 @@ def backward_weight_scratch(
     cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
                                      stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     set_up(&t, &c, parts)
-    if is_blank(&t) or groups == 0:
-        return direct.backward_weight_scratch(
-            x_nhwc, w_kcrs, out_nhwc, stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
-    return granted(make_room(&t, threads).bytes)
+    return 0 if is_blank(&t) else granted(make_room(&t, threads).bytes)
