@@ -156,11 +156,12 @@ def test_groups(groups):
         Conv((2, 600, 4, 5), (40, 600, 3, 3), padding=1),
         Conv((2, 40, 4, 5), (600, 40, 3, 3), padding=1),
         Conv((200, 1, 2, 3), (3, 1, 2, 2)),
+        Conv((1, 1, 512, 520), (16, 1, 1, 1)),
     ],
     ids=lambda case: f"{case.shape} {case.weight}",
 )
 def test_more_than_fits_one_piece(case):
-    """Rows cut across; several strips; chunks of channels; shares of a gradient; images that share a mark."""
+    """Rows cut across; several strips; chunks of channels; shares of a gradient; images that share a mark; 16 MB."""
     check_exact(case)
 
 

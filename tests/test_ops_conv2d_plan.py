@@ -146,7 +146,7 @@ def test_products_of_a_direct_sum(shape, weight, options):
 
 def test_products_of_winograd():
     """4 points of an axis for three taps and 3 more for two more, in each tile of 2x2 outputs."""
-    plan = ops.conv2d_plan((2, 40, 8, 9), (48, 40, 3, 5), padding=(1, 2), gradient="weight")
+    plan = ops.conv2d_plan((2, 40, 8, 9), (48, 40, 3, 5), padding=(1, 2), dtype=np.float64, gradient="weight")
     assert plan.name == "winograd F(3x3, 2x2)"
     assert plan.multiplies == 2 * 4 * 5 * 4 * 7 * 40 * 48
 

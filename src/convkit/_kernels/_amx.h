@@ -4,8 +4,8 @@
    The assembler is written out because of what the compiler's own intrinsics leave out: that tiles are loaded from, and
    stored to, memory. Ordinary stores would be moved across them. Tile numbers must be literals.
 
-   With CONVKIT_EMULATE_AMX the same names compute the same numbers without AMX, at a hundredth of its speed, so that the
-   kernels can be tested on any processor with AVX-512. */
+   With CONVKIT_EMULATE_AMX the same names compute the same numbers without AMX, at a hundredth of its speed, so that
+   the kernels can be tested on any processor with AVX-512. */
 
 #include "simd.h"
 #include <stdio.h>
@@ -45,7 +45,8 @@ static void emulated_fault(const char *what, int tile) {
 
 static void emulated_use(int t) {
   if (emulated.shapes.palette != 1) emulated_fault("tiles are not configured", t);
-  if (t < 0 || t > 7 || !emulated.shapes.rows[t] || !emulated.shapes.colsb[t]) emulated_fault("the tile has no shape", t);
+  if (t < 0 || t > 7 || !emulated.shapes.rows[t] || !emulated.shapes.colsb[t])
+    emulated_fault("the tile has no shape", t);
 }
 
 __attribute__((unused)) static void tiles_begin(const tile_shapes *shapes) {
@@ -125,7 +126,7 @@ CONVKIT_INLINE void vstore_bf16(void *p, vr v, int lanes) {
 }
 /* Pairs, as the second operand of a product has them: an element of `first` below one of `second`. */
 CONVKIT_INLINE vr vpair_bf16(vr first, vr second) { return (vr)((vu)first >> 16 | (vu)second); }
-/* All bits where |v| is neither zero nor within [least, most], which are given as bits. A NaN is beyond every number. */
+/* All bits where |v| is neither zero nor within [least, most], given as bits. A NaN is beyond every number. */
 CONVKIT_INLINE vi vbeyond(vr v, uint32_t least, uint32_t most) {
   const vu bits = (vu)v & 0x7fffffffu;
   return (vi)(((bits < least) | (bits > most)) & (bits != 0));

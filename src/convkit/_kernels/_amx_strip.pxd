@@ -46,6 +46,7 @@ cdef struct Correlation:
     Image target
     const real* bias                # NULL if there is none
     bint again                      # add to what the output holds
+    bint streams                    # the output goes past the caches
     int parts
     uint8_t* marks
     Py_ssize_t pixels               # of an image, where all images were merged into one row; else 0

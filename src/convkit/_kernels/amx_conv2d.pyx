@@ -31,9 +31,10 @@ from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, pha
 from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstore_lanes,
+    VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstream_end,
 )
 from convkit._kernels._split cimport MOST_SUM, least_split, least_sum
+from convkit._kernels._stream cimport put_lanes, streams
 from convkit._kernels._strip cimport ceil_div, merge_pixels, nhwc
 from convkit._kernels._threads cimport worth
 from convkit._kernels._weights cimport Weights
@@ -67,7 +68,7 @@ cdef inline void put_sums(
         elif t.bias is not NULL:
             v = v + vload_lanes(t.bias + lane + k, here)
         beyond = beyond | vbeyond(v, least_sum(t.parts), MOST_SUM)
-        vstore_lanes(out + k, v, here)
+        put_lanes(out + k, v, here, t.streams)
         k += VLEN
     if vany(beyond):
         t.marks[image // t.marked] = True
@@ -234,6 +235,8 @@ cdef void correlate_units(
         correlate_unit(&c, strip)
         finish_stage(&c)
     tiles_end()
+    if t.streams:
+        vstream_end()
     restore_denormals(mode)
 
 
@@ -314,6 +317,9 @@ cdef bint correlate_chunks(const Correlation* call, const Weights* w, int thread
     while first < w.channels:
         t = call[0]
         t.again = first > 0
+        # Sums that are taken in chunks are read again, and are left to the caches.
+        t.streams = (size >= w.channels and t.lanes % VLEN == 0 and t.target.col % VLEN == 0
+                     and streams(t.output, t.images*t.y.count*t.x.count*t.lanes))
         t.input = call.input + first
         t.channels = chunk.channels = min(size, w.channels - first)
         chunk.data = w.data + first*w.channel
