@@ -73,7 +73,7 @@ def conv2d_plan(
 
     Examples
     --------
-    >>> plan = conv2d_plan((16, 64, 56, 56), (128, 64, 1, 1))
+    >>> plan = conv2d_plan((16, 64, 56, 56), (128, 64, 1, 1), dtype="float64")
     >>> plan.name, plan.multiplies
     ('direct', 411041792)
     >>> conv2d_plan((16, 64, 56, 56), (64, 1, 3, 3), padding=1, groups=64, gradient="weight").name
