@@ -23,6 +23,11 @@ def split_everywhere():
     return _rules(_splits=lambda layer: layer.dtype == np.float32)
 
 
+def never_split():
+    """What every instruction set but AMX chooses."""
+    return _rules(_splits=lambda layer: False)
+
+
 def by_products():
     """No algorithm that transforms images, or splits numbers."""
     return _rules(_splits=lambda layer: False, _transformed=lambda layer: None)

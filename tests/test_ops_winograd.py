@@ -20,6 +20,7 @@ from cases import (
     refuse_unless_telling,
     rms,
 )
+from forced import never_split
 
 from convkit import float32_precision, num_threads, ops
 from convkit._dispatch import kernel, tile_shape
@@ -258,6 +259,13 @@ def test_denormals_count_as_zero_or_as_themselves(api, dtype):
 # The rule
 
 
+@pytest.fixture
+def chosen_without_amx():
+    """AMX tiles take most of these layers, where there are any."""
+    with never_split():
+        yield
+
+
 def names(*shapes, **options):
     return [ops.conv2d_plan(*shapes, gradient=gradient, **options).name for gradient in (None, "input")]
 
@@ -265,6 +273,7 @@ def names(*shapes, **options):
 NETWORKS = [(64, 56, 64), (128, 28, 128), (256, 14, 256), (512, 7, 512), (64, 112, 128), (512, 28, 512), (192, 13, 384)]
 
 
+@pytest.mark.usefixtures("chosen_without_amx")
 @pytest.mark.parametrize(("channels", "size", "outputs"), NETWORKS)
 def test_layers_of_networks_are_computed_in_tiles(channels, size, outputs):
     shapes = (16, channels, size, size), (outputs, channels, 3, 3)
@@ -276,6 +285,7 @@ def test_layers_of_networks_are_computed_in_tiles(channels, size, outputs):
     assert plan.multiplies == 16 * ((size + 1) // 2) ** 2 * 16 * channels * outputs
 
 
+@pytest.mark.usefixtures("chosen_without_amx")
 def test_tiles_of_four_where_they_fit():
     with float32_precision("high"):
         plan = ops.conv2d_plan((16, 64, 56, 56), (64, 64, 3, 3), padding=1)
@@ -303,6 +313,7 @@ def test_layers_that_are_left_to_others(shape, weight, options):
         assert not any(name.startswith("winograd") for name in names(shape, weight, **options))
 
 
+@pytest.mark.usefixtures("chosen_without_amx")
 def test_ops_run_what_the_rule_says():
     x, w, b, g = real_arrays((16, 48, 28, 28), 64, 1, np.float32)
     for precision, api in (("highest", OF_TWO), ("high", OF_FOUR)):
