@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from cases import DTYPES, SETTLED, assert_exact, assert_same_bits, integers, reals
+from forced import never_split
 from reference import conv2d, linear
 
 import convkit as ck
@@ -86,7 +87,7 @@ def test_winograd_with_an_epilogue_gives_the_bits_of_one_operation_after_the_oth
     rng = np.random.default_rng(0)
     x, w = reals(rng, (8, 48, 13, 14), dtype), reals(rng, (48, 48, 3, 3), dtype)
     model = Fused(w, reals(rng, 48, dtype), "leaky_relu", bypass=lambda x: x, padding=1)
-    with ck.float32_precision(precision), ck.no_grad():
+    with ck.float32_precision(precision), ck.no_grad(), never_split():
         assert ck.ops.conv2d_plan(x.shape, w.shape, padding=1, dtype=dtype).name.startswith("winograd")
         compiled = ck.compile(model, x)
         finite = compiled(x)
