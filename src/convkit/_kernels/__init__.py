@@ -31,6 +31,10 @@
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone
     _amx.pxd, _split.pxd, _phases.pxd      the product of such tiles, the parts, and where a stride leaves neighbours
     _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd       strips of input, and weights, as those tiles read them
+    affine.pyx                             batch norm, sum and activation of images in one pass
+    affine_max_pool2d.pyx                  batch norm, activation and max-pooling, straight from what was convolved
+    _rectifiers.pxd, _affine.pxd           activations and maps of channels, on the way of these
+    _sums.pxd, _incoming.pxd, _input_gradient.pxd   batch norm's gradients, also through activation and pooling
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
     _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
     _parts.pxd     the arrays of many parameters as one range of elements, for the optimizers

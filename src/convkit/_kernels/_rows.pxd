@@ -1,7 +1,8 @@
 """A (rows, channels) matrix, and sums over its rows that are cut by its shape alone.
 
-Rows of few channels do not fill vectors, so rows are taken in groups: the fewest whose elements do. What a kernel
-knows of each channel is tiled over the group, and the matrix is one run of elements with that period.
+Rows of few channels do not fill vectors, so rows are taken in groups: the fewest whose elements do, and fill several,
+which are worked on side by side. What a kernel knows of each channel is tiled over the group, and the matrix is one run
+of elements with that period.
 
 Partial sums are kept in double and added up in order of the rows, so neither the number of threads nor the
 instruction set's width in `real` decides how far a sum can drift.
@@ -18,10 +19,10 @@ cdef enum:
 
 
 cdef inline Py_ssize_t group_width(Py_ssize_t channels) noexcept nogil:
-    """Elements of a group of rows: the least common multiple of the channels and a vector, unless rows are wide."""
+    """Elements of a group of rows: a common multiple of the channels and a vector, and wide, unless rows are wide."""
     cdef Py_ssize_t width = channels
     if channels < WIDE:
-        while width % VLEN != 0:
+        while width < WIDE or width % VLEN != 0:
             width += channels
     return width
 

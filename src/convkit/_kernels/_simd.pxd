@@ -31,6 +31,7 @@ cdef extern from "simd.h" nogil:
     vd vdload_real(const real* p)
     vi visplat(int i)
     vi viequal(vi a, vi b)
+    vi viselect(vi where, vi a, vi b)
     vr vselect(vi where, vr a, vr b)
     vi vless(vr a, vr b)
     vi vatmost(vr a, vr b)

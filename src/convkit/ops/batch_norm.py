@@ -4,6 +4,7 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array
 from .._threads import get_num_threads
+from ._affine import affine
 from ._arrays import as_shape_of, contiguous, empty, empty_like, need_memory, rows_of_channels
 
 
@@ -109,13 +110,18 @@ def batch_norm(
     _shapes.array(op, "input", input)
     _shapes.array(op, "mean", mean, 1, input)
     _shapes.array(op, "var", var, 1, input)
-    _check_channels(op, input, eps, mean=mean, var=var, weight=weight, bias=bias)
-    rows = rows_of_channels(input)
-    out = empty_like(rows)
+    return affine(input, batch_norm_map(input, mean, var, weight, bias, eps))
+
+
+def batch_norm_map(
+    input: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None, eps: float
+) -> Array:
+    """Check the vectors of `batch_norm`, and return what it does to each channel (see `_affine`)."""
+    _check_channels("batch_norm", input, eps, mean=mean, var=var, weight=weight, bias=bias)
+    map = empty((3, len(mean)), input.dtype)
     vectors = [None if v is None else contiguous(v) for v in (mean, var, weight, bias)]
-    normalize = kernel("batch_norm", input.dtype).normalize
-    need_memory(op, normalize(rows, *vectors, float(eps), out, get_num_threads()))
-    return as_shape_of(out, input.shape)
+    kernel("batch_norm", input.dtype).affine(*vectors, float(eps), map)
+    return map
 
 
 def batch_norm_backward(

@@ -1,0 +1,136 @@
+"""Operations that are several at once, for the tape: an affine map of each channel, an activation, a pooling.
+
+`functional` calls these where nobody has seen what lies between. Their arguments have been checked: those of the
+single operations, whose bits they give, too. A map is a matrix of three rows, centre, scale and shift of each channel.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _shapes
+from .._dispatch import kernel
+from .._shapes import Array, Shape
+from .._threads import get_num_threads
+from ._arrays import (
+    as_shape_of,
+    contiguous,
+    empty,
+    empty_like,
+    empty_nhwc,
+    nchw,
+    need_memory,
+    nhwc,
+    rows_of_channels,
+)
+from .max_pool2d import _backward
+
+#: A place in a window stands in one byte, and one value of it says that no gradient comes back.
+MOST_TAPS = 255
+
+Places = npt.NDArray[np.uint8]
+
+
+def affine(
+    x: Array, a: Array | None, y: Array | None = None, b: Array | None = None, activation: str = "", slope: float = 0.0
+) -> Array:
+    """Return ``activation(a(x) + b(y))``. There is a or y; b only with both."""
+    rows = rows_of_channels(x)
+    out = empty_like(rows)
+    other = None if y is None else rows_of_channels(y)
+    module = kernel("affine", x.dtype)
+    kind = module.KINDS[activation]
+    need_memory("batch_norm", module.forward(rows, a, other, b, kind, slope, out, get_num_threads()))
+    return as_shape_of(out, x.shape)
+
+
+def add(x: Array, y: Array) -> Array:
+    """Add arrays of one shape whose elements lie in one order, without gaps."""
+    out = empty_like(x)
+    rows = [array.ravel("K").reshape(-1, 1) for array in (x, y, out)]
+    module = kernel("affine", x.dtype)
+    need_memory("add", module.forward(rows[0], None, rows[1], None, 0, 0.0, rows[2], get_num_threads()))
+    return out
+
+
+def activation_backward_of_sum(a: Array, b: Array, output: Array, activation: str, slope: float) -> Array:
+    """Return the gradient of an activation's input, where that of its output is a + b, of one order in memory."""
+    grad = empty_like(output)
+    module = kernel("affine", output.dtype)
+    flat = [array.ravel("K") for array in (a, b, output, grad)]
+    module.backward_of_sum(*flat[:3], module.KINDS[activation], slope, flat[3], get_num_threads())
+    return grad
+
+
+def affine_max_pool2d(x: Array, a: Array | None, activation: str, pool: _shapes.Pool2d) -> tuple[Array, Places]:
+    """Return the maxima of ``activation(a(x))``, and where they stand: nowhere, if the activation has cut them off.
+
+    There is a map or an activation, ``relu`` or ``relu6``; windows have at most `MOST_TAPS` taps, none of them apart.
+    """
+    out = empty_nhwc(pool.output_shape, x.dtype)
+    places = empty(out.shape, np.dtype(np.uint8))
+    module = kernel("affine_max_pool2d", x.dtype)
+    kind, spacing = module.KINDS[activation], (pool.rows, pool.cols)
+    need_memory("max_pool2d", module.forward(nhwc(x), a, kind, out, places, *spacing, get_num_threads()))
+    return nchw(out), places.transpose(0, 3, 1, 2)
+
+
+def affine_max_pool2d_backward(grad_output: Array, places: Places, input_shape: Shape, pool: _shapes.Pool2d) -> Array:
+    """Return the gradient of ``a(x)``, past the activation."""
+    return _backward("max_pool2d_backward", grad_output, places, input_shape, pool)
+
+
+def batch_norm_backward_activated(
+    grad_output: Array,
+    map: Array,
+    activation: str,
+    slope: float,
+    input: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None,
+    eps: float,
+    training: bool,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of ``activation(batch_norm(...))``."""
+    x = rows_of_channels(input)
+    grads = empty_like(x), empty_like(mean), empty_like(mean)
+    scale = None if weight is None else contiguous(weight)
+    module = kernel("batch_norm", x.dtype)
+    kind = kernel("affine", x.dtype).KINDS[activation]
+    had = module.activated_backward(
+        rows_of_channels(grad_output), map, kind, slope, x, mean, var, scale, eps, training, *grads, get_num_threads()
+    )
+    need_memory("batch_norm_backward", had)
+    return as_shape_of(grads[0], input.shape), grads[1], grads[2]
+
+
+def batch_norm_backward_pooled(
+    grad_output: Array,
+    places: Places,
+    pool: _shapes.Pool2d,
+    input: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None,
+    eps: float,
+    training: bool,
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of the pooled ``activation(batch_norm(...))``."""
+    grads = empty_like(rows_of_channels(input)), empty_like(mean), empty_like(mean)
+    scale = None if weight is None else contiguous(weight)
+    had = kernel("batch_norm", input.dtype).pooled_backward(
+        nhwc(grad_output),
+        places.transpose(0, 2, 3, 1),
+        pool.rows,
+        pool.cols,
+        nhwc(input),
+        mean,
+        var,
+        scale,
+        eps,
+        training,
+        *grads,
+        get_num_threads(),
+    )
+    need_memory("batch_norm_backward", had)
+    return as_shape_of(grads[0], input.shape), grads[1], grads[2]
