@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import ops
 from ._config import config, show_config
+from ._fusion import fusion, get_fusion, set_fusion
 from ._memory import empty_cache, memory_stats
 from ._precision import float32_precision, get_float32_precision, set_float32_precision
 from ._random import manual_seed
@@ -111,8 +112,10 @@ __all__ = [
     "flatten",
     "float32_precision",
     "functional",
+    "fusion",
     "ge",
     "get_float32_precision",
+    "get_fusion",
     "get_num_threads",
     "gt",
     "inference",
@@ -146,6 +149,7 @@ __all__ = [
     "reshape",
     "rsqrt",
     "set_float32_precision",
+    "set_fusion",
     "set_num_threads",
     "show_config",
     "sin",

@@ -7,8 +7,9 @@ for each input that requires a gradient, where that gradient goes on to and how 
     x.grad ◄── node ◄── node ◄── node ◄── 1          backward: gradients, right to left
 
 ``recording.py`` says how to write an operation, ``tape.py`` has the nodes and the walk back along them,
-``tensors.py`` the tensors, ``grad_mode.py`` the switch. Each of the other modules has the operations of one subject,
-which are PyTorch's in name, arguments and meaning; `Tensor` has them for methods, and the package for functions.
+``tensors.py`` the tensors, ``pending.py`` what they hold before anybody reads it, ``grad_mode.py`` the switch. Each of
+the other modules has the operations of one subject, which are PyTorch's in name, arguments and meaning; `Tensor` has
+them for methods, and the package for functions.
 """
 
 # First: tensors have the operations for methods, so these modules have to be complete before the class is.
@@ -23,13 +24,18 @@ from .extremes import amax, amin, argmax, argmin, max, min
 from .grad_mode import enable_grad, is_grad_enabled, no_grad
 from .joining import cat, stack
 from .matrices import matmul
-from .recording import arrays, record, record_joint
+from .pending import Pending, unseen
+from .pending_gradients import ActivatedGradient, PooledGradient, settled
+from .recording import arrays, borrowed, pending_of, record, record_joint
 from .reductions import logsumexp, mean, prod, std, sum, var
 from .shapes import broadcast_to, flatten, permute, reshape, squeeze, transpose, unsqueeze
 from .tape import Node
 
 __all__ = [
+    "ActivatedGradient",
     "Node",
+    "Pending",
+    "PooledGradient",
     "Tensor",
     "abs",
     "add",
@@ -38,6 +44,7 @@ __all__ = [
     "argmax",
     "argmin",
     "arrays",
+    "borrowed",
     "broadcast_to",
     "cat",
     "clamp",
@@ -67,6 +74,7 @@ __all__ = [
     "ne",
     "neg",
     "no_grad",
+    "pending_of",
     "permute",
     "pow",
     "prod",
@@ -74,6 +82,7 @@ __all__ = [
     "record_joint",
     "reshape",
     "rsqrt",
+    "settled",
     "sin",
     "sqrt",
     "square",
@@ -85,6 +94,7 @@ __all__ = [
     "tan",
     "tensor",
     "transpose",
+    "unseen",
     "unsqueeze",
     "var",
     "where",

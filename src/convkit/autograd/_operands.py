@@ -25,7 +25,7 @@ _KIND = {"b": "bool", "i": "integer", "u": "integer", "f": "float"}
 def array_of(op: str, input: object) -> Array:
     """Return the array of a tensor, or an ndarray."""
     if isinstance(input, tensors.Tensor):
-        return input._data
+        return input.data
     if not isinstance(input, np.ndarray | np.generic):
         raise TypeError(f"{op}: input must be a Tensor or numpy.ndarray, not {type(input).__name__}")
     return checked_array(input, None)
@@ -58,7 +58,7 @@ def is_operand(value: object) -> bool:
 
 def _side(op: str, value: Any) -> Array:
     if isinstance(value, tensors.Tensor):
-        return value._data
+        return value.data
     if not is_operand(value):
         raise TypeError(f"{op}: a Tensor meets tensors, ndarrays and numbers, not {type(value).__name__}")
     return checked_array(value, None)

@@ -10,6 +10,7 @@ import numpy as np
 # other's names up when they are called.
 from . import tensors
 from .grad_mode import is_grad_enabled
+from .pending import Pending
 from .tape import Node
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def record(name: str, output: Any, *edges: tuple[object, Gradient]) -> Tensor:
     ----------
     name : str
         What the operation is called in messages.
-    output : ndarray
+    output : ndarray or Pending
         The result.
     *edges : (input, function)
         An input, and the function that turns the gradient of `output` into the gradient of that input. The
@@ -89,10 +90,21 @@ def arrays(*inputs: Any) -> list[Any]:
     return [input.data if isinstance(input, tensors.Tensor) else input for input in inputs]
 
 
+def borrowed(*inputs: Any) -> list[Any]:
+    """Do what `arrays` does, for operations that neither change nor hand out what they read, nor views of it."""
+    return [_borrowed(input._data) if isinstance(input, tensors.Tensor) else input for input in inputs]
+
+
+def pending_of(input: Any) -> Pending | None:
+    """Return what a tensor holds, if nobody has seen its values."""
+    data = input._data if isinstance(input, tensors.Tensor) else None
+    return data if isinstance(data, Pending) else None
+
+
 def result_tensor(output: Any) -> Tensor:
     """Make a tensor of an operation's result: past ``Tensor()``, for there is nothing to check."""
     result = tensors.Tensor.__new__(tensors.Tensor)
-    result._data = np.asarray(output)
+    result._data = output if isinstance(output, Pending) else np.asarray(output)
     result._grad = None
     result._grad_fn = None
     result._requires_grad = False
@@ -107,6 +119,10 @@ def gradient_target(tensor: Tensor) -> Target:
 def _attach(result: Tensor, name: str, targets: tuple[Target | None, ...], gradients: JointGradient) -> None:
     result._grad_fn = Node(name, result._data, targets, gradients)
     result._requires_grad = True
+
+
+def _borrowed(data: Array | Pending) -> Array:
+    return data.value() if isinstance(data, Pending) else data
 
 
 def _needs_gradient(input: object) -> TypeGuard[Tensor]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from ._arrays import applied, reduced
+from ._arrays import reduced
+from .pending import Pending
+from .pending_gradients import PendingGradient, SummedGradient, settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[Any]
     Target: TypeAlias = "Node | Tensor"
-    JointGradient: TypeAlias = Callable[[Array], Sequence[Array]]
+    JointGradient: TypeAlias = Callable[[Any], Sequence[Any]]
 
 
 class Node:
@@ -33,34 +35,38 @@ class Node:
     ----------
     name : str
         The operation, for messages.
-    output : ndarray
-        Its result; only shape and dtype are kept.
+    output : ndarray or Pending
+        Its result; only shape and dtype are kept, and whether it is still to be computed: then the gradients may be,
+        too.
     targets : tuple of Node, Tensor or None
         Where the gradient of each input goes: to the node that made the input, into a leaf, or nowhere.
     gradients : function
         Turns the gradient of `output` into one gradient for each of `targets`.
     """
 
-    __slots__ = ("_gradients", "dtype", "name", "number", "shape", "targets")
+    __slots__ = ("_gradients", "_waits", "dtype", "name", "number", "shape", "targets")
 
     _numbers = itertools.count()
 
-    def __init__(self, name: str, output: Array, targets: tuple[Target | None, ...], gradients: JointGradient) -> None:
+    def __init__(
+        self, name: str, output: Array | Pending, targets: tuple[Target | None, ...], gradients: JointGradient
+    ) -> None:
         self.name = name
         self.number = next(Node._numbers)
         self.shape: tuple[int, ...] = output.shape
         self.dtype: np.dtype[Any] = output.dtype
         self.targets = targets
         self._gradients: JointGradient | None = gradients
+        self._waits = isinstance(output, Pending) and not output.is_computed
 
-    def gradients(self, incoming: Array) -> Sequence[Array]:
+    def gradients(self, incoming: Any) -> Sequence[Any]:
         """Compute the gradients of the inputs from that of the output."""
         if self._gradients is None:
             raise RuntimeError(
                 f"backward: what {self.name} kept for its gradient was freed by an earlier backward; "
                 "compute the result again, or call the earlier backward with retain_graph=True"
             )
-        return self._gradients(incoming)
+        return self._gradients(incoming if self._waits else settled(incoming))
 
     def free(self) -> None:
         """Let go of everything that was kept for the gradients."""
@@ -78,7 +84,7 @@ def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> di
     Nodes are taken from the newest to the oldest. The inputs of an operation exist before it does, so when a
     node's turn comes everything that used its output has been passed, and its gradient is complete.
     """
-    gradients: dict[Any, Array] = {root: gradient}  # of nodes still to come, and of leaves
+    gradients: dict[Any, Any] = {root: gradient}  # of nodes still to come, and of leaves
     queue = [(-root.number, root)] if isinstance(root, Node) else []
     while queue:
         _, node = heapq.heappop(queue)
@@ -88,7 +94,8 @@ def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> di
                 continue
             gradient = _fitted(computed, target, node)
             if target in gradients:
-                gradients[target] = applied(np.add, gradients[target], gradient)
+                both = SummedGradient(settled(gradients[target]), settled(gradient))
+                gradients[target] = both if isinstance(target, Node) else both.value()
             elif isinstance(target, Node):
                 gradients[target] = gradient
                 heapq.heappush(queue, (-target.number, target))
@@ -99,8 +106,10 @@ def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> di
     return gradients
 
 
-def _fitted(gradient: Array, target: Target, node: Node) -> Array:
+def _fitted(gradient: Any, target: Target, node: Node) -> Any:
     """Undo broadcasting and promotion: `gradient` in the shape and dtype of what it is the gradient of."""
+    if isinstance(gradient, PendingGradient):
+        return gradient  # nothing that waits broadcasts
     gradient = np.asarray(gradient)
     if gradient.shape != target.shape:
         gradient = _summed(gradient, target.shape, node)
@@ -118,8 +127,10 @@ def _summed(gradient: Array, shape: tuple[int, ...], node: Node) -> Array:
     return reduced(np.add, gradient, (*range(added), *stretched)).reshape(shape)
 
 
-def _own(gradient: Array, incoming: Array) -> Array:
+def _own(gradient: Any, incoming: Any) -> Array:
     """Give a leaf an array of its own: gradients passed straight on, or spread by a view, are shared."""
-    if np.may_share_memory(gradient, incoming) or not gradient.flags.writeable:
-        return gradient.copy(order="K")
-    return gradient
+    array: Array = settled(gradient)
+    view = isinstance(incoming, np.ndarray) and np.may_share_memory(array, incoming)
+    if gradient is incoming or view or not array.flags.writeable:
+        return array.copy(order="K")
+    return array

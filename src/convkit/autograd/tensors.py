@@ -21,6 +21,7 @@ from . import (
 )
 from ._arrays import checked_array
 from ._operands import is_operand
+from .pending import Pending
 from .tape import gradients_of_leaves
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False, dtype: DTypeLike | None = None) -> None:
         (values,) = recording.arrays(data)
-        self._data = checked_array(values, dtype)
+        self._data: Array | Pending = checked_array(values, dtype)
         self._grad: Tensor | None = None
         self._grad_fn: Node | None = None
         self._requires_grad = False
@@ -87,8 +88,14 @@ class Tensor:
 
     @property
     def data(self) -> Array:
-        """The values: an ndarray, not a copy. Assigning replaces it."""
-        return self._data
+        """The values: an ndarray, not a copy. Assigning replaces it.
+
+        Operations may wait to be computed together (see `fusion`); whoever reads the values has them computed.
+        """
+        data = self._data
+        if isinstance(data, Pending):
+            data = self._data = data.show()
+        return data
 
     @data.setter
     def data(self, data: Array) -> None:
@@ -141,17 +148,17 @@ class Tensor:
     @property
     def shape(self) -> tuple[int, ...]:
         """The size of each dimension."""
-        return self.data.shape
+        return self._data.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The NumPy dtype of the values."""
-        return self.data.dtype
+        return self._data.dtype
 
     @property
     def ndim(self) -> int:
         """The number of dimensions."""
-        return self.data.ndim
+        return self._data.ndim
 
     def size(self, dim: int | None = None) -> tuple[int, ...] | int:
         """Return the shape, or the size of one dimension."""
@@ -159,7 +166,7 @@ class Tensor:
 
     def numel(self) -> int:
         """Return the number of elements."""
-        return self.data.size
+        return self._data.size
 
     def item(self) -> Any:
         """Return the only element, as a Python number."""

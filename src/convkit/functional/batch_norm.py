@@ -1,8 +1,22 @@
 """Batch normalisation."""
 
+from typing import Any
+
 from .. import _shapes, ops
 from .._shapes import Array
-from ..autograd import Tensor, arrays, record_joint
+from ..autograd import (
+    ActivatedGradient,
+    Pending,
+    PooledGradient,
+    Tensor,
+    arrays,
+    borrowed,
+    pending_of,
+    record_joint,
+    settled,
+)
+from ..ops import _affine
+from ..ops.batch_norm import batch_norm_map
 
 
 def batch_norm(
@@ -65,7 +79,8 @@ def batch_norm(
     tensor([[-1.],
             [ 1.]])
     """
-    x, average_mean, average_var, scale, shift = arrays(input, running_mean, running_var, weight, bias)
+    (x,) = borrowed(input)
+    average_mean, average_var, scale, shift = arrays(running_mean, running_var, weight, bias)
     values = _values_per_channel(x, average_mean, average_var)
     if training:
         if values == 1:
@@ -76,16 +91,29 @@ def batch_norm(
             raise ValueError("batch_norm: running_mean and running_var are needed unless training=True")
         # Copies: a later batch may move the averages before the gradient comes back.
         mean, var = average_mean.copy(), average_var.copy()
-    output = ops.batch_norm(x, mean, var, scale, shift, eps)
+    pending = pending_of(input)
+    map = None
+    output: Array | Pending
+    if pending is None:
+        output = ops.batch_norm(x, mean, var, scale, shift, eps)
+    else:
+        map = batch_norm_map(x, mean, var, scale, shift, eps)
+        output = pending.mapped(map)
     if training:
         _move(average_mean, mean, momentum)
         _move(average_var, var * (values / (values - 1)), momentum)
-    return record_joint(
-        "batch_norm",
-        output,
-        (input, weight, bias),
-        lambda grad: ops.batch_norm_backward(grad, x, mean, var, scale, eps, training),
-    )
+    statistics = (x, mean, var, scale, eps, training)
+    return record_joint("batch_norm", output, (input, weight, bias), lambda grad: _gradients(grad, map, statistics))
+
+
+def _gradients(grad: Any, map: Array | None, statistics: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+    """Compute the gradients of input, weight and bias, of one that may have to pass a pooling and an activation yet."""
+    if isinstance(grad, PooledGradient):
+        return _affine.batch_norm_backward_pooled(grad.grad, grad.places, grad.pool, *statistics)
+    if map is not None and isinstance(grad, ActivatedGradient) and grad.output.is_activation_of(map):
+        kind, slope = grad.output.activation, grad.output.slope
+        return _affine.batch_norm_backward_activated(settled(grad.grad), map, kind, slope, *statistics)
+    return ops.batch_norm_backward(settled(grad), *statistics)
 
 
 def _values_per_channel(x: Array, average_mean: Array | None, average_var: Array | None) -> int:

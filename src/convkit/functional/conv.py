@@ -2,7 +2,7 @@
 
 from .. import ops
 from .._shapes import Array, Padding, Pair
-from ..autograd import Tensor, arrays, record
+from ..autograd import Tensor, borrowed, record, unseen
 
 
 def conv2d(
@@ -60,13 +60,13 @@ def conv2d(
     >>> F.conv2d(images, np.ones((4, 3, 3, 3), np.float32), padding=1).shape
     (2, 4, 8, 8)
     """
-    x, w, b = arrays(input, weight, bias)
+    x, w, b = borrowed(input, weight, bias)
     output = ops.conv2d(x, w, b, stride, padding, dilation, groups)
     input_shape, weight_shape = x.shape, w.shape
     geometry, untied = (stride, padding, dilation, groups), b is not None and b.ndim == 3
     return record(
         "conv2d",
-        output,
+        unseen(output),
         (input, lambda grad: ops.conv2d_backward_input(input_shape, w, grad, *geometry)),
         (weight, lambda grad: ops.conv2d_backward_weight(x, weight_shape, grad, *geometry)),
         (bias, lambda grad: ops.conv2d_backward_bias(grad, untied)),
@@ -131,13 +131,13 @@ def conv_transpose2d(
     >>> F.conv_transpose2d(images, np.ones((3, 4, 2, 2), np.float32), stride=2).shape
     (2, 4, 16, 16)
     """
-    x, w, b = arrays(input, weight, bias)
+    x, w, b = borrowed(input, weight, bias)
     geometry = (stride, padding, output_padding, groups, dilation)
     output = ops.conv_transpose2d(x, w, b, *geometry)
     input_shape, weight_shape = x.shape, w.shape
     return record(
         "conv_transpose2d",
-        output,
+        unseen(output),
         (input, lambda grad: ops.conv_transpose2d_backward_input(input_shape, w, grad, *geometry)),
         (weight, lambda grad: ops.conv_transpose2d_backward_weight(x, weight_shape, grad, *geometry)),
         (bias, ops.conv2d_backward_bias),

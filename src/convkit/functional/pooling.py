@@ -1,8 +1,8 @@
 """Pooling."""
 
-from .. import ops
+from .. import _shapes, ops
 from .._shapes import Array, OutputSize, Pair
-from ..autograd import Tensor, arrays, record
+from ..autograd import Pending, PooledGradient, Tensor, arrays, borrowed, pending_of, record, unseen
 
 
 def max_pool2d(
@@ -55,10 +55,17 @@ def max_pool2d(
     >>> F.max_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 2)
     tensor([[[[4.]]]])
     """
-    (x,) = arrays(input)
     window = (kernel_size, stride, padding, dilation)
+    pending = pending_of(input)
+    if pending is not None and pending.ndim == 4:
+        pool = _shapes.pool2d("max_pool2d", pending.shape, *window, ceil_mode)
+        if pending.can_be_pooled(pool):
+            return _pooled("max_pool2d", input, pending, pool)
+    (x,) = borrowed(input)
     (output, indices), shape = ops.max_pool2d(x, *window, ceil_mode), x.shape
-    return record("max_pool2d", output, (input, lambda grad: ops.max_pool2d_backward(grad, indices, shape, *window)))
+    return record(
+        "max_pool2d", unseen(output), (input, lambda grad: ops.max_pool2d_backward(grad, indices, shape, *window))
+    )
 
 
 def avg_pool2d(
@@ -107,10 +114,10 @@ def avg_pool2d(
     >>> F.avg_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 2)
     tensor([[[[2.5]]]])
     """
-    (x,) = arrays(input)
+    (x,) = borrowed(input)
     window = (kernel_size, stride, padding, ceil_mode, count_include_pad)
     output, shape = ops.avg_pool2d(x, *window), x.shape
-    return record("avg_pool2d", output, (input, lambda grad: ops.avg_pool2d_backward(grad, shape, *window)))
+    return record("avg_pool2d", unseen(output), (input, lambda grad: ops.avg_pool2d_backward(grad, shape, *window)))
 
 
 def lp_pool2d(
@@ -244,7 +251,12 @@ def adaptive_max_pool2d(input: Tensor | Array, output_size: OutputSize) -> Tenso
     >>> F.adaptive_max_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 1)
     tensor([[[[4.]]]])
     """
-    (x,) = arrays(input)
+    pending = pending_of(input)
+    if pending is not None and pending.ndim == 4:
+        pool = _shapes.adaptive_pool2d("adaptive_max_pool2d", pending.shape, output_size)
+        if pending.can_be_pooled(pool):
+            return _pooled("adaptive_max_pool2d", input, pending, pool)
+    (x,) = borrowed(input)
     (output, indices), shape = ops.adaptive_max_pool2d(x, output_size), x.shape
     return record(
         "adaptive_max_pool2d", output, (input, lambda grad: ops.adaptive_max_pool2d_backward(grad, indices, shape))
@@ -282,6 +294,12 @@ def adaptive_avg_pool2d(input: Tensor | Array, output_size: OutputSize) -> Tenso
     >>> F.adaptive_avg_pool2d(np.float32([[[[1, 2], [4, 3]]]]), 1)
     tensor([[[[2.5]]]])
     """
-    (x,) = arrays(input)
+    (x,) = borrowed(input)
     output, shape = ops.adaptive_avg_pool2d(x, output_size), x.shape
     return record("adaptive_avg_pool2d", output, (input, lambda grad: ops.adaptive_avg_pool2d_backward(grad, shape)))
+
+
+def _pooled(op: str, input: Tensor | Array, pending: Pending, pool: _shapes.Pool2d) -> Tensor:
+    """Take the maxima of what is still to be computed, on the way."""
+    (output, places), shape = pending.pooled(pool), pending.shape
+    return record(op, unseen(output), (input, lambda grad: PooledGradient(grad, places, pool, shape)))

@@ -5,7 +5,7 @@ import numpy.typing as npt
 
 from .. import _shapes, functional
 from .._shapes import Array
-from ..autograd import Tensor, arrays
+from ..autograd import Tensor, borrowed
 from . import init
 from ._arguments import floating
 from .module import Module
@@ -107,7 +107,7 @@ class BatchNorm2d(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise `input`, of shape (N, num_features, H, W)."""
-        (x,) = arrays(input)
+        (x,) = borrowed(input)
         _shapes.array("batch_norm", "input", x, 4)
         output = functional.batch_norm(
             input,

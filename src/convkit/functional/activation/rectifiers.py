@@ -1,8 +1,8 @@
 """Activations that pass what is positive, and bend or cut what is negative."""
 
-from ... import ops
+from ... import _shapes, ops
 from ..._shapes import Array
-from ...autograd import Tensor, arrays, record
+from ...autograd import Pending, Tensor, arrays, borrowed, pending_of, record
 
 
 def relu(input: Tensor | Array) -> Tensor:
@@ -33,7 +33,10 @@ def relu(input: Tensor | Array) -> Tensor:
     >>> F.relu(np.float32([-1, 0, 2]))
     tensor([0., 0., 2.])
     """
-    (x,) = arrays(input)
+    pending = _activated("relu", input)
+    if pending is not None:
+        return record("relu", pending, (input, pending.gradient))
+    (x,) = borrowed(input)
     output = ops.relu(x)
     return record("relu", output, (input, lambda grad: ops.relu_backward(grad, output)))
 
@@ -70,7 +73,10 @@ def relu6(input: Tensor | Array) -> Tensor:
     >>> F.relu6(np.float32([-1, 2, 7]))
     tensor([0., 2., 6.])
     """
-    (x,) = arrays(input)
+    pending = _activated("relu6", input)
+    if pending is not None:
+        return record("relu6", pending, (input, pending.gradient))
+    (x,) = borrowed(input)
     output = ops.relu6(x)
     return record("relu6", output, (input, lambda grad: ops.relu6_backward(grad, output)))
 
@@ -109,6 +115,10 @@ def leaky_relu(input: Tensor | Array, negative_slope: float = 0.01) -> Tensor:
     >>> F.leaky_relu(np.float32([-100, 0, 2]))
     tensor([-1.,  0.,  2.])
     """
+    slope = _shapes.number("leaky_relu", "negative_slope", negative_slope)
+    pending = _activated("leaky_relu", input, slope) if slope >= 0 else None  # then the output's sign is the input's
+    if pending is not None:
+        return record("leaky_relu", pending, (input, pending.gradient))
     (x,) = arrays(input)
     output = ops.leaky_relu(x, negative_slope)
     return record("leaky_relu", output, (input, lambda grad: ops.leaky_relu_backward(grad, x, negative_slope)))
@@ -192,3 +202,9 @@ def softplus(input: Tensor | Array, beta: float = 1.0, threshold: float = 20.0) 
     (x,) = arrays(input)
     output = ops.softplus(x, beta, threshold)
     return record("softplus", output, (input, lambda grad: ops.softplus_backward(grad, x, beta, threshold)))
+
+
+def _activated(kind: str, input: Tensor | Array, slope: float = 0.0) -> Pending | None:
+    """Let an activation wait, if what it is applied to is a sum that nobody has seen."""
+    pending = pending_of(input)
+    return pending.activated(kind, slope) if pending is not None and pending.is_sum else None

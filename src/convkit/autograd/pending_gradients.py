@@ -1,0 +1,109 @@
+"""Gradients that wait until somebody needs them as arrays.
+
+What computed its output late gets such gradients as they are, and can pass them on or take them along; that of batch
+norm computes everything in two passes. All others get arrays: the tape sees to it::
+
+    x.grad ◄── batch_norm ◄── PooledGradient ◄── relu ◄── PooledGradient ◄── max_pool2d ◄── array
+    x.grad ◄── batch_norm ◄── ActivatedGradient ◄── relu ◄── array
+    arrays ◄── add ◄── ActivatedGradient ◄── relu ◄── SummedGradient ◄── two operations that used its output
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import ops
+from .._memory import LEAST
+from ..ops import _affine
+from ..ops._arrays import dense
+from ._arrays import applied
+
+if TYPE_CHECKING:
+    from .._shapes import Pool2d
+    from ..ops._affine import Places
+    from .pending import Pending
+    from .tape import Array
+
+
+class PendingGradient:
+    """A gradient to be computed, at most once."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self) -> None:
+        self._value: Array | None = None
+
+    def value(self) -> Array:
+        """Return the gradient as an array."""
+        if self._value is None:
+            self._value = self._computed()
+        return self._value
+
+    def _computed(self) -> Array:
+        raise NotImplementedError
+
+
+class PooledGradient(PendingGradient):
+    """That of a pending value that was pooled, past its activation."""
+
+    __slots__ = ("_shape", "grad", "places", "pool")
+
+    def __init__(self, grad: Array, places: Places, pool: Pool2d, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.grad, self.places, self.pool, self._shape = grad, places, pool, shape
+
+    def _computed(self) -> Array:
+        return _affine.affine_max_pool2d_backward(self.grad, self.places, self._shape, self.pool)
+
+
+class SummedGradient(PendingGradient):
+    """The sum of what came from two operations."""
+
+    __slots__ = ("a", "b")
+
+    def __init__(self, a: Array, b: Array) -> None:
+        super().__init__()
+        self.a, self.b = a, b
+
+    def _computed(self) -> Array:
+        if in_step(self.a, self.b):
+            return _affine.add(self.a, self.b)
+        return applied(np.add, self.a, self.b)
+
+
+class ActivatedGradient(PendingGradient):
+    """That of an activation's input."""
+
+    __slots__ = ("grad", "output")
+
+    def __init__(self, grad: Array | PendingGradient, output: Pending) -> None:
+        super().__init__()
+        self.grad, self.output = grad, output
+
+    def _computed(self) -> Array:
+        """Use the output: of each of these activations it tells what its input would."""
+        grad, output = self.grad, self.output.value()
+        activation, slope = self.output.activation, self.output.slope
+        if isinstance(grad, SummedGradient) and in_step(grad.a, grad.b, output):
+            return _affine.activation_backward_of_sum(grad.a, grad.b, output, activation, slope)
+        grad = settled(grad)
+        if activation == "leaky_relu":
+            return ops.leaky_relu_backward(grad, output, slope)
+        return ops.relu6_backward(grad, output) if activation == "relu6" else ops.relu_backward(grad, output)
+
+
+def settled(gradient: Any) -> Any:
+    """Return a gradient as an array."""
+    return gradient.value() if isinstance(gradient, PendingGradient) else gradient
+
+
+def in_step(*arrays: Array) -> bool:
+    """Whether arrays of one shape and dtype, large ones of floats, lie in memory in one order and without gaps."""
+    first = arrays[0]
+    return (
+        first.nbytes >= LEAST
+        and first.dtype.kind == "f"
+        and all(array.strides == first.strides and dense(array) is array for array in arrays)
+    )
