@@ -14,12 +14,13 @@ import numpy as np
 from cases import ACTIVATIONS, LAYOUTS
 from forced import split_everywhere
 
-from convkit import _memory, config, nn, ops, optim
+from convkit import _memory, _shapes, config, nn, ops, optim
 from convkit._dispatch import tile_shape
 from convkit._threads import num_threads
 from convkit.autograd import Tensor
 from convkit.inference import compile
 from convkit.nn.utils import clip_grad_norm_, clip_grad_value_
+from convkit.ops import _affine
 from convkit.ops._arrays import channels_first, nhwc
 from convkit.ops._bfloat16 import narrowed, widened
 from convkit.ops.nll_loss import Labels, cross_entropy_backward, nll_loss
@@ -128,6 +129,17 @@ def calls(dtype, rng):
         yield lambda g, i, s=x.shape, w=window: ops.max_pool2d_backward(g, i, s, *w), (g, indices)
         yield lambda x, w=window: ops.avg_pool2d(x, *w), (x,)
         yield lambda g, s=x.shape, w=window: ops.avg_pool2d_backward(g, s, *w), (g,)
+        pool = _shapes.pool2d("max_pool2d", x.shape, *window, 1, False)
+        statistics = [abs(make(channels)) for _ in range(3)]
+        for training, activation in itertools.product((True, False), ("relu", "relu6")):
+            places = _affine.affine_max_pool2d(x, make(3, channels), activation, pool)[1]
+            yield lambda x, a, f=activation, p=pool: _affine.affine_max_pool2d(x, a, f, p), (x, make(3, channels))
+            yield (
+                lambda g, i, x, m, v, w, p=pool, t=training: _affine.batch_norm_backward_pooled(
+                    g, i, p, x, m, v, w, 1e-5, t
+                ),
+                (g, places, x, *statistics),
+            )
         positive = abs(x)
         for norm_type in (1, 2, 3):
             g = ops.lp_pool2d(positive, norm_type, kernel, stride)
@@ -156,6 +168,25 @@ def calls(dtype, rng):
         yield ops.batch_norm_stats, (x,)
         yield ops.batch_norm, (x, mean, var, weight, bias)
         yield ops.batch_norm_backward, (g, x, mean, var, weight)
+        yield _affine.add, (g, x)
+        for activation in ("", "relu", "relu6", "leaky_relu"):
+            a, b = make(3, shape[1]), make(3, shape[1])
+            yield lambda x, a, f=activation: _affine.affine(x, a, None, None, f, 0.1), (x, a)
+            yield lambda x, y, f=activation: _affine.affine(x, None, y, None, f, 0.1), (x, g)
+            yield lambda x, a, y, f=activation: _affine.affine(x, a, y, None, f, 0.1), (x, a, g)
+            yield lambda x, a, y, b, f=activation: _affine.affine(x, a, y, b, f, 0.1), (x, a, g, b)
+            if activation:
+                yield (
+                    lambda g, h, x, f=activation: _affine.activation_backward_of_sum(g, h, x, f, 0.1),
+                    (g, LAYOUTS["channels-last"](make(*shape)), x),
+                )
+            for training in (True, False) if activation else ():
+                yield (
+                    lambda g, a, x, m, v, w, f=activation, t=training: _affine.batch_norm_backward_activated(
+                        g, a, f, 0.1, x, m, v, w, 1e-5, t
+                    ),
+                    (g, a, x, mean, var, weight),
+                )
         for name in ACTIVATIONS:
             yield getattr(ops, name), (x,)
             yield getattr(ops, f"{name}_backward"), (g, x)

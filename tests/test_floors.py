@@ -23,7 +23,7 @@ FILES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.p
 # From the ground up. A module imports only floors below its own; those of one line do not know each other.
 FLOORS = [
     ["_kernels"],
-    ["_dispatch", "_memory", "_precision", "_shapes", "_threads"],
+    ["_dispatch", "_fusion", "_memory", "_precision", "_shapes", "_threads"],
     ["_config"],
     ["ops"],
     ["autograd", "filters"],
