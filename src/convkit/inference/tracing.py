@@ -95,7 +95,9 @@ def _operations() -> dict[CodeType, str]:
 
 def _is_operation(thing: object) -> bool:
     """Whether something of `autograd` or of tensors is a function at home in one of the modules of operations."""
-    others = {f"{autograd.__name__}.{name}" for name in ("tensors", "recording", "grad_mode")}
+    others = {
+        f"{autograd.__name__}.{name}" for name in ("tensors", "recording", "pending", "pending_gradients", "grad_mode")
+    }
     return inspect.isfunction(thing) and thing.__module__ not in others
 
 
