@@ -111,7 +111,7 @@ def test_sdist_holds_the_source(sdist):
     assert {"pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"} <= names
 
 
-def test_wheel_of_every_variant_is_under_eight_megabytes(wheel):
+def test_wheel_of_every_variant_is_under_nine_megabytes(wheel):
     """The baseline wheel, and the kernels of all the other variants as they are installed, compressed alike."""
     size = wheel.stat().st_size
     with zipfile.ZipFile(wheel) as archive:
@@ -124,7 +124,7 @@ def test_wheel_of_every_variant_is_under_eight_megabytes(wheel):
             size += len(zlib.compress(Path(spec.origin).read_bytes()))
     for name in _cpu.own_kernels:
         size += len(zlib.compress(Path(importlib.util.find_spec(f"convkit._kernels.{name}").origin).read_bytes()))
-    assert size < 8 * MEGABYTE
+    assert size < 9 * MEGABYTE
 
 
 def test_one_version():

@@ -21,7 +21,7 @@ cdef enum:
 cdef inline Py_ssize_t group_width(Py_ssize_t channels) noexcept nogil:
     """Elements of a group of rows: a common multiple of the channels and a vector, and wide, unless rows are wide."""
     cdef Py_ssize_t width = channels
-    if channels < WIDE:
+    if 0 < channels < WIDE:
         while width < WIDE or width % VLEN != 0:
             width += channels
     return width
