@@ -14,11 +14,12 @@ A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", arXiv
 B. Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution", arXiv:1803.10986, 2018.
 """
 
-from convkit._kernels._simd cimport real, vload, vload_lanes, vr, vsplat, vstore
+from convkit._kernels._simd cimport real, vload, vr, vsplat, vstore
+from convkit._kernels._winograd_parts cimport TAPS, Part
 
 cdef enum:
-    TAPS = 3
-    MOST_POINTS = 36                # products of a tile, of the largest m
+    MOST_SIDE = 6                   # points of an axis, of the largest m
+    MOST_POINTS = MOST_SIDE*MOST_SIDE
 
 # The points a and b of m = 4, their powers and what those give.
 cdef extern from *:
@@ -39,19 +40,22 @@ cdef extern from *:
 
 
 cdef inline void input_line(
-    const int m, vr d0, vr d1, vr d2, vr d3, vr d4, vr d5, vr* v, const int step,
+    const int m, const bint last, vr d0, vr d1, vr d2, vr d3, vr d4, vr d5, vr* v, const int step,
 ) noexcept nogil:
-    """B^T d. Lines of m = 2 have no d4 and d5."""
+    """B^T d, with or without the `last` point, infinity. Lines of m = 2 have no d4 and d5."""
     cdef vr even, odd
     if m == 2:
-        v[0], v[step], v[2*step], v[3*step] = d0 - d2, d1 + d2, d2 - d1, d1 - d3
+        v[0], v[step], v[2*step] = d0 - d2, d1 + d2, d2 - d1
+        if last:
+            v[3*step] = d1 - d3
         return
     v[0] = A2_TIMES_B2*d0 - A2_PLUS_B2*d2 + d4
     even, odd = d4 - B2*d2, A1*(d3 - B2*d1)
     v[step], v[2*step] = even + odd, even - odd
     even, odd = d4 - A2*d2, B1*(d3 - A2*d1)
     v[3*step], v[4*step] = even + odd, even - odd
-    v[5*step] = A2_TIMES_B2*d1 - A2_PLUS_B2*d3 + d5
+    if last:
+        v[5*step] = A2_TIMES_B2*d1 - A2_PLUS_B2*d3 + d5
 
 
 cdef inline void weight_line(const int m, vr g0, vr g1, vr g2, vr* u, const int step) noexcept nogil:
@@ -83,46 +87,7 @@ cdef inline void output_line(
     y[3*step] = A3*odd_a + B3*odd_b + q5
 
 
-# Both passes of each transform go line by line, not in loops: what is indexed in one would live in memory.
-
-
-cdef inline void input_column(
-    const int m, const bint whole, const real* const* pixel, Py_ssize_t c, int lanes, vr* half,
-) noexcept nogil:
-    cdef vr d[6]
-    cdef int i
-    for i in range(m + 2):
-        d[i] = vload(pixel[i*(m + 2)] + c) if whole else vload_lanes(pixel[i*(m + 2)] + c, lanes)
-    input_line(m, d[0], d[1], d[2], d[3], d[4], d[5], half, m + 2)
-
-
-cdef inline void input_row(const int m, const vr* half, real* v, Py_ssize_t step) noexcept nogil:
-    cdef vr row[6]
-    cdef int j
-    input_line(m, half[0], half[1], half[2], half[3], half[4], half[5], row, 1)
-    for j in range(m + 2):
-        vstore(v + j*step, row[j])
-
-
-cdef inline void transform_input(
-    const int m, const bint whole, const real* const* pixel, Py_ssize_t c, int lanes, real* v, Py_ssize_t step,
-) noexcept nogil:
-    """A vector of channels of a tile, from its (m + 2)^2 pixels, row by row, into as many vectors `step` apart."""
-    cdef vr half[MOST_POINTS]
-    input_column(m, whole, pixel, c, lanes, half)
-    input_column(m, whole, pixel + 1, c, lanes, half + 1)
-    input_column(m, whole, pixel + 2, c, lanes, half + 2)
-    input_column(m, whole, pixel + 3, c, lanes, half + 3)
-    if m == 4:
-        input_column(m, whole, pixel + 4, c, lanes, half + 4)
-        input_column(m, whole, pixel + 5, c, lanes, half + 5)
-    input_row(m, half, v, step)
-    input_row(m, half + (m + 2), v + (m + 2)*step, step)
-    input_row(m, half + 2*(m + 2), v + 2*(m + 2)*step, step)
-    input_row(m, half + 3*(m + 2), v + 3*(m + 2)*step, step)
-    if m == 4:
-        input_row(m, half + 4*(m + 2), v + 4*(m + 2)*step, step)
-        input_row(m, half + 5*(m + 2), v + 5*(m + 2)*step, step)
+# Passes of transforms go line by line, not in loops: what is indexed in one would live in memory.
 
 
 cdef inline void weight_row(const int m, const vr* half, real* u, Py_ssize_t step) noexcept nogil:
@@ -133,15 +98,20 @@ cdef inline void weight_row(const int m, const vr* half, real* u, Py_ssize_t ste
         vstore(u + j*step, row[j])
 
 
+cdef inline vr tap_of(const Part* part, int r, int s, const real* taps, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
+    """A tap of a part; those that it lacks are zero."""
+    return vload(taps + r*row + s*col) if r < part.rows and s < part.cols else vsplat(0)
+
+
 cdef inline void transform_weight(
-    const int m, const real* taps, Py_ssize_t tap, real* u, Py_ssize_t step,
+    const int m, const Part* part, const real* taps, Py_ssize_t row, Py_ssize_t col, real* u, Py_ssize_t step,
 ) noexcept nogil:
-    """Nine taps, `tap` apart, into (m + 2)^2 vectors, `step` apart."""
+    """The taps of a part, which begins at `taps`, into (m + 2)^2 vectors, `step` apart."""
     cdef vr half[6*TAPS]
     cdef int s
     for s in range(TAPS):
-        weight_line(m, vload(taps + s*tap), vload(taps + (TAPS + s)*tap), vload(taps + (2*TAPS + s)*tap), half + s,
-                    TAPS)
+        weight_line(m, tap_of(part, 0, s, taps, row, col), tap_of(part, 1, s, taps, row, col),
+                    tap_of(part, 2, s, taps, row, col), half + s, TAPS)
     weight_row(m, half, u, step)
     weight_row(m, half + TAPS, u + (m + 2)*step, step)
     weight_row(m, half + 2*TAPS, u + 2*(m + 2)*step, step)

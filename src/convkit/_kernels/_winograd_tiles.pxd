@@ -1,21 +1,16 @@
-"""Winograd's tiles of an image: where their pixels lie, and their transforms, in planes of one point each.
+"""Winograd's tiles of an image, and what they read of it, transformed, in planes of one point each.
 
-Tiles of m x m outputs are numbered along rows, from image to image. A plane holds, for each of a run of tiles, a row
-of channels: [point][tile][channel].
+Tiles of m x m outputs are numbered along rows, from image to image; those of one row are a line. A plane holds, for
+each of a run of tiles, a row of channels: [point][tile][channel].
 """
 
-from convkit._kernels._simd cimport VLEN, real
+from convkit._kernels._simd cimport VLEN, prefetch, real, vload_lanes, vr, vsplat, vstore_lanes
 from convkit._kernels._strip cimport Image, ceil_div
-from convkit._kernels._weights cimport padded
-from convkit._kernels._winograd cimport MOST_POINTS, transform_input
+from convkit._kernels._winograd cimport MOST_POINTS, MOST_SIDE, input_line
+from convkit._kernels._winograd_parts cimport TAPS, Part, Parts
 
 cdef enum:
     LINE = 64                       # bytes of a cache line
-    PAGE_LANES = 256                # rows of so many lanes, or a multiple, would fall into the same few cache sets
-
-
-cdef struct Tile:
-    Py_ssize_t image, row, col      # its first output
 
 
 cdef struct Tiles:
@@ -23,8 +18,14 @@ cdef struct Tiles:
     Py_ssize_t count                # of all images
 
 
+cdef struct Line:
+    # Neighbouring tiles of a row.
+    Py_ssize_t image, row, col      # the first output
+    Py_ssize_t count
+
+
 cdef struct Pixels:
-    # What tiles read: an image, and zeros around it.
+    # What tiles read: images, and zeros around them.
     const real* data
     Image strides
     Py_ssize_t rows, cols
@@ -34,7 +35,7 @@ cdef struct Pixels:
 
 cdef struct Planes:
     real* data
-    Py_ssize_t tile, point          # distances
+    Py_ssize_t tile, part, point    # distances
 
 
 cdef inline Tiles tiles_of(int m, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t cols) noexcept nogil:
@@ -44,62 +45,132 @@ cdef inline Tiles tiles_of(int m, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t
     return t
 
 
-cdef inline Tile tile_at(const Tiles* t, const int m, Py_ssize_t index) noexcept nogil:
-    cdef Tile tile
-    tile.col = index % t.across*m
-    index = index // t.across
-    tile.row = index % t.down*m
-    tile.image = index // t.down
-    return tile
+cdef inline Line line_of(const Tiles* t, int m, Py_ssize_t tile, Py_ssize_t behind) noexcept nogil:
+    """The tiles from `tile` to the end of their row, but not beyond `behind`."""
+    cdef Line line
+    cdef Py_ssize_t row = tile // t.across, col = tile % t.across
+    line.image, line.row, line.col = row // t.down, row % t.down*m, col*m
+    line.count = min(behind - tile, t.across - col)
+    return line
 
 
 cdef inline Py_ssize_t whole_lines(Py_ssize_t elements) noexcept nogil:
     return ceil_div(elements, LINE)*LINE
 
 
-cdef inline Planes planes_of(Py_ssize_t tiles, Py_ssize_t channels) noexcept nogil:
-    """Rows and planes that the caches hold side by side."""
-    cdef Planes p
-    p.data = NULL
-    p.tile = padded(channels) + (LINE // <Py_ssize_t>sizeof(real) if padded(channels) % PAGE_LANES == 0 else 0)
-    p.point = tiles*p.tile + VLEN
-    return p
+# ---------------------------------------------------------------------------------------------------------------------
+# What they read
 
 
-cdef inline void find_pixels(
-    const Pixels* p, const int m, const Tile* tile, const real** pixel,
+cdef struct Rows:
+    # Rows of pixels: where each begins, and its pixels' distance, which is 0 in a row of zeros.
+    const real* first[MOST_SIDE]
+    Py_ssize_t step[MOST_SIDE]
+    Py_ssize_t cols
+    Py_ssize_t ahead                # distance of the rows that the next row of tiles adds
+
+
+cdef inline Rows rows_of(const Pixels* p, Py_ssize_t image, Py_ssize_t top, int count, int m) noexcept nogil:
+    cdef Rows r
+    cdef Py_ssize_t i
+    r.cols, r.ahead = p.cols, m*p.strides.row
+    for i in range(count):
+        r.first[i], r.step[i] = p.zeros, 0
+        if 0 <= top + i < p.rows:
+            r.first[i], r.step[i] = p.data + image*p.strides.image + (top + i)*p.strides.row, p.strides.col
+    return r
+
+
+cdef inline void load_column(
+    const int count, const int lanes, const Rows* rows, Py_ssize_t col, Py_ssize_t c, vr* x,
 ) noexcept nogil:
-    """Point to the (m + 2)^2 pixels that a tile reads."""
-    cdef Py_ssize_t row = p.first_row + tile.row, col = p.first_col + tile.col, i, j
-    cdef const real* corner = p.data + tile.image*p.strides.image + row*p.strides.row + col*p.strides.col
-    cdef bint inside = row >= 0 and row + m + 2 <= p.rows and col >= 0 and col + m + 2 <= p.cols
-    if inside:
-        for i in range(m + 2):
-            for j in range(m + 2):
-                pixel[i*(m + 2) + j] = corner + i*p.strides.row + j*p.strides.col
-        return
-    for i in range(m + 2):
-        for j in range(m + 2):
-            inside = 0 <= row + i < p.rows and 0 <= col + j < p.cols
-            pixel[i*(m + 2) + j] = corner + i*p.strides.row + j*p.strides.col if inside else p.zeros
+    cdef int i
+    cdef bint inside = 0 <= col < rows.cols
+    for i in range(count - 2, count):
+        prefetch(rows.first[i] + col*rows.step[i] + c + rows.ahead)
+    for i in range(count):
+        x[i] = vload_lanes(rows.first[i] + col*rows.step[i] + c, lanes) if inside else vsplat(0)
 
 
-cdef inline void read_tiles(
-    const Tiles* t, const Pixels* p, const int m, Py_ssize_t first, Py_ssize_t count, Py_ssize_t channels,
+cdef inline void input_column(
+    const int m, const bint tall, const int lanes, const Rows* rows, Py_ssize_t col, Py_ssize_t c, vr* half,
+) noexcept nogil:
+    cdef vr x[MOST_SIDE]
+    x[m + 1] = vsplat(0)
+    load_column(m + 1 + tall, lanes, rows, col, c, x)
+    input_line(m, tall, x[0], x[1], x[2], x[3], x[4], x[5], half, 1)
+
+
+cdef inline void input_row(
+    const int m, const bint wide, const int lanes, const vr* half, real* v, Py_ssize_t point,
+) noexcept nogil:
+    cdef vr row[MOST_SIDE]
+    cdef int j, side = m + 2
+    input_line(m, wide, half[0], half[side], half[2*side], half[3*side], half[4*side], half[5*side], row, 1)
+    for j in range(m + 1 + wide):
+        vstore_lanes(v + j*point, row[j], lanes)
+
+
+cdef inline void transform_line(
+    const int m, const bint tall, const bint wide, const int lanes, const Rows* rows, Py_ssize_t col,
+    Py_ssize_t count, Py_ssize_t c, real* v, Py_ssize_t tile, Py_ssize_t point,
+) noexcept nogil:
+    """What a line's tiles read from column `col` on, for one vector of channels.
+
+    Parts that are not `tall`, or not `wide`, have less than three taps there: one pixel and one point less. Neighbours
+    share two columns, or one, which are transformed once.
+    """
+    cdef vr half[MOST_POINTS]       # [column][point]
+    cdef int i, side = m + 2, shared = 1 + wide
+    cdef Py_ssize_t _
+    input_column(m, tall, lanes, rows, col, c, half)
+    if wide:
+        input_column(m, tall, lanes, rows, col + 1, c, half + side)
+    for _ in range(count):
+        col += m
+        input_column(m, tall, lanes, rows, col + shared - m, c, half + shared*side)
+        input_column(m, tall, lanes, rows, col + shared - m + 1, c, half + (shared + 1)*side)
+        if m == 4:
+            input_column(m, tall, lanes, rows, col + shared - 2, c, half + (shared + 2)*side)
+            input_column(m, tall, lanes, rows, col + shared - 1, c, half + (shared + 3)*side)
+        for i in range(m + 1 + tall):
+            input_row(m, wide, lanes, half + i, v + i*side*point, point)
+        for i in range(shared*side):
+            half[i] = half[m*side + i]
+        v = v + tile
+
+
+cdef inline void read_part(
+    const int m, const bint tall, const bint wide, const Rows* rows, const Line* line, Py_ssize_t col,
+    Py_ssize_t channels, real* v, const Planes* planes,
+) noexcept nogil:
+    """Transform all channels of what a part of the filters reads, from column `col` on."""
+    cdef Py_ssize_t c = 0
+    while c + VLEN <= channels:
+        transform_line(m, tall, wide, VLEN, rows, col, line.count, c, v + c, planes.tile, planes.point)
+        c += VLEN
+    if c < channels:
+        transform_line(m, tall, wide, <int>(channels - c), rows, col, line.count, c, v + c, planes.tile, planes.point)
+
+
+cdef inline void read_line(
+    const Pixels* p, const Parts* parts, const int m, const Line* line, Py_ssize_t channels, Py_ssize_t at,
     const Planes* v,
 ) noexcept nogil:
-    """Transform a run of tiles."""
-    cdef const real* pixel[MOST_POINTS]
-    cdef Tile tile
-    cdef Py_ssize_t i, c
-    cdef real* row = v.data
-    for i in range(count):
-        tile = tile_at(t, m, first + i)
-        find_pixels(p, m, &tile, pixel)
-        c = 0
-        while c + VLEN <= channels:
-            transform_input(m, True, pixel, c, VLEN, row + c, v.point)
-            c += VLEN
-        if c < channels:
-            transform_input(m, False, pixel, c, <int>(channels - c), row + c, v.point)
-        row = row + v.tile
+    """Transform what a line reads; its tiles become tiles `at` and following of the planes."""
+    cdef const Part* part
+    cdef Rows rows
+    cdef Py_ssize_t col, k
+    cdef real* first
+    for k in range(parts.count):
+        part, first = &parts.part[k], v.data + at*v.tile + k*v.part
+        col = p.first_col + line.col + part.col
+        rows = rows_of(p, line.image, p.first_row + line.row + part.row, m + 1 + (part.rows == TAPS), m)
+        if part.rows == TAPS and part.cols == TAPS:
+            read_part(m, True, True, &rows, line, col, channels, first, v)
+        elif part.rows == TAPS:
+            read_part(m, True, False, &rows, line, col, channels, first, v)
+        elif part.cols == TAPS:
+            read_part(m, False, True, &rows, line, col, channels, first, v)
+        else:
+            read_part(m, False, False, &rows, line, col, channels, first, v)

@@ -1,10 +1,10 @@
-"""Winograd's convolution with 3x3 filters of stride 1: forward and backward-input, in tiles of m x m outputs.
+"""Winograd's convolution with filters of 3x3 to 5x5, of stride 1: forward and backward-input, in tiles of m x m.
 
-The weights are transformed once, by all threads, into U[point][channel][output], (m + 2)^2 points a tile. Then threads
-take units of work: a run of tiles, which may go on from one image to the next, and a share of the outputs. Of their
-input they make V[point][tile][channel], multiply that with U, point by point, into Q[point][tile][output], and make
-outputs of Q. A point is done with all of its panels before the next one's: what is in use at a time is small, and
-every panel that comes from memory serves all tiles of the unit.
+The weights are transformed once, by all threads, into U[point][channel][output], (m + 2)^2 points a tile; channels of
+all parts of a filter (_winograd_parts.pxd) count. Then threads take units of work: a run of tiles, which may go on from
+one image to the next, and a share of the outputs. Of their input they make V[point][tile][channel], multiply that with
+U, point by point, into Q[point][tile][output], and make outputs of Q. A point is done with all of its panels before the
+next one's: what is in use at a time is small, and every panel that comes from memory serves all tiles of the unit.
 
 Each output is the same products summed in the same order in whatever unit it is: threads cannot be seen in the result.
 
@@ -12,7 +12,7 @@ An infinite input, and sums near overflow, would give NaN where a direct convolu
 caller is told of outputs that are not finite. Denormals count as zero, in the transforms too: as if inputs and weights
 were off by a few times the smallest normal number.
 
-Scratch: U, which is (m + 2)^2/9 times the weights, and V and Q for each thread, together UNIT_BYTES, or those of one
+Scratch: U, which is (m + 2)^2/9 times the weights of each part, and V and Q for each thread, together UNIT_BYTES, or those of one
 tile where that has more. A function returns NO_MEMORY, DONE or NOT_FINITE.
 """
 
@@ -20,7 +20,7 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, forward_axis, phase_axis
+from convkit._kernels._axis cimport Axis, Range, forward_axis, phase_axis
 from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run, capsule, epilogue, memory_at
 from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
@@ -35,9 +35,10 @@ from convkit._kernels._strip cimport Image, ceil_div, nhwc
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
 from convkit._kernels._weights cimport Weights, block_count, pack_block, padded
-from convkit._kernels._winograd cimport TAPS, transform_output, transform_weight
+from convkit._kernels._winograd cimport transform_output, transform_weight
+from convkit._kernels._winograd_parts cimport MOST_PARTS, Part, Parts, parts_of, parts_with
 from convkit._kernels._winograd_tiles cimport (
-    LINE, Pixels, Planes, Tile, Tiles, planes_of, read_tiles, tile_at, tiles_of, whole_lines,
+    LINE, Line, Pixels, Planes, Tiles, line_of, read_line, tiles_of, whole_lines,
 )
 
 from . import conv2d as direct
@@ -46,11 +47,11 @@ cdef enum:
     # Products summed in registers at a time. The error of a chain grows with its length, and in sums of Winograd's
     # products it counts three times as much as in a direct convolution's, whose chains have 768.
     DEPTH = 128
-    CHUNK = 64                      # channels whose weights are transformed at a time
     # Columns of a unit's outputs, if its tiles were a row. With fewer, panels of deep layers come from memory too
     # often; with more, V and Q of shallow layers leave the second-level cache.
     UNIT_COLUMNS = 112
     UNIT_BYTES = 4*1024*1024
+    PAGE_LANES = 256                # rows of so many lanes, or a multiple, would fall into the same few cache sets
     SHARE_BLOCKS = 32               # blocks of lanes of a unit, at most: Q of more would leave no room for tiles
 
 
@@ -66,8 +67,10 @@ cdef struct Correlation:
     Py_ssize_t unit                 # tiles of a unit of work
     Py_ssize_t shares               # the blocks of lanes are dealt out in so many shares
     Py_ssize_t next_unit            # tiles from a unit to the next one of the same thread
+    Parts parts                     # of the filters
+    Py_ssize_t pieces               # of the channels: what is summed in registers at a time, of all parts
     const real* packed              # U, by an earlier call of `pack`; NULL for none
-    real* panels                    # U: [point][block of lanes][channel][lanes of the block]
+    real* panels                    # U: [point][block of lanes][piece][part][channel][lanes of the block]
     Py_ssize_t panel_point
     Planes v, q                     # of a thread: where they are laid out, but not where they are
     const real* bias                # padded(lanes)
@@ -80,30 +83,52 @@ cdef struct Correlation:
 # Weights
 
 
-cdef inline void transform_panel(
-    const Correlation* t, const int m, const real* taps, Py_ssize_t channels, Py_ssize_t width, real* panel,
+cdef inline Range piece_of(const Correlation* t, Py_ssize_t index) noexcept nogil:
+    """The channels of a piece."""
+    cdef Range piece
+    piece.first, piece.behind = index*t.channels // t.pieces, (index + 1)*t.channels // t.pieces
+    return piece
+
+
+cdef inline real* panel_of(
+    const Correlation* t, Py_ssize_t block, const Range* piece, Py_ssize_t part, Py_ssize_t width,
 ) noexcept nogil:
-    """Weights of one block, `taps` being [tap][channel][lane]."""
+    """Where the weights of one block of lanes, `width` of them, and one piece of a part's channels begin."""
+    cdef Py_ssize_t before = block*BLOCK*t.channels + piece.first*width
+    return t.panels + t.parts.count*before + part*(piece.behind - piece.first)*width
+
+
+cdef inline Py_ssize_t piece_room(const Correlation* t) noexcept nogil:
+    """Elements of one piece's taps."""
+    return t.y.taps*t.x.taps*ceil_div(t.channels, t.pieces)*BLOCK
+
+
+cdef inline void transform_panel(
+    const Correlation* t, const int m, const Part* part, const real* taps, Py_ssize_t size, real* panel,
+) noexcept nogil:
+    """A part's weights of one piece, `taps` being [tap][channel][lane], `size` elements of each tap."""
+    cdef const real* first = taps + (part.row*t.x.taps + part.col)*size
     cdef Py_ssize_t i = 0
-    while i < channels*width:
-        transform_weight(m, taps + i, channels*width, panel + i, t.panel_point)
+    while i < size:
+        transform_weight(m, part, first + i, t.x.taps*size, size, panel + i, t.panel_point)
         i += VLEN
 
 
-cdef void pack_chunk(const Correlation* t, const Weights* w, Py_ssize_t index, real* taps) noexcept nogil:
-    """Transform the weights of one block of lanes and CHUNK channels; there is room for them at `taps`."""
-    cdef Py_ssize_t chunks = ceil_div(w.channels, CHUNK), first = index // chunks*BLOCK, start = index % chunks*CHUNK
+cdef void pack_piece(const Correlation* t, const Weights* w, Py_ssize_t index, real* taps) noexcept nogil:
+    """Transform the weights of one block of lanes and one piece of the channels; there is room for them at `taps`."""
+    cdef Py_ssize_t block = index // t.pieces, k
+    cdef Range piece = piece_of(t, index % t.pieces)
     cdef Weights part = w[0]
-    part.data = w.data + first*w.lane + start*w.channel
-    part.lanes, part.channels = min(w.lanes - first, <Py_ssize_t>BLOCK), min(w.channels - start, <Py_ssize_t>CHUNK)
-    cdef Py_ssize_t width = tile_vectors(part.lanes)*VLEN
-    cdef real* panel = t.panels + first*w.channels + start*width
+    part.data = w.data + block*BLOCK*w.lane + piece.first*w.channel
+    part.lanes, part.channels = min(w.lanes - block*BLOCK, <Py_ssize_t>BLOCK), piece.behind - piece.first
+    cdef Py_ssize_t width = tile_vectors(part.lanes)*VLEN, size = part.channels*width
     cdef unsigned long mode = flush_denormals()
     pack_block(&part, &t.y, &t.x, 0, taps)
-    if t.m == 2:
-        transform_panel(t, 2, taps, part.channels, width, panel)
-    else:
-        transform_panel(t, 4, taps, part.channels, width, panel)
+    for k in range(t.parts.count):
+        if t.m == 2:
+            transform_panel(t, 2, &t.parts.part[k], taps, size, panel_of(t, block, &piece, k, width))
+        else:
+            transform_panel(t, 4, &t.parts.part[k], taps, size, panel_of(t, block, &piece, k, width))
     restore_denormals(mode)
 
 
@@ -111,11 +136,32 @@ cdef void pack_chunk(const Correlation* t, const Weights* w, Py_ssize_t index, r
 # Tiles
 
 
-cdef inline vr write_tile(
-    const Correlation* t, const int m, const Tile* tile, Py_ssize_t first, Py_ssize_t behind, const real* q,
+cdef inline Planes planes_of(Py_ssize_t tiles, Py_ssize_t channels, Py_ssize_t parts) noexcept nogil:
+    """Rows and planes that the caches hold side by side."""
+    cdef Planes p
+    p.data, p.part = NULL, padded(channels)
+    p.tile = parts*p.part + (LINE // <Py_ssize_t>sizeof(real) if parts*p.part % PAGE_LANES == 0 else 0)
+    p.point = tiles*p.tile + VLEN
+    return p
+
+
+cdef inline void read_tiles(
+    const Correlation* t, const int m, Py_ssize_t first, Py_ssize_t tiles, const Planes* v,
 ) noexcept nogil:
-    """Transform lanes [first, behind) of one tile of Q into outputs. Lanes of the result are NaN, or zero where all
-    outputs are finite."""
+    """Transform what a run of tiles reads."""
+    cdef Py_ssize_t at = 0
+    cdef Line line
+    while at < tiles:
+        line = line_of(&t.tiles, m, first + at, first + tiles)
+        read_line(&t.source, &t.parts, m, &line, t.channels, at, v)
+        at += line.count
+
+
+cdef inline vr write_tile(
+    const Correlation* t, const int m, const Line* tile, Py_ssize_t first, Py_ssize_t behind, const real* q,
+) noexcept nogil:
+    """Transform lanes [first, behind) of a line's first tile of Q into outputs. Lanes of the result are NaN, or zero
+    where all outputs are finite."""
     cdef Py_ssize_t rows = min(<Py_ssize_t>m, t.y.count - tile.row), cols = min(<Py_ssize_t>m, t.x.count - tile.col)
     cdef Py_ssize_t i, j, k = first
     cdef real* out = t.output + tile.image*t.target.image + tile.row*t.target.row + tile.col*t.target.col
@@ -142,13 +188,17 @@ cdef inline void write_tiles(
     const real* q,
 ) noexcept nogil:
     """Transform Q into outputs of a run of tiles, and note where they are not finite."""
-    cdef Tile tile
-    cdef Py_ssize_t i
+    cdef Line line
+    cdef Py_ssize_t at = 0, _
     cdef vr bad = vsplat(0)
     cdef real lanes[VLEN]
-    for i in range(tiles):
-        tile = tile_at(&t.tiles, m, first + i)
-        bad = bad + write_tile(t, m, &tile, lane, behind, q + i*t.q.tile)
+    while at < tiles:
+        line = line_of(&t.tiles, m, first + at, first + tiles)
+        at += line.count
+        for _ in range(line.count):
+            bad = bad + write_tile(t, m, &line, lane, behind, q)
+            line.col += m
+            q = q + t.q.tile
     vstore(lanes, vfold_sum(bad))
     if lanes[0] != lanes[0]:
         t.spoiled[0] = True
@@ -164,29 +214,39 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
 
 
 cdef void fetch(
-    const Correlation* t, const real* data, Py_ssize_t image, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t part,
-    Py_ssize_t parts,
+    const Correlation* t, const real* data, Py_ssize_t image, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share,
+    Py_ssize_t shares,
 ) noexcept nogil:
-    """Bring near one of `parts` parts of the pixels that belong to a run of tiles."""
+    """Bring near one of so many `shares` of the pixels that belong to a run of tiles."""
     cdef Py_ssize_t line = LINE // sizeof(real), lines = tiles*image // (t.tiles.down*t.tiles.across*line), i
     cdef const real* pixels = data + first*image // (t.tiles.down*t.tiles.across)
-    for i in range(part*lines // parts, (part + 1)*lines // parts):
+    for i in range(share*lines // shares, (share + 1)*lines // shares):
         prefetch(pixels + i*line)
 
 
-cdef inline void multiply_block(const Correlation* t, Product* p, int vectors, Py_ssize_t tiles) noexcept nogil:
-    """One block of lanes of all tiles at one point, DEPTH channels at a time."""
-    cdef Py_ssize_t pieces = ceil_div(t.channels, DEPTH), piece, channel = 0
+cdef inline void multiply_block(
+    const Correlation* t, Product* p, Py_ssize_t point, Py_ssize_t block, Py_ssize_t tiles,
+) noexcept nogil:
+    """One block of lanes of all tiles at one point, piece by piece; `a` and `out` are where the first one begins."""
+    cdef int vectors = tile_vectors(t.lanes - block*BLOCK)
+    cdef Py_ssize_t width = vectors*VLEN, index, k
+    cdef Py_ssize_t segment[MOST_PARTS]
+    cdef Py_ssize_t b_segment[MOST_PARTS]
     cdef const real* v = p.a
     cdef real* q = p.out
-    p.b_row, p.ahead_step = vectors*VLEN, vectors*VLEN*<Py_ssize_t>sizeof(real) // tile_count(tiles, vectors)
+    cdef Range piece, parts = parts_with(&t.parts, t.m + 2, point)
+    p.segment, p.b_segment, p.segments = segment, b_segment, parts.behind - parts.first
+    p.b_row, p.ahead_step = width, width*<Py_ssize_t>sizeof(real) // tile_count(tiles, vectors)
     p.init, p.init_row = t.source.zeros, 0
-    for piece in range(pieces):
-        p.a, p.out, p.length = v + channel, q, (piece + 1)*t.channels // pieces - channel
-        p.ahead = <const char*>(p.b + p.length*p.b_row)
+    for index in range(t.pieces):
+        piece = piece_of(t, index)
+        p.length = piece.behind - piece.first
+        for k in range(p.segments):
+            segment[k], b_segment[k] = (parts.first + k)*t.v.part, k*p.length
+        p.a, p.out = v + piece.first, q
+        p.b = panel_of(t, block, &piece, parts.first, width) + point*t.panel_point
+        p.ahead = <const char*>(p.b + p.segments*p.length*width)
         multiply(vectors, tiles, p)
-        channel += p.length
-        p.b = p.b + p.length*p.b_row
         p.init, p.init_row = q, p.out_row
 
 
@@ -198,21 +258,19 @@ cdef void multiply_points(
 
     Meanwhile the next panel, the input of the next tiles and the lines of these tiles' outputs come near.
     """
-    cdef Py_ssize_t point, block, none = 0, part = 0, parts = t.points*(behind - first)
+    cdef Py_ssize_t point, block, share = 0, shares = t.points*(behind - first)
     cdef Product p
     p.a_row, p.a_col = t.v.tile, 1
-    p.segment, p.b_segment, p.segments = &none, &none, 1
     p.out_row, p.lanes, p.stream = t.q.tile, VLEN, False
     for point in range(t.points):
         for block in range(first, behind):
-            fetch(t, t.source.data + TAPS*t.source.strides.row, t.source.strides.image, tile + t.next_unit, tiles,
-                  part, parts)
+            fetch(t, t.source.data + t.y.taps*t.source.strides.row, t.source.strides.image, tile + t.next_unit, tiles,
+                  share, shares)
             if not t.streams:
-                fetch(t, t.output, t.target.image, tile, tiles, part, parts)
-            part += 1
+                fetch(t, t.output, t.target.image, tile, tiles, share, shares)
+            share += 1
             p.a, p.out = v + point*t.v.point, q + point*t.q.point + (block - first)*BLOCK
-            p.b = t.panels + point*t.panel_point + block*BLOCK*t.channels
-            multiply_block(t, &p, tile_vectors(t.lanes - block*BLOCK), tiles)
+            multiply_block(t, &p, point, block, tiles)
 
 
 cdef void correlate_unit(const Correlation* t, Py_ssize_t index, real* v) noexcept nogil:
@@ -227,9 +285,9 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t index, real* v) noexce
     cdef unsigned long mode = flush_denormals()
     planes.data = v
     if t.m == 2:
-        read_tiles(&t.tiles, &t.source, 2, tile, tiles, t.channels, &planes)
+        read_tiles(t, 2, tile, tiles, &planes)
     else:
-        read_tiles(&t.tiles, &t.source, 4, tile, tiles, t.channels, &planes)
+        read_tiles(t, 4, tile, tiles, &planes)
     multiply_points(t, tile, tiles, first, behind, v, q)
     if t.m == 2:
         write_tiles(t, 2, tile, tiles, lane, behind_lane, q)
@@ -250,28 +308,36 @@ cdef struct Room:
     int threads
 
 
+cdef inline void lay_panels(Correlation* t, int m) noexcept nogil:
+    """Lay out the transformed weights."""
+    t.m, t.points = m, (m + 2)*(m + 2)
+    t.parts = parts_of(t.y.taps, t.x.taps)
+    t.pieces = ceil_div(t.parts.count*t.channels, DEPTH)
+    t.panel_point = t.parts.count*t.channels*padded(t.lanes) + VLEN
+
+
 cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     """Cut the work into units, about as many for each thread, and lay out the scratch."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), share, room
+    cdef Py_ssize_t blocks = block_count(t.lanes), tile, share, room
     cdef Room r
-    t.m, t.points = m, (m + 2)*(m + 2)
+    lay_panels(t, m)
     t.tiles = tiles_of(m, t.images, t.y.count, t.x.count)
-    r.threads = worth(threads, <double>t.tiles.count*t.points*t.channels*t.lanes)
+    r.threads = worth(threads, <double>t.tiles.count*t.points*t.parts.count*t.channels*t.lanes)
     t.shares = ceil_div(blocks, SHARE_BLOCKS)
     if t.tiles.count < r.threads*TILE_ROWS:
         t.shares = min(blocks, max(t.shares, <Py_ssize_t>r.threads))
     share = ceil_div(blocks, t.shares)*BLOCK
-    room = UNIT_BYTES // (t.points*(planes_of(0, t.channels).tile + planes_of(0, share).tile)*<Py_ssize_t>sizeof(real))
+    tile = t.points*(planes_of(0, t.channels, t.parts.count).tile + planes_of(0, share, 1).tile)
+    room = UNIT_BYTES // (tile*<Py_ssize_t>sizeof(real))
     t.unit = max(<Py_ssize_t>1, min(room, min(t.tiles.count, <Py_ssize_t>(UNIT_COLUMNS//m//TILE_ROWS*TILE_ROWS))))
     if t.shares % r.threads:
         t.unit = ceil_div(t.tiles.count, ceil_div(ceil_div(t.tiles.count, t.unit), r.threads)*r.threads)
     t.next_unit = max(<Py_ssize_t>1, r.threads // t.shares)*t.unit
-    t.v, t.q = planes_of(t.unit, t.channels), planes_of(t.unit, share)
-    t.panel_point = padded(t.lanes)*t.channels + VLEN
+    t.v, t.q = planes_of(t.unit, t.channels, t.parts.count), planes_of(t.unit, share, 1)
     r.panels = whole_lines(t.points*t.panel_point) if t.packed is NULL else 0
     r.biases = whole_lines(padded(t.lanes))
     r.zeros = whole_lines(max(padded(t.channels), <Py_ssize_t>BLOCK))
-    r.unit = whole_lines(max(t.points*(t.v.point + t.q.point), <Py_ssize_t>(TAPS*TAPS*CHUNK*BLOCK)))
+    r.unit = whole_lines(max(t.points*(t.v.point + t.q.point), piece_room(t)))
     r.bytes = (r.panels + r.biases + r.zeros + r.threads*r.unit)*sizeof(real)
     return r
 
@@ -284,7 +350,7 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     cdef real* biases = memory + r.panels
     cdef real* units = biases + r.biases + r.zeros
     cdef Py_ssize_t unit, count = ceil_div(t.tiles.count, t.unit)*t.shares
-    cdef Py_ssize_t chunks = block_count(t.lanes)*ceil_div(t.channels, CHUNK)
+    cdef Py_ssize_t pieces = block_count(t.lanes)*t.pieces
     if memory is NULL:
         return NO_MEMORY
     memset(biases, 0, (r.biases + r.zeros)*sizeof(real))
@@ -294,8 +360,8 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     t.spoiled = &spoiled
     t.streams = is_plain(&t.epilogue) and t.lanes % VLEN == 0 and streams(t.output, t.images*t.target.image)
     with parallel(num_threads=r.threads):
-        for unit in prange(chunks if t.packed is NULL else 0, schedule='static'):
-            pack_chunk(t, w, unit, units + threadid()*r.unit)
+        for unit in prange(pieces if t.packed is NULL else 0, schedule='static'):
+            pack_piece(t, w, unit, units + threadid()*r.unit)
         for unit in prange(count, schedule='dynamic'):
             correlate_unit(t, unit, units + threadid()*r.unit)
     take_back(memory, r.bytes)
@@ -321,7 +387,8 @@ def forward(
     Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
     Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int m, int threads,
 ):
-    """out = x * w + bias, in tiles of m x m; stride, dilation and groups are 1; nothing is empty."""
+    """out = x * w + bias, in tiles of m x m; three to five taps an axis; stride, dilation and groups are 1; nothing is
+    empty."""
     cdef Correlation t
     cdef Weights w
     cdef Py_ssize_t size = sizeof(real)
@@ -383,27 +450,38 @@ cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
 CALL = capsule(run)
 
 
+cdef void lay_weights(Correlation* t, Weights* w, const real[:, :, :, :] w_kcrs, int m) noexcept:
+    """What `pack` needs of a correlation."""
+    cdef Py_ssize_t size = sizeof(real)
+    w.data, w.groups, w.channels, w.lanes, w.group = &w_kcrs[0, 0, 0, 0], 1, w_kcrs.shape[1], w_kcrs.shape[0], 0
+    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
+    t.channels, t.lanes = w.channels, w.lanes
+    t.y = forward_axis(w_kcrs.shape[2], 1, w_kcrs.shape[2], 1, 0, 1)
+    t.x = forward_axis(w_kcrs.shape[3], 1, w_kcrs.shape[3], 1, 0, 1)
+    lay_panels(t, m)
+
+
 def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int m):
     """Elements that `pack` writes."""
-    return (m + 2)*(m + 2)*(padded(w_kcrs.shape[0])*w_kcrs.shape[1] + VLEN)
+    cdef Correlation t
+    cdef Weights w
+    lay_weights(&t, &w, w_kcrs, m)
+    return t.points*t.panel_point
 
 
 def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups, int m):
     """Write the weights, transformed, in the order in which the tile reads them, for calls that find them so."""
     cdef Correlation t
     cdef Weights w
-    cdef Py_ssize_t size = sizeof(real), chunk
-    cdef real* taps = <real*>scratch(TAPS*TAPS*CHUNK*BLOCK*size)
+    cdef Py_ssize_t piece
+    cdef real* taps
+    lay_weights(&t, &w, w_kcrs, m)
+    t.panels, taps = &packed[0], <real*>scratch(piece_room(&t)*sizeof(real))
     if taps is NULL:
         raise MemoryError
-    w.data, w.groups, w.channels, w.lanes, w.group = &w_kcrs[0, 0, 0, 0], 1, w_kcrs.shape[1], w_kcrs.shape[0], 0
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
-    t.m, t.points, t.channels, t.lanes = m, (m + 2)*(m + 2), w.channels, w.lanes
-    t.panels, t.panel_point = &packed[0], padded(w.lanes)*w.channels + VLEN
-    t.y, t.x = forward_axis(TAPS, 1, TAPS, 1, 0, 1), forward_axis(TAPS, 1, TAPS, 1, 0, 1)
-    for chunk in range(block_count(w.lanes)*ceil_div(w.channels, CHUNK)):
-        pack_chunk(&t, &w, chunk, taps)
+    for piece in range(block_count(t.lanes)*t.pieces):
+        pack_piece(&t, &w, piece, taps)
     free(taps)
 
 

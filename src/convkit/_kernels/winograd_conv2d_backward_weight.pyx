@@ -9,11 +9,11 @@ and only the sums are transformed back:
 
     B' = 1  0 -1  0        G = 1  0        A' = 1  1  1  0
          0  1  1  0            1  1             0  1 -1  0     with halves in the middle of G; here they stand in A,
-         0 -1  1  0            1 -1             0  1  1  1     where they cost nothing, and sums of integers stay
-         0 -1  0  1            0  1                            exact
+         0 -1  1  0            1 -1             0  1  1 -1     where they cost nothing, and sums of integers stay
+         0  1  0 -1            0  1                            exact
 
-Five taps of an axis are three and, from a patch three pixels on, two, which need three of the four points: 49 products
-in place of 100. The parts lie side by side like channels.
+Filters of five taps an axis are taken in parts (_winograd_parts.pxd): 49 products in place of 100. The parts lie side
+by side like channels.
 
 A unit of work is a chunk of the tiles, for a block of channels and a block of lanes: their 16 matrices of sums stay in
 second-level cache from the first tile to the last. Chunks are cut by the shape alone and added up in order, so no
@@ -35,24 +35,20 @@ from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore, vstore_lanes,
 )
-from convkit._kernels._strip cimport Image, ceil_div, nhwc
+from convkit._kernels._strip cimport ceil_div, nhwc
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
 from convkit._kernels._weights cimport padded
-from convkit._kernels._winograd_gradient cimport (
-    POINTS, TILES, Rows, contract, plane, rows_of, transform_grads, transform_patches,
+from convkit._kernels._winograd_gradient cimport POINTS, TILES, contract, plane, transform_grads
+from convkit._kernels._winograd_parts cimport Part, Parts, parts_of, parts_with
+from convkit._kernels._winograd_tiles cimport (
+    Line, Pixels, Planes, Rows, Tiles, line_of, read_line, rows_of, tiles_of,
 )
 
 cdef enum:
-    PARTS = 4                       # at most
     BLOCK_BYTES = 256               # of channels, and of lanes, that a unit takes
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
     PARTIAL_BYTES = 8*1024*1024     # all partial gradients together, where there is more than one
-
-
-cdef struct Part:
-    # Some taps of the kernel: the first row and column, and how many.
-    Py_ssize_t row, col, rows, cols
 
 
 cdef struct Taps:
@@ -63,15 +59,9 @@ cdef struct Taps:
 
 cdef struct Gradient:
     Py_ssize_t images, channels, lanes
-    Py_ssize_t height, width, rows, cols        # of the images, and of the gradient of the output
-    Py_ssize_t top, left                        # padding
-    Py_ssize_t down, across, tiles              # tiles of an image, and of all
-    Part part[PARTS]
-    Py_ssize_t parts
-    const real* input
-    Image source
-    const real* grad
-    Image target
+    Tiles tiles                                 # of the gradient of the output
+    Parts parts                                 # of the filters
+    Pixels image, grad                          # grad is the output's
     Py_ssize_t wide, broad                      # channels and lanes of a unit,
     Py_ssize_t channel_blocks, lane_blocks      # and units that all of them make
     Py_ssize_t chunks
@@ -83,7 +73,7 @@ cdef struct Gradient:
 cdef struct Unit:
     Py_ssize_t channel, channels, lane, lanes   # first, and how many
     Py_ssize_t wide, broad                      # channels of all parts, and lanes, in whole vectors
-    real* patches                               # [point][tile][part][channel]
+    Planes patches                              # [point][tile][part][channel]
     real* grads                                 # [point][tile][lane]
     real* sums                                  # [point][part][channel][lane]
     const real* zeros
@@ -93,44 +83,20 @@ cdef struct Unit:
 # Transforms
 
 
-cdef struct Line:
-    # Neighbouring tiles of one row of tiles.
-    Py_ssize_t image, row, col, count
-
-
-cdef inline Line line_of(const Gradient* t, Py_ssize_t tile, Py_ssize_t behind) noexcept nogil:
-    """The tiles from `tile` to the end of their row."""
-    cdef Line line
-    line.col = tile % t.across
-    line.row = tile // t.across % t.down
-    line.image = tile // t.across // t.down
-    line.count = min(behind - tile, t.across - line.col)
-    return line
-
-
-cdef void transform_line(const Gradient* t, const Unit* u, const Line* line, Py_ssize_t at) noexcept nogil:
+cdef void transform_tiles(const Gradient* t, const Unit* u, const Line* line, Py_ssize_t at) noexcept nogil:
     """Transform the tiles of a line; they become tiles `at` and following of the unit's."""
-    cdef Py_ssize_t c, k = 0, part, col
-    cdef const real* image = t.input + line.image*t.source.image + u.channel
+    cdef Py_ssize_t k = 0
+    cdef Pixels image = t.image, grad = t.grad
     cdef Rows rows
-    cdef real* out
-    for part in range(t.parts):
-        rows = rows_of(image, &t.source, 2*line.row - t.top + t.part[part].row, 4, t.height, t.width, u.zeros)
-        out = u.patches + at*u.wide + part*u.channels
-        col = 2*line.col - t.left + t.part[part].col
-        c = 0
-        while c + VLEN <= u.channels:
-            transform_patches(VLEN, &rows, col, line.count, c, u.wide, out + c)
-            c += VLEN
-        if c < u.channels:
-            transform_patches(<int>(u.channels - c), &rows, col, line.count, c, u.wide, out + c)
-    rows = rows_of(t.grad + line.image*t.target.image + u.lane, &t.target, 2*line.row, 2, t.rows, t.cols, u.zeros)
-    out = u.grads + at*u.broad
+    cdef real* out = u.grads + at*u.broad
+    image.data, image.zeros, grad.data, grad.zeros = t.image.data + u.channel, u.zeros, t.grad.data + u.lane, u.zeros
+    read_line(&image, &t.parts, 2, line, u.channels, at, &u.patches)
+    rows = rows_of(&grad, line.image, line.row, 2, 2)
     while k + VLEN <= u.lanes:
-        transform_grads(VLEN, &rows, 2*line.col, line.count, k, u.broad, out + k)
+        transform_grads(VLEN, &rows, line.col, line.count, k, u.broad, out + k)
         k += VLEN
     if k < u.lanes:
-        transform_grads(<int>(u.lanes - k), &rows, 2*line.col, line.count, k, u.broad, out + k)
+        transform_grads(<int>(u.lanes - k), &rows, line.col, line.count, k, u.broad, out + k)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -140,17 +106,6 @@ cdef void transform_line(const Gradient* t, const Unit* u, const Line* line, Py_
 cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
     """A row of tiles: the only place where all of the tile's shapes are compiled."""
     even_tiles(vectors, rows, product)
-
-
-cdef inline Range parts_with(const Gradient* t, Py_ssize_t point) noexcept nogil:
-    """The parts that need a point, which are neighbours: the last row and column of points belong to three taps."""
-    cdef Py_ssize_t row = point // 4, col = point % 4, part
-    cdef Range parts
-    parts.first = t.parts
-    for part in range(t.parts):
-        if (row < 3 or t.part[part].rows == 3) and (col < 3 or t.part[part].cols == 3):
-            parts.first, parts.behind = min(parts.first, part), part + 1
-    return parts
 
 
 cdef void add_products(const Gradient* t, const Unit* u, Py_ssize_t tiles, bint fresh) noexcept nogil:
@@ -163,11 +118,11 @@ cdef void add_products(const Gradient* t, const Unit* u, Py_ssize_t tiles, bint 
     p.segments, p.length, p.b_row = 1, tiles, u.broad
     p.lanes, p.stream, p.ahead_step = VLEN, False, 0
     for point in range(POINTS):
-        parts = parts_with(t, point)
+        parts = parts_with(&t.parts, 4, point)
         first, k = parts.first*u.channels, 0
         while k < u.broad:
             vectors = tile_vectors(u.broad - k)
-            p.a, p.b = u.patches + point*plane(u.wide) + first, u.grads + point*plane(u.broad) + k
+            p.a, p.b = u.patches.data + point*plane(u.wide) + first, u.grads + point*plane(u.broad) + k
             p.out, p.out_row = u.sums + (point*u.wide + first)*u.broad + k, u.broad
             p.init, p.init_row = p.out, p.out_row
             if fresh:
@@ -206,14 +161,14 @@ cdef bint write_unit(const Gradient* t, const Unit* u, Py_ssize_t chunk) noexcep
     cdef vr spread = vsplat(0)
     cdef real* target
     cdef real lanes[VLEN]
-    for part in range(t.parts):
-        target = (t.sums.data + chunk*t.chunk + t.part[part].row*t.sums.row + t.part[part].col*t.sums.col
+    for part in range(t.parts.count):
+        target = (t.sums.data + chunk*t.chunk + t.parts.part[part].row*t.sums.row + t.parts.part[part].col*t.sums.col
                   + u.channel*t.sums.channel + u.lane)
         for c in range(u.channels):
             k = 0
             while k < u.lanes:
                 spread = spread + write_taps(u.sums + (part*u.channels + c)*u.broad + k, point,
-                                             <int>min(u.lanes - k, <Py_ssize_t>VLEN), &t.part[part], &t.sums,
+                                             <int>min(u.lanes - k, <Py_ssize_t>VLEN), &t.parts.part[part], &t.sums,
                                              target + c*t.sums.channel + k)
                 k += VLEN
     vstore(lanes, spread)
@@ -233,18 +188,18 @@ cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real
     index = index // t.lane_blocks
     u.channel, chunk = index % t.channel_blocks*t.wide, index // t.channel_blocks
     u.channels, u.lanes = min(t.wide, t.channels - u.channel), min(t.broad, t.lanes - u.lane)
-    u.wide, u.broad = padded(t.parts*u.channels), padded(u.lanes)
-    u.patches, u.zeros = memory, zeros
-    u.grads = u.patches + POINTS*plane(u.wide)
+    u.wide, u.broad = padded(t.parts.count*u.channels), padded(u.lanes)
+    u.patches.data, u.patches.part, u.patches.tile, u.patches.point = memory, u.channels, u.wide, plane(u.wide)
+    u.zeros, u.grads = zeros, memory + POINTS*plane(u.wide)
     u.sums = u.grads + POINTS*plane(u.broad)
-    cdef Py_ssize_t blocks = ceil_div(t.tiles, TILES)
-    tile, behind = chunk*blocks // t.chunks*TILES, min(t.tiles, (chunk + 1)*blocks // t.chunks*TILES)
+    cdef Py_ssize_t blocks = ceil_div(t.tiles.count, TILES)
+    tile, behind = chunk*blocks // t.chunks*TILES, min(t.tiles.count, (chunk + 1)*blocks // t.chunks*TILES)
     cdef unsigned long mode = flush_denormals()
     while tile < behind:
         filled = 0
         while filled < TILES and tile < behind:
-            line = line_of(t, tile, min(behind, tile + TILES - filled))
-            transform_line(t, &u, &line, filled)
+            line = line_of(&t.tiles, 2, tile, min(behind, tile + TILES - filled))
+            transform_tiles(t, &u, &line, filled)
             filled += line.count
             tile += line.count
         add_products(t, &u, filled, fresh)
@@ -258,35 +213,15 @@ cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real
 # The whole
 
 
-cdef void lay_parts(Gradient* t, Py_ssize_t rows, Py_ssize_t cols) noexcept nogil:
-    """Three taps and two more of each axis, in an order in which the parts that a point needs are neighbours."""
-    t.parts = 0
-    if cols > 3:
-        add_part(t, 0, 3, 3, cols - 3)
-    add_part(t, 0, 0, 3, 3)
-    if rows > 3:
-        add_part(t, 3, 0, rows - 3, 3)
-    if rows > 3 and cols > 3:
-        add_part(t, 3, 3, rows - 3, cols - 3)
-
-
-cdef inline void add_part(
-    Gradient* t, Py_ssize_t row, Py_ssize_t col, Py_ssize_t rows, Py_ssize_t cols,
-) noexcept nogil:
-    cdef Part* part = &t.part[t.parts]
-    part.row, part.col, part.rows, part.cols = row, col, rows, cols
-    t.parts += 1
-
-
 cdef void divide(Gradient* t) noexcept nogil:
     """Cut into units by the shape alone: the result must not depend on the number of threads."""
     cdef Py_ssize_t most = BLOCK_BYTES // sizeof(real), bytes = t.chunk*<Py_ssize_t>sizeof(real)
-    t.channel_blocks = ceil_div(t.channels, most // t.parts)
+    t.channel_blocks = ceil_div(t.channels, most // t.parts.count)
     t.wide = ceil_div(t.channels, t.channel_blocks)
     t.broad = padded(ceil_div(t.lanes, ceil_div(t.lanes, most)))
     t.lane_blocks = ceil_div(t.lanes, t.broad)
     t.chunks = ceil_div(ENOUGH_UNITS, t.channel_blocks*t.lane_blocks)
-    t.chunks = min(t.chunks, min(ceil_div(t.tiles, TILES), PARTIAL_BYTES // bytes))
+    t.chunks = min(t.chunks, min(ceil_div(t.tiles.count, TILES), PARTIAL_BYTES // bytes))
     t.chunks = max(<Py_ssize_t>1, t.chunks)
 
 
@@ -312,8 +247,8 @@ cdef struct Room:
 
 cdef Room make_room(const Gradient* t, bint lanes_apart, int threads) noexcept nogil:
     cdef Room room
-    cdef Py_ssize_t wide = padded(t.parts*t.wide)
-    room.threads = worth(threads, 4.0*t.tiles*t.chunk)
+    cdef Py_ssize_t wide = padded(t.parts.count*t.wide)
+    room.threads = worth(threads, 4.0*t.tiles.count*t.chunk)
     room.zeros, room.partial = max(wide, t.broad), 0
     if t.chunks > 1 or lanes_apart:
         room.partial = ceil_div(t.chunks*t.chunk, 64)*64
@@ -349,13 +284,14 @@ cdef int sum_gradient(Gradient* t, const Taps* result, int threads) noexcept nog
 
 cdef void set_up(Gradient* t, const Convolution* c) noexcept nogil:
     t.images, t.channels, t.lanes = c.images, c.channels, c.outputs
-    t.height, t.width, t.rows, t.cols = c.down.in_size, c.across.in_size, c.down.out_size, c.across.out_size
-    t.top, t.left = c.down.padding, c.across.padding
-    t.source, t.target = nhwc(t.height, t.width, t.channels), nhwc(t.rows, t.cols, t.lanes)
-    t.down, t.across = ceil_div(t.rows, 2), ceil_div(t.cols, 2)
-    t.tiles = t.images*t.down*t.across
+    t.image.rows, t.image.cols, t.grad.rows, t.grad.cols = (
+        c.down.in_size, c.across.in_size, c.down.out_size, c.across.out_size)
+    t.image.first_row, t.image.first_col, t.grad.first_row, t.grad.first_col = -c.down.padding, -c.across.padding, 0, 0
+    t.image.strides = nhwc(t.image.rows, t.image.cols, t.channels)
+    t.grad.strides = nhwc(t.grad.rows, t.grad.cols, t.lanes)
+    t.tiles = tiles_of(2, t.images, t.grad.rows, t.grad.cols)
     t.taps_across, t.chunk = c.across.kernel, c.down.kernel*c.across.kernel*t.channels*t.lanes
-    lay_parts(t, c.down.kernel, c.across.kernel)
+    t.parts = parts_of(c.down.kernel, c.across.kernel)
     divide(t)
 
 
@@ -375,7 +311,7 @@ def backward_weight(
     cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
                                      stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
     set_up(&t, &c)
-    t.input, t.grad, result.data = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0], &grad_w_kcrs[0, 0, 0, 0]
+    t.image.data, t.grad.data, result.data = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0], &grad_w_kcrs[0, 0, 0, 0]
     result.lane, result.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
     result.row, result.col = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size
     with nogil:

@@ -125,20 +125,23 @@ class Layer(NamedTuple):
         return self.groups == 1 and few and self.channels >= 8 and self.height * self.width >= 4
 
     @property
+    def is_plain(self) -> bool:
+        """Whether neighbouring outputs read neighbouring pixels, with neighbouring taps, of all channels."""
+        return self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
+
+    @property
     def tile(self) -> int:
         """The m of Winograd's tiles of m x m outputs that cost less than a sum of all products, or 0."""
-        plain = self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
-        if not plain or (self.height, self.width) != (3, 3):
+        if not (self.is_plain and self.height in (3, 5) and self.width in (3, 5)):
             return 0
         sizes = (2,) if self.precision == "highest" else (2, 4)
-        return best_tile(sizes, self.images, self.size, self.channels, self.outputs)
+        return best_tile(sizes, self.images, self.size, (self.height, self.width), self.channels, self.outputs)
 
     @property
     def suits_winograd_gradient(self) -> bool:
         """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
-        plain = self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
         large = self.channels >= 8 and self.outputs > self.lanes
-        if not (plain and large and self.height in (3, 5) and self.width in (3, 5)):
+        if not (self.is_plain and large and self.height in (3, 5) and self.width in (3, 5)):
             return False
         return 0 < 10 * _winograd_gradient_products(self) < 7 * _every_product(self)
 
@@ -154,15 +157,15 @@ def _every_product(layer: Layer) -> int:
 
 
 def _winograd_gradient_products(layer: Layer) -> int:
-    """Count four points for three taps of an axis, and three more for two more, in each tile of 2x2 outputs."""
+    """Count what tiles of 2x2 outputs take: their transforms are those of the forward pass, transposed."""
     images, outputs, rows, cols = layer.convolution.output_shape
-    points = {3: 4, 5: 7}
-    tiles = images * -(-rows // 2) * -(-cols // 2)
-    return tiles * points[layer.height] * points[layer.width] * layer.channels * outputs
+    return tile_products(2, images, (rows, cols), (layer.height, layer.width), layer.channels, outputs)
 
 
 def _tile_products(layer: Layer) -> int:
-    return tile_products(layer.tile, layer.images, layer.size, layer.channels, layer.outputs)
+    return tile_products(
+        layer.tile, layer.images, layer.size, (layer.height, layer.width), layer.channels, layer.outputs
+    )
 
 
 class Algorithm(NamedTuple):
@@ -172,6 +175,12 @@ class Algorithm(NamedTuple):
     kernel: str
     extra: tuple[int, ...] = ()  # what the kernel takes behind `groups`, before `threads`
     products: Callable[[Layer], int] = _every_product
+
+
+def _winograd(layer: Layer) -> Algorithm:
+    """Return how Winograd's tiles of m x m outputs sum what filters of this size take."""
+    name = f"winograd F({layer.tile}x{layer.tile}, {layer.height}x{layer.width})"
+    return Algorithm(name, "winograd_conv2d", (layer.tile,), _tile_products)
 
 
 def _split(kernel: str, parts: int) -> Algorithm:
@@ -185,7 +194,6 @@ NARROW = Algorithm("narrow", "narrow_conv2d")
 DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d")
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight")
 NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight")
-WINOGRAD = {m: Algorithm(f"winograd F({m}x{m}, 3x3)", "winograd_conv2d", (m,), _tile_products) for m in (2, 4)}
 WINOGRAD_GRADIENT = Algorithm(
     "winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=_winograd_gradient_products
 )
@@ -221,7 +229,7 @@ def _transformed(layer: Layer) -> Algorithm | None:
         return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.precision]
     if layer.pass_ == "backward_weight":
         return WINOGRAD_GRADIENT if layer.suits_winograd_gradient else None
-    return WINOGRAD.get(layer.tile)
+    return _winograd(layer) if layer.tile else None
 
 
 def _splits(layer: Layer) -> bool:

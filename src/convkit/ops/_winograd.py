@@ -1,16 +1,18 @@
-"""When Winograd's convolution pays: for 3x3 filters of stride 1, by counting, and nothing is tried out.
+"""When Winograd's convolution pays: for 3x3 and 5x5 filters of stride 1, by counting, and nothing is tried out.
 
 A tile of m x m outputs takes (m + 2)^2 products instead of 9*m*m, but its input, its outputs and, once a call, the
-weights are transformed. All is counted in multiply-adds of the register tile, which does the products of either
-algorithm at the same speed::
+weights are transformed. Filters of four or five taps an axis are taken in parts, of three taps and of the rest, which
+take m + 2 and m + 1 points of it. All is counted in multiply-adds of the register tile, which does the products of
+either algorithm at the same speed::
 
-    direct      9*C*K for each output pixel
-    winograd    ((m + 2)^2*C*K + read*C + write*K) for each tile, those at the edge that are not full too
-                + weight*C*K
+    direct      R*S*C*K for each output pixel
+    winograd    (points*C*K + read*points*C + write*K) for each tile, those at the edge that are not full too
+                + weight*parts*C*K
 
 What transforms cost was measured with AVX-512, where they cost most beside the products.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,12 +20,12 @@ from typing import NamedTuple
 class _Transforms(NamedTuple):
     """What they cost, in multiply-adds."""
 
-    read: int  # a channel of a tile's input
+    read: float  # a channel of a tile's input, for each point
     write: int  # an output channel of a tile
-    weight: int  # nine taps, and with m = 4 the fetching of 36 numbers from beyond the caches
+    weight: int  # a part's taps, and with m = 4 the fetching of 36 numbers from beyond the caches
 
 
-_TRANSFORMS = {2: _Transforms(200, 130, 250), 4: _Transforms(900, 650, 2000)}
+_TRANSFORMS = {2: _Transforms(12.5, 130, 250), 4: _Transforms(25, 650, 2000)}
 
 # Less than so much to win is not worth the other algorithm's rounding and scratch.
 _LEAST_GAIN = 0.05
@@ -35,27 +37,38 @@ def tile_count(m: int, images: int, size: tuple[int, int]) -> int:
     return images * -(-rows // m) * -(-cols // m)
 
 
-def tile_products(m: int, images: int, size: tuple[int, int], channels: int, outputs: int) -> int:
+def point_count(m: int, taps: tuple[int, int]) -> int:
+    """Return how many products a tile takes for each channel and output."""
+    return math.prod(m + 2 if n == 3 else 2 * m + 3 for n in taps)
+
+
+def tile_products(
+    m: int, images: int, size: tuple[int, int], taps: tuple[int, int], channels: int, outputs: int
+) -> int:
     """Return how many products Winograd's convolution takes, for outputs of this size."""
-    return tile_count(m, images, size) * (m + 2) ** 2 * channels * outputs
+    return tile_count(m, images, size) * point_count(m, taps) * channels * outputs
 
 
-def best_tile(sizes: Sequence[int], images: int, size: tuple[int, int], channels: int, outputs: int) -> int:
+def best_tile(
+    sizes: Sequence[int], images: int, size: tuple[int, int], taps: tuple[int, int], channels: int, outputs: int
+) -> int:
     """Return the m of `sizes` of which tiles cost least, or 0 where a direct convolution costs less.
 
     Examples
     --------
-    >>> best_tile((2, 4), 16, (56, 56), 64, 64)
+    >>> best_tile((2, 4), 16, (56, 56), (3, 3), 64, 64)
     4
-    >>> best_tile((2,), 16, (56, 56), 8, 64)
+    >>> best_tile((2,), 16, (56, 56), (3, 3), 8, 64)
     0
     """
 
     def cost(m: int) -> float:
         transforms, tiles = _TRANSFORMS[m], tile_count(m, images, size)
-        ends = tiles * (transforms.read * channels + transforms.write * outputs)
-        weights = transforms.weight * channels * outputs
-        return (1 + _LEAST_GAIN) * (tile_products(m, images, size, channels, outputs) + ends + weights)
+        ends = tiles * (transforms.read * point_count(m, taps) * channels + transforms.write * outputs)
+        parts = math.prod(1 if n == 3 else 2 for n in taps)
+        weights = transforms.weight * parts * channels * outputs
+        return (1 + _LEAST_GAIN) * (tile_products(m, images, size, taps, channels, outputs) + ends + weights)
 
     best = min(sizes, key=cost)
-    return best if cost(best) < 9 * images * size[0] * size[1] * channels * outputs else 0
+    direct = math.prod(taps) * images * math.prod(size) * channels * outputs
+    return best if cost(best) < direct else 0
