@@ -1,6 +1,7 @@
 """Winograd's convolution, called past the rule that chooses it: shapes that the rule leaves to others come here too."""
 
 import itertools
+import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,7 +39,8 @@ def through(name, *extra):
 
     def conv2d(x, w, b=None, padding=0, threads=1):
         down, across = reference.pair(padding)
-        shape = len(x), len(w), x.shape[2] + 2 * down - 2, x.shape[3] + 2 * across - 2
+        rows, cols = (n - taps + 1 for n, taps in zip(x.shape[2:], w.shape[2:], strict=True))
+        shape = len(x), len(w), rows + 2 * down, cols + 2 * across
         out = empty_nhwc(shape, x.dtype)
         bias = np.empty(0, x.dtype) if b is None else b
         arguments = 1, 1, down, across, 1, 1, 1, *extra, threads
@@ -62,32 +64,33 @@ PASSES = {
 }
 
 
-def shapes_of(shape, outputs, padding):
+def shapes_of(shape, outputs, padding, taps):
     """Of input, weight, bias and the output's gradient."""
-    rows, cols = (n + 2 * p - 2 for n, p in zip(shape[2:], reference.pair(padding), strict=True))
-    return shape, (outputs, shape[1], 3, 3), (outputs,), (shape[0], outputs, rows, cols)
+    rows, cols = (n + 2 * p - r + 1 for n, p, r in zip(shape[2:], reference.pair(padding), taps, strict=True))
+    return shape, (outputs, shape[1], *taps), (outputs,), (shape[0], outputs, rows, cols)
 
 
-def integer_arrays(shape, outputs, padding, seed=0):
+def integer_arrays(shape, outputs, padding, taps=(3, 3), seed=0):
     rng = np.random.default_rng(seed)
-    terms = 36 * 9 * max(shape[1], outputs)  # transforms of either operand are larger than it is, and have quarters
-    return [integers(rng, s, terms) for s in shapes_of(shape, outputs, padding)]
+    # Transforms of either operand are larger than it is, and have quarters.
+    terms = 36 * math.prod(taps) * max(shape[1], outputs)
+    return [integers(rng, s, terms) for s in shapes_of(shape, outputs, padding, taps)]
 
 
-def real_arrays(shape, outputs, padding, dtype):
+def real_arrays(shape, outputs, padding, dtype, taps=(3, 3)):
     rng = np.random.default_rng(0)
-    return [reals(rng, s, dtype) for s in shapes_of(shape, outputs, padding)]
+    return [reals(rng, s, dtype) for s in shapes_of(shape, outputs, padding, taps)]
 
 
-def check(shape, outputs, padding, seed=0):
+def check(shape, outputs, padding, taps=(3, 3), seed=0):
     """Tiles of two exactly, tiles of four to what they promise."""
-    arrays = integer_arrays(shape, outputs, padding, seed)
+    arrays = integer_arrays(shape, outputs, padding, taps, seed)
     magnitudes = [np.abs(a) for a in arrays]
     for name, run in PASSES.items():
         answer = run(reference, *arrays, padding=padding)
         refuse_unless_telling(answer, run(reference, *magnitudes, padding=padding), name)
         for dtype, threads in itertools.product(DTYPES, THREADS):
-            label = f"{name} {shape} to {outputs}, padding {padding}, {dtype.__name__}, threads={threads}"
+            label = f"{name} {shape} to {outputs}, {taps}, padding {padding}, {dtype.__name__}, threads={threads}"
             typed = [a.astype(dtype) for a in arrays]
             assert_exact(run(OF_TWO, *typed, padding=padding, threads=threads), answer, dtype, label)
             rough = run(OF_FOUR, *typed, padding=padding, threads=threads)
@@ -101,31 +104,35 @@ CHANNELS = sorted({1, 3, 40} | set().union(*(around(tile_shape(dtype)[1]) for dt
 def test_any_shape(number):
     rng = np.random.default_rng(number)
     padding = tuple(int(p) for p in rng.choice([0, 1, 1, 1, 2, 3], 2))
-    rows, cols = (int(rng.integers(max(1, 3 - 2 * p), 16)) for p in padding)
+    taps = (3, 3) if number % 2 else tuple(int(n) for n in rng.choice([3, 4, 5, 5, 5], 2))
+    rows, cols = (int(rng.integers(max(1, n - 2 * p), 16)) for p, n in zip(padding, taps, strict=True))
     channels, outputs = (int(n) for n in rng.choice(CHANNELS, 2))
-    check((int(rng.integers(1, 4)), channels, rows, cols), outputs, padding, number)
+    check((int(rng.integers(1, 4)), channels, rows, cols), outputs, padding, taps, number)
 
 
 @pytest.mark.parametrize(
-    ("shape", "outputs", "padding"),
+    ("shape", "outputs", "padding", "taps"),
     [
-        ((1, 800, 5, 6), 40, 1),  # more channels than a chain of sums holds
-        ((1, 2, 5, 6), 1100, 1),  # more outputs than a unit of work has
-        ((40, 5, 7, 7), 33, 1),  # tiles of a unit from several images
-        ((2, 48, 33, 30), 50, 1),
-        ((1, 16, 1, 40), 16, 1),
-        ((1, 16, 40, 1), 16, 1),
-        ((2, 16, 4, 5), 16, 9),  # an image smaller than its padding
+        ((1, 800, 5, 6), 40, 1, 3),  # more channels than a chain of sums holds
+        ((1, 90, 5, 6), 40, 2, 5),
+        ((1, 2, 5, 6), 1100, 1, 3),  # more outputs than a unit of work has
+        ((40, 5, 7, 7), 33, 1, 3),  # tiles of a unit from several images
+        ((2, 48, 33, 30), 50, 1, 3),
+        ((2, 48, 23, 20), 50, 2, 5),
+        ((1, 16, 1, 40), 16, 1, 3),
+        ((1, 16, 40, 1), 16, 1, 3),
+        ((2, 16, 4, 5), 16, 9, 3),  # an image smaller than its padding
     ],
     ids=str,
 )
-def test_large_and_long(shape, outputs, padding):
-    check(shape, outputs, padding)
+def test_large_and_long(shape, outputs, padding, taps):
+    check(shape, outputs, padding, (taps, taps))
 
 
+@pytest.mark.parametrize("taps", [(3, 3), (5, 5)], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_weights_in_every_memory_order(layout):
-    x, w, b, g = integer_arrays((2, 20, 6, 7), 37, 1)
+def test_weights_in_every_memory_order(layout, taps):
+    x, w, b, g = integer_arrays((2, 20, 6, 7), 37, 1, taps)
     for dtype in DTYPES:
         typed = [x.astype(dtype), LAYOUTS[layout](w.astype(dtype)), b.astype(dtype), g.astype(dtype)]
         for name, run in PASSES.items():
@@ -133,11 +140,11 @@ def test_weights_in_every_memory_order(layout):
             assert_exact(run(OF_TWO, *typed, padding=1), answer, dtype, f"{name} {layout}")
 
 
-@pytest.mark.parametrize("channels", [32, 64, 160, 512])
+@pytest.mark.parametrize(("channels", "taps"), [(32, 3), (64, 3), (160, 3), (512, 3), (16, 5), (64, 5), (192, 5)])
 @pytest.mark.parametrize("name", PASSES)
-def test_errors(name, channels):
+def test_errors(name, channels, taps):
     """Tiles of two have less error than a direct sum in float32, tiles of four what is promised."""
-    arrays = real_arrays((2, channels, 14, 13), channels, 1, np.float32)
+    arrays = real_arrays((2, channels, 14, 13), channels, 1, np.float32, (taps, taps))
     run = PASSES[name]
     answer = run(reference, *arrays, padding=1)
     direct, two, four = (rms(run(api, *arrays, padding=1), answer) for api in (DIRECT, OF_TWO, OF_FOUR))
@@ -160,9 +167,12 @@ def test_errors_are_at_most_those_of_pytorch(channels):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
-@pytest.mark.parametrize(("shape", "outputs"), [((15, 33, 9, 11), 47), ((1, 64, 6, 6), 80), ((3, 40, 30, 31), 33)])
-def test_same_bits_for_any_number_of_threads(shape, outputs, api, dtype):
-    arrays = real_arrays(shape, outputs, 1, dtype)
+@pytest.mark.parametrize(
+    ("shape", "outputs", "taps"),
+    [((15, 33, 9, 11), 47, 3), ((1, 64, 6, 6), 80, 3), ((3, 40, 30, 31), 33, 3), ((15, 33, 9, 11), 47, 5)],
+)
+def test_same_bits_for_any_number_of_threads(shape, outputs, taps, api, dtype):
+    arrays = real_arrays(shape, outputs, 1, dtype, (taps, taps))
     results = {
         f"threads={threads}": [run(api, *arrays, padding=1, threads=threads) for run in PASSES.values()]
         for threads in SETTLED
@@ -219,7 +229,7 @@ def test_infinite_and_nan_weights(api, bad):
 @pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
 def test_sums_near_overflow(api, dtype):
     """Transforms leave the range of numbers where the sums do not; and sums that do are infinite."""
-    x, w, b, g = (np.zeros(s) for s in shapes_of((2, 3, 6, 7), 5, 1))
+    x, w, b, g = (np.zeros(s) for s in shapes_of((2, 3, 6, 7), 5, 1, (3, 3)))
     largest = float(np.finfo(dtype).max)
     x[...], g[...], w[:, :, 1, 1] = largest, largest, 0.125
     w[0, 0] *= 16
@@ -286,6 +296,15 @@ def test_layers_of_networks_are_computed_in_tiles(channels, size, outputs):
 
 
 @pytest.mark.usefixtures("chosen_without_amx")
+@pytest.mark.parametrize(("taps", "points"), [((5, 5), 49), ((3, 5), 28), ((5, 3), 28)], ids=str)
+def test_filters_of_five_taps_take_seven_points(taps, points):
+    shapes, padding = ((100, 16, 14, 14), (32, 16, *taps)), tuple(n // 2 for n in taps)
+    plan = ops.conv2d_plan(*shapes, padding=padding)
+    assert plan.name == f"winograd F(2x2, {taps[0]}x{taps[1]})"
+    assert plan.multiplies == 100 * 7**2 * points * 16 * 32
+
+
+@pytest.mark.usefixtures("chosen_without_amx")
 def test_tiles_of_four_where_they_fit():
     with float32_precision("high"):
         plan = ops.conv2d_plan((16, 64, 56, 56), (64, 64, 3, 3), padding=1)
@@ -299,7 +318,8 @@ def test_tiles_of_four_where_they_fit():
         ((16, 64, 56, 56), (64, 64, 3, 3), {"stride": 2}),
         ((16, 64, 56, 56), (64, 64, 3, 3), {"dilation": (1, 2)}),
         ((16, 64, 56, 56), (64, 32, 3, 3), {"groups": 2}),
-        ((16, 64, 56, 56), (64, 64, 3, 5), {}),
+        ((16, 64, 56, 56), (64, 64, 3, 7), {}),
+        ((16, 64, 56, 56), (64, 64, 3, 1), {}),
         ((16, 64, 56, 56), (64, 64, 1, 1), {}),
         ((16, 3, 56, 56), (64, 3, 3, 3), {"padding": 1}),  # transforms cost more than all products
         ((1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}),  # few tiles for so many weights

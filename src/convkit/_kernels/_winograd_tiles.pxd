@@ -163,7 +163,8 @@ cdef inline void read_line(
     cdef Py_ssize_t col, k
     cdef real* first
     for k in range(parts.count):
-        part, first = &parts.part[k], v.data + at*v.tile + k*v.part
+        part = &parts.part[k]
+        first = v.data + at*v.tile + k*v.part
         col = p.first_col + line.col + part.col
         rows = rows_of(p, line.image, p.first_row + line.row + part.row, m + 1 + (part.rows == TAPS), m)
         if part.rows == TAPS and part.cols == TAPS:
