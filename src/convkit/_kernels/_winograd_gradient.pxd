@@ -1,4 +1,4 @@
-"""The transforms of Winograd's F(3x3, 2x2), vector by vector: gradients, and sums to taps. Images' are those of F(2x2, 3x3).
+"""The transforms of Winograd's F(3x3, 2x2), vector by vector, but for those of images, which are those of F(2x2, 3x3).
 
 What is transformed lies as [point][tile][lane], so that each point is a matrix of its own.
 """

@@ -1,10 +1,11 @@
 """Winograd's convolution with filters of 3x3 to 5x5, of stride 1: forward and backward-input, in tiles of m x m.
 
-The weights are transformed once, by all threads, into U[point][channel][output], (m + 2)^2 points a tile; channels of
-all parts of a filter (_winograd_parts.pxd) count. Then threads take units of work: a run of tiles, which may go on from
-one image to the next, and a share of the outputs. Of their input they make V[point][tile][channel], multiply that with
-U, point by point, into Q[point][tile][output], and make outputs of Q. A point is done with all of its panels before the
-next one's: what is in use at a time is small, and every panel that comes from memory serves all tiles of the unit.
+The weights are transformed once, by all threads, into U[point][channel][output], (m + 2)^2 points a tile; the channels
+of a filter's parts (_winograd_parts.pxd) lie side by side. Then threads take units of work: a run of tiles, which may
+go on from one image to the next, and a share of the outputs. Of their input they make V[point][tile][channel], multiply
+that with U, point by point, into Q[point][tile][output], and make outputs of Q. A point is done with all of its panels
+before the next one's: what is in use at a time is small, and every panel that comes from memory serves all tiles of the
+unit.
 
 Each output is the same products summed in the same order in whatever unit it is: threads cannot be seen in the result.
 
@@ -12,8 +13,8 @@ An infinite input, and sums near overflow, would give NaN where a direct convolu
 caller is told of outputs that are not finite. Denormals count as zero, in the transforms too: as if inputs and weights
 were off by a few times the smallest normal number.
 
-Scratch: U, which is (m + 2)^2/9 times the weights of each part, and V and Q for each thread, together UNIT_BYTES, or those of one
-tile where that has more. A function returns NO_MEMORY, DONE or NOT_FINITE.
+Scratch: U, which is (m + 2)^2/9 times 3x3 weights for each part, and V and Q for each thread, together UNIT_BYTES, or
+those of one tile where that has more. A function returns NO_MEMORY, DONE or NOT_FINITE.
 """
 
 from cython.parallel cimport parallel, prange, threadid
