@@ -67,7 +67,6 @@ cdef struct Correlation:
     Tiles tiles
     Py_ssize_t unit                 # tiles of a unit of work
     Py_ssize_t shares               # the blocks of lanes are dealt out in so many shares
-    Py_ssize_t next_unit            # tiles from a unit to the next one of the same thread
     Parts parts                     # of the filters
     Py_ssize_t pieces               # of the channels: what is summed in registers at a time, of all parts
     const real* packed              # U, by an earlier call of `pack`; NULL for none
@@ -214,13 +213,13 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
     even_tiles(vectors, rows, product)
 
 
-cdef void fetch(
-    const Correlation* t, const real* data, Py_ssize_t image, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share,
-    Py_ssize_t shares,
+cdef void fetch_outputs(
+    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
 ) noexcept nogil:
-    """Bring near one of so many `shares` of the pixels that belong to a run of tiles."""
-    cdef Py_ssize_t line = LINE // sizeof(real), lines = tiles*image // (t.tiles.down*t.tiles.across*line), i
-    cdef const real* pixels = data + first*image // (t.tiles.down*t.tiles.across)
+    """Bring near one of so many `shares` of where a run of tiles will be written."""
+    cdef Py_ssize_t line = LINE // sizeof(real), image = t.tiles.down*t.tiles.across, i
+    cdef Py_ssize_t lines = tiles*t.target.image // (image*line)
+    cdef const real* pixels = t.output + first*t.target.image // image
     for i in range(share*lines // shares, (share + 1)*lines // shares):
         prefetch(pixels + i*line)
 
@@ -257,7 +256,7 @@ cdef void multiply_points(
 ) noexcept nogil:
     """V times U into Q for blocks [first, behind) of lanes.
 
-    Meanwhile the next panel, the input of the next tiles and the lines of these tiles' outputs come near.
+    Meanwhile the next panel comes near, and the lines of these tiles' outputs.
     """
     cdef Py_ssize_t point, block, share = 0, shares = t.points*(behind - first)
     cdef Product p
@@ -265,10 +264,8 @@ cdef void multiply_points(
     p.out_row, p.lanes, p.stream = t.q.tile, VLEN, False
     for point in range(t.points):
         for block in range(first, behind):
-            fetch(t, t.source.data + t.y.taps*t.source.strides.row, t.source.strides.image, tile + t.next_unit, tiles,
-                  share, shares)
             if not t.streams:
-                fetch(t, t.output, t.target.image, tile, tiles, share, shares)
+                fetch_outputs(t, tile, tiles, share, shares)
             share += 1
             p.a, p.out = v + point*t.v.point, q + point*t.q.point + (block - first)*BLOCK
             multiply_block(t, &p, point, block, tiles)
@@ -333,7 +330,6 @@ cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     t.unit = max(<Py_ssize_t>1, min(room, min(t.tiles.count, <Py_ssize_t>(UNIT_COLUMNS//m//TILE_ROWS*TILE_ROWS))))
     if t.shares % r.threads:
         t.unit = ceil_div(t.tiles.count, ceil_div(ceil_div(t.tiles.count, t.unit), r.threads)*r.threads)
-    t.next_unit = max(<Py_ssize_t>1, r.threads // t.shares)*t.unit
     t.v, t.q = planes_of(t.unit, t.channels, t.parts.count), planes_of(t.unit, share, 1)
     r.panels = whole_lines(t.points*t.panel_point) if t.packed is NULL else 0
     r.biases = whole_lines(padded(t.lanes))
