@@ -4,7 +4,7 @@ Tiles of m x m outputs are numbered along rows, from image to image; those of on
 each of a run of tiles, a row of channels: [point][tile][channel].
 """
 
-from convkit._kernels._simd cimport VLEN, prefetch, real, vload_lanes, vr, vsplat, vstore_lanes
+from convkit._kernels._simd cimport VLEN, real, vload_lanes, vr, vsplat, vstore_lanes
 from convkit._kernels._strip cimport Image, ceil_div
 from convkit._kernels._winograd cimport MOST_POINTS, MOST_SIDE, input_line
 from convkit._kernels._winograd_parts cimport TAPS, Part, Parts
@@ -67,13 +67,12 @@ cdef struct Rows:
     const real* first[MOST_SIDE]
     Py_ssize_t step[MOST_SIDE]
     Py_ssize_t cols
-    Py_ssize_t ahead                # distance of the rows that the next row of tiles adds
 
 
-cdef inline Rows rows_of(const Pixels* p, Py_ssize_t image, Py_ssize_t top, int count, int m) noexcept nogil:
+cdef inline Rows rows_of(const Pixels* p, Py_ssize_t image, Py_ssize_t top, int count) noexcept nogil:
     cdef Rows r
     cdef Py_ssize_t i
-    r.cols, r.ahead = p.cols, m*p.strides.row
+    r.cols = p.cols
     for i in range(count):
         r.first[i], r.step[i] = p.zeros, 0
         if 0 <= top + i < p.rows:
@@ -86,8 +85,6 @@ cdef inline void load_column(
 ) noexcept nogil:
     cdef int i
     cdef bint inside = 0 <= col < rows.cols
-    for i in range(count - 2, count):
-        prefetch(rows.first[i] + col*rows.step[i] + c + rows.ahead)
     for i in range(count):
         x[i] = vload_lanes(rows.first[i] + col*rows.step[i] + c, lanes) if inside else vsplat(0)
 
@@ -166,7 +163,7 @@ cdef inline void read_line(
         part = &parts.part[k]
         first = v.data + at*v.tile + k*v.part
         col = p.first_col + line.col + part.col
-        rows = rows_of(p, line.image, p.first_row + line.row + part.row, m + 1 + (part.rows == TAPS), m)
+        rows = rows_of(p, line.image, p.first_row + line.row + part.row, m + 1 + (part.rows == TAPS))
         if part.rows == TAPS and part.cols == TAPS:
             read_part(m, True, True, &rows, line, col, channels, first, v)
         elif part.rows == TAPS:

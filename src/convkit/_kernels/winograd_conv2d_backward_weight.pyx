@@ -91,7 +91,7 @@ cdef void transform_tiles(const Gradient* t, const Unit* u, const Line* line, Py
     cdef real* out = u.grads + at*u.broad
     image.data, image.zeros, grad.data, grad.zeros = t.image.data + u.channel, u.zeros, t.grad.data + u.lane, u.zeros
     read_line(&image, &t.parts, 2, line, u.channels, at, &u.patches)
-    rows = rows_of(&grad, line.image, line.row, 2, 2)
+    rows = rows_of(&grad, line.image, line.row, 2)
     while k + VLEN <= u.lanes:
         transform_grads(VLEN, &rows, line.col, line.count, k, u.broad, out + k)
         k += VLEN
