@@ -12,7 +12,7 @@
     conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
     winograd_conv2d_backward_weight.pyx    the same of 3x3 and 5x5 weights, with half of the products
-    winograd_conv2d.pyx                    convolution with 3x3 filters, with less than half of the products
+    winograd_conv2d.pyx                    convolution with 3x3 and 5x5 filters, with less than half of the products
     narrow_conv2d.pyx                      convolution where a group's outputs do not fill vectors: groups share them
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
@@ -25,7 +25,8 @@
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
     _weights.pxd   weights, packed in the order in which the tile reads them
     _columns.pxd   columns side by side in a vector, where channels are few
-    _winograd.pxd, _winograd_tiles.pxd, _winograd_gradient.pxd     the transforms of Winograd's tiles, and the tiles
+    _winograd.pxd, _winograd_gradient.pxd  the transforms of Winograd's tiles
+    _winograd_tiles.pxd, _winograd_parts.pxd       lines of tiles and what they read, and filters of more than 3 taps
     _strip.pxd     a strip of input, staged in cache with its padding
     _tile.pxd      the register tile: where the time is spent
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone
