@@ -5,17 +5,8 @@ nearest cache. It computes what adding, and then the activation of activation.py
 denormals are flushed.
 """
 
-from convkit._kernels._simd cimport (
-    real, VLEN, vless, vload, vload_lanes, vmax, vmin, vr, vselect, vsplat, vstore, vstore_lanes,
-)
-
-
-cdef enum:
-    # The first kinds of activation.pyx; its others take long enough to be a pass of their own.
-    NONE = -1
-    RELU = 0
-    RELU6 = 1
-    LEAKY_RELU = 2
+from convkit._kernels._rectifiers cimport IDENTITY, LEAKY_RELU, RELU, RELU6, rectified
+from convkit._kernels._simd cimport VLEN, real, vload, vload_lanes, vr, vsplat, vstore, vstore_lanes
 
 
 cdef struct Epilogue:
@@ -29,18 +20,8 @@ cdef struct Epilogue:
 cdef inline Epilogue plain() noexcept nogil:
     """Outputs that stay as they are."""
     cdef Epilogue e
-    e.kind, e.slope, e.residual, e.output = NONE, 0, NULL, NULL
+    e.kind, e.slope, e.residual, e.output = IDENTITY, 0, NULL, NULL
     return e
-
-
-cdef inline vr rectifier(const int kind, vr x, vr slope) noexcept nogil:
-    if kind == RELU:
-        return vselect(vless(x, vsplat(0)), vsplat(0), x)       # a NaN is not less than zero, and stays
-    if kind == RELU6:
-        return vmin(vsplat(6), vmax(vsplat(0), x))
-    if kind == LEAKY_RELU:
-        return vselect(vless(x, vsplat(0)), slope*x, x)
-    return x
 
 
 cdef inline void finish_run(
@@ -53,14 +34,14 @@ cdef inline void finish_run(
         x = vload(out + i)
         if adds:
             x = x + vload(residual + i)
-        vstore(out + i, rectifier(kind, x, slope))
+        vstore(out + i, rectified(kind, x, slope))
         i += VLEN
     if i < count:
         rest = <int>(count - i)
         x = vload_lanes(out + i, rest)
         if adds:
             x = x + vload_lanes(residual + i, rest)
-        vstore_lanes(out + i, rectifier(kind, x, slope), rest)
+        vstore_lanes(out + i, rectified(kind, x, slope), rest)
 
 
 cdef inline void finish_runs(
@@ -78,7 +59,7 @@ cdef inline void finish_runs(
 
 cdef inline bint is_plain(const Epilogue* e) noexcept nogil:
     """Whether outputs stay as they are."""
-    return e.kind == NONE and e.residual is NULL
+    return e.kind == IDENTITY and e.residual is NULL
 
 
 cdef inline void finish(
@@ -96,4 +77,4 @@ cdef inline void finish(
     elif e.kind == LEAKY_RELU:
         finish_runs(LEAKY_RELU, e, runs, step, count, out)
     else:
-        finish_runs(NONE, e, runs, step, count, out)
+        finish_runs(IDENTITY, e, runs, step, count, out)

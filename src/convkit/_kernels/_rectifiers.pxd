@@ -3,10 +3,11 @@
 from convkit._kernels._simd cimport vatmost, vless, vmax, vmin, vr, vselect, vsplat
 
 cdef enum:
-    IDENTITY
-    RELU
-    RELU6
-    LEAKY_RELU
+    # The first kinds of activation.pyx; its others take long enough to be a pass of their own.
+    IDENTITY = -1
+    RELU = 0
+    RELU6 = 1
+    LEAKY_RELU = 2
 
 
 cdef inline vr six_ramp(vr x) noexcept nogil:

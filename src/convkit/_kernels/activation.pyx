@@ -9,10 +9,10 @@ argument is called so. `p` is the slope of LEAKY_RELU, the alpha of ELU or the b
 from cython.parallel cimport prange
 
 from convkit._kernels._call cimport Call, capsule, memory_at
-from convkit._kernels._epilogue cimport LEAKY_RELU, RELU, RELU6, rectifier
 from convkit._kernels._exp cimport vexp, vexpm1
 from convkit._kernels._log1p cimport vlog1p
 from convkit._kernels._normal cimport half_square_exp, tail_ratio
+from convkit._kernels._rectifiers cimport LEAKY_RELU, RELU, RELU6, rectified, rectified_gradient, six_ramp
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vatmost, vcopysign, vless, vload, vload_lanes, vloaded, vmax,
     vmin, vr, vselect, vsplat, vstore_lanes, vstream_end,
@@ -50,11 +50,6 @@ cdef inline vr tanh(vr x) noexcept nogil:
     return vcopysign(e / (vsplat(2) + e), x)
 
 
-cdef inline vr six_ramp(vr x) noexcept nogil:
-    """x between 0 and 6; a NaN stays."""
-    return rectifier(RELU6, x, x)
-
-
 cdef inline vr softplus(vr x, vr beta, vr threshold) noexcept nogil:
     cdef vr z = beta*x
     cdef vr soft = (vmax(vsplat(0), z) + vlog1p(vexp(-vcopysign(z, vsplat(1))))) / beta
@@ -90,7 +85,7 @@ cdef inline vr gelu_tanh_gradient(vr x) noexcept nogil:
 
 cdef inline vr value(const int kind, vr x, vr p, vr q) noexcept nogil:
     if kind == RELU or kind == RELU6 or kind == LEAKY_RELU:
-        return rectifier(kind, x, p)
+        return rectified(kind, x, p)
     if kind == ELU:
         return vselect(vless(x, vsplat(0)), p*vexpm1(x), x)
     if kind == SIGMOID:
@@ -112,12 +107,8 @@ cdef inline vr value(const int kind, vr x, vr p, vr q) noexcept nogil:
 
 cdef inline vr gradient(const int kind, vr grad, vr v, vr p, vr q) noexcept nogil:
     """What becomes of a gradient. `v` is the output of RELU, RELU6, SIGMOID and TANH, and the input of the others."""
-    if kind == RELU:
-        return vselect(vatmost(v, vsplat(0)), vsplat(0), grad)
-    if kind == RELU6:
-        return vselect(vatmost(v, vsplat(0)) | vatmost(vsplat(6), v), vsplat(0), grad)
-    if kind == LEAKY_RELU:
-        return vselect(vless(vsplat(0), v), grad, p*grad)
+    if kind == RELU or kind == RELU6 or kind == LEAKY_RELU:
+        return rectified_gradient(kind, grad, v, p)
     if kind == ELU:
         return vselect(vless(vsplat(0), v), grad, p*vexp(v)*grad)
     if kind == SIGMOID:
