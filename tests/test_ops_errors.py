@@ -352,3 +352,11 @@ def test_integers_of_numpy_are_integers():
     assert ops.conv2d(X, W, stride=two, padding=(two, np.uint8(1)), groups=np.int32(1)).shape == (2, 8, 4, 4)
     assert ops.conv2d(X, W, padding=[1, 1]).shape == (2, 8, 6, 7)
     assert ops.max_pool2d(X, two)[0].shape == (2, 4, 3, 3)
+
+
+def test_an_array_in_the_wrong_place_does_not_fill_the_screen():
+    with pytest.raises(TypeError) as caught:
+        ops.conv2d_backward_weight(X, G, W.shape)
+    assert str(caught.value) == (
+        "conv2d_backward_weight: weight_shape=<array of float32, shape (2, 8, 4, 5)> must be a tuple of 4 integers"
+    )

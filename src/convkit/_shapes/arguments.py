@@ -19,23 +19,30 @@ MOST = 2**31 - 1
 MOST_BYTES = 2**60
 
 
+def shown(value: object) -> str:
+    """Return how a message names a value: an array by what it is, since its elements would fill pages."""
+    if isinstance(value, np.ndarray) and value.size > 10:
+        return f"<array of {value.dtype}, shape {value.shape}>"
+    return repr(value)
+
+
 def integer(op: str, name: str, value: object, least: int) -> int:
     """Return `value` as an int that is not less than `least`."""
     number = value if type(value) is int else _as_int(op, name, value)
     if number < least:
-        raise ValueError(f"{op}: {name}={value!r} must be at least {least}")
+        raise ValueError(f"{op}: {name}={shown(value)} must be at least {least}")
     if number > MOST:
-        raise ValueError(f"{op}: {name}={value!r} must be at most {MOST}")
+        raise ValueError(f"{op}: {name}={shown(value)} must be at most {MOST}")
     return number
 
 
 def _as_int(op: str, name: str, value: object) -> int:
     if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{op}: {name}={value!r} must be an integer, not a bool")
+        raise TypeError(f"{op}: {name}={shown(value)} must be an integer, not a bool")
     try:
         return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise TypeError(f"{op}: {name}={value!r} must be an integer, not {type(value).__name__}") from None
+        raise TypeError(f"{op}: {name}={shown(value)} must be an integer, not {type(value).__name__}") from None
 
 
 def pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
@@ -44,11 +51,11 @@ def pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
         try:
             number = integer(op, name, value, least)
         except TypeError:
-            raise TypeError(f"{op}: {name}={value!r} must be an integer or a pair of integers") from None
+            raise TypeError(f"{op}: {name}={shown(value)} must be an integer or a pair of integers") from None
         return number, number
     if len(value) != 2:
         raise ValueError(
-            f"{op}: {name}={value!r} must be an integer or a pair (height, width), not {len(value)} values"
+            f"{op}: {name}={shown(value)} must be an integer or a pair (height, width), not {len(value)} values"
         )
     return integer(op, name, value[0], least), integer(op, name, value[1], least)
 
@@ -56,7 +63,7 @@ def pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
 def shape(op: str, name: str, value: object, ndim: int | None) -> Shape:
     """Return a shape of `ndim` sizes, or any number of them, as a tuple of ints."""
     if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{op}: {name}={value!r} must be a tuple of {'' if ndim is None else f'{ndim} '}integers")
+        raise TypeError(f"{op}: {name}={shown(value)} must be a tuple of {'' if ndim is None else f'{ndim} '}integers")
     if ndim is not None and len(value) != ndim:
         raise ValueError(f"{op}: {name}={tuple(value)} must have {ndim} sizes, not {len(value)}")
     return tuple([integer(op, name, size, 0) for size in value])
@@ -112,14 +119,14 @@ def vector(op: str, name: str, value: Array | None, length: int, of: str, like: 
 def number(op: str, name: str, value: object) -> float:
     """Return a real number as a float."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (float, int, np.floating, np.integer)):
-        raise TypeError(f"{op}: {name}={value!r} must be a number")
+        raise TypeError(f"{op}: {name}={shown(value)} must be a number")
     return float(value)
 
 
 def approximation(op: str, value: object) -> str:
     """Return the name of a way to compute GELU."""
     if value not in ("none", "tanh"):
-        raise ValueError(f"{op}: approximate={value!r} must be 'none' or 'tanh'")
+        raise ValueError(f"{op}: approximate={shown(value)} must be 'none' or 'tanh'")
     return str(value)
 
 
@@ -128,7 +135,7 @@ def norm_type(op: str, value: object) -> float:
     norm = number(op, "norm_type", value)
     if not 0 < norm < math.inf:
         raise ValueError(
-            f"{op}: norm_type={value!r} must be positive and finite; max_pool2d is the limit of large ones"
+            f"{op}: norm_type={shown(value)} must be positive and finite; max_pool2d is the limit of large ones"
         )
     return norm
 
@@ -145,5 +152,5 @@ def epsilon(op: str, value: object) -> float:
     """Return a number that is not negative, to be added to a variance."""
     eps = number(op, "eps", value)
     if not eps >= 0:
-        raise ValueError(f"{op}: eps={value!r} must not be negative")
+        raise ValueError(f"{op}: eps={shown(value)} must not be negative")
     return eps

@@ -5,7 +5,7 @@ import operator
 
 import numpy as np
 
-from .arguments import MOST, MOST_BYTES, Array, Shape, integer
+from .arguments import MOST, MOST_BYTES, Array, Shape, integer, shown
 
 
 def channels(op: str, name: str, value: Array) -> int:
@@ -26,7 +26,7 @@ def linear(op: str, input_shape: Shape, weight_shape: Shape) -> Shape:
 def axis(op: str, name: str, value: object, ndim: int) -> int:
     """Return an axis of an array of `ndim` axes, counted from the front."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
-        raise TypeError(f"{op}: {name}={value!r} must be an integer")
+        raise TypeError(f"{op}: {name}={shown(value)} must be an integer")
     number = operator.index(value)
     if not -ndim <= number < ndim:
         raise ValueError(f"{op}: {name}={number} is not an axis of an input that has {ndim}")
@@ -39,7 +39,7 @@ def axes(op: str, name: str, value: object, ndim: int) -> Shape:
         return tuple(range(ndim))
     numbers = tuple([axis(op, name, one, ndim) for one in (value if isinstance(value, (tuple, list)) else (value,))])
     if len(set(numbers)) != len(numbers):
-        raise ValueError(f"{op}: {name}={value!r} names an axis twice")
+        raise ValueError(f"{op}: {name}={shown(value)} names an axis twice")
     return numbers
 
 
@@ -74,7 +74,7 @@ def pad(op: str, input_shape: Shape, value: object, mode: str) -> tuple[tuple[in
     if mode not in _PAD_MODES:
         raise ValueError(f"{op}: mode={mode!r} must be 'constant', 'reflect', 'replicate' or 'circular'")
     if not isinstance(value, (tuple, list)):
-        raise TypeError(f"{op}: pad={value!r} must be a tuple of integers")
+        raise TypeError(f"{op}: pad={shown(value)} must be a tuple of integers")
     least = -MOST if mode == "constant" else 0
     widths = [integer(op, "pad", width, least) for width in value]
     if len(widths) % 2 or len(widths) > 2 * len(input_shape):

@@ -4,7 +4,7 @@ import math
 from functools import lru_cache
 from typing import NamedTuple
 
-from .arguments import MOST, Pair, Shape, integer, pair, same_shape
+from .arguments import MOST, Pair, Shape, integer, pair, same_shape, shown
 from .windows import window_count
 
 
@@ -77,7 +77,7 @@ def output_size(op: str, value: object) -> tuple[int | None, int | None]:
     sizes = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sizes) != 2:
         raise ValueError(
-            f"{op}: output_size={value!r} must be an integer or a pair (height, width), not {len(sizes)} values"
+            f"{op}: output_size={shown(value)} must be an integer or a pair (height, width), not {len(sizes)} values"
         )
     height, width = (None if size is None else integer(op, "output_size", size, 1) for size in sizes)
     return height, width
