@@ -17,6 +17,7 @@ from counted import COUNTER
 import convkit as ck
 from convkit import ops
 from convkit._dispatch import tile_shape
+from convkit._precision import operands_of_bfloat16
 from convkit._shapes import conv2d
 from convkit.ops import _convolution
 from convkit.ops._convolution import Layer
@@ -117,6 +118,17 @@ def test_parts_by_precision():
             assert _convolution.choose(dense).extra == (parts,)
         vectors = layer("forward", (512, 1024, 1, 1), (1024, 1024, 1, 1), "amx", 16, precision)
         assert _convolution.choose_linear(vectors).extra == (parts,)
+
+
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+def test_operands_of_bfloat16_have_one_part(precision):
+    """All of it: so the products are exact, and one is enough."""
+    dense = layer("forward", (16, 256, 14, 14), (256, 256, 3, 3), "amx", 16, precision, padding=1)
+    assert _convolution.choose(dense._replace(of_bfloat16=True)).extra == (1,)
+    with operands_of_bfloat16():
+        narrow = _convolution.plan("forward", np.dtype(np.float32), dense.convolution)
+    wide = _convolution.plan("forward", np.dtype(np.float32), dense.convolution)
+    assert (narrow.layer.of_bfloat16, wide.layer.of_bfloat16) == (True, False)
 
 
 def test_linear_layers_are_dense():

@@ -9,6 +9,7 @@ PRECISIONS = ("highest", "high", "medium")
 
 _chosen = "highest"  # by set_float32_precision, for the process
 _scoped: ContextVar[str | None] = ContextVar("convkit_float32_precision", default=None)  # by float32_precision
+_of_bfloat16: ContextVar[bool] = ContextVar("convkit_operands_of_bfloat16", default=False)
 
 
 def _checked(name: str, precision: str) -> str:
@@ -87,3 +88,18 @@ def float32_precision(precision: str) -> Iterator[None]:
         yield
     finally:
         _scoped.reset(token)
+
+
+def operands_are_bfloat16() -> bool:
+    """Return whether float32 operands came as bfloat16: a single part of each is all there is to multiply."""
+    return _of_bfloat16.get()
+
+
+@contextmanager
+def operands_of_bfloat16() -> Iterator[None]:
+    """Run a block whose float32 operands came as bfloat16."""
+    token = _of_bfloat16.set(True)
+    try:
+        yield
+    finally:
+        _of_bfloat16.reset(token)

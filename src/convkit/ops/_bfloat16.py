@@ -6,7 +6,7 @@
         |
     widened(x)              exact: a bfloat16 is the upper half of a float32
         |
-    conv2d                  as for float32, whatever it is made of
+    conv2d                  as for float32; but where AMX multiplies bfloat16, one product is exact
         |
     narrowed(result)        rounded once, to nearest
 
@@ -23,6 +23,7 @@ import numpy as np
 from .. import _shapes
 from .._kernels import _bfloat16
 from .._memory import empty_in_order
+from .._precision import operands_of_bfloat16
 from .._shapes import Array
 from .._threads import get_num_threads
 from ._arrays import dense, flat
@@ -85,7 +86,8 @@ def _through_float32(op: Callable[..., Any], call: inspect.BoundArguments) -> An
         return narrowed(x, dtype)
 
     given.update((argument, widened(x)) for argument, x in narrow.items())
-    result = op(*call.args, **call.kwargs)
+    with operands_of_bfloat16():
+        result = op(*call.args, **call.kwargs)
     return tuple(map(rounded, result)) if isinstance(result, tuple) else rounded(result)
 
 

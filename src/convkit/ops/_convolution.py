@@ -30,7 +30,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from .._dispatch import isa, kernel, tile_shape
-from .._precision import get_float32_precision
+from .._precision import get_float32_precision, operands_are_bfloat16
 from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
 from ._arrays import need_memory
@@ -50,6 +50,7 @@ class Layer(NamedTuple):
     precision: str  # of float32; float64 has the highest
     isa: str
     lanes: int  # of a vector
+    of_bfloat16: bool = False  # whether the operands came as such
 
     @property
     def images(self) -> int:
@@ -123,6 +124,11 @@ class Layer(NamedTuple):
         """Whether outputs are so few that columns fill vectors better, and sums so long that transposing pays."""
         few = 0 < 8 * self.outputs <= 3 * self.lanes
         return self.groups == 1 and few and self.channels >= 8 and self.height * self.width >= 4
+
+    @property
+    def parts(self) -> int:
+        """How many bfloat16 parts of each number count."""
+        return 1 if self.of_bfloat16 else _PARTS[self.precision]
 
     @property
     def is_plain(self) -> bool:
@@ -199,8 +205,8 @@ WINOGRAD_GRADIENT = Algorithm(
 )
 
 _PARTS = {"highest": 3, "high": 2, "medium": 1}
-SPLIT = {precision: _split("amx_conv2d", parts) for precision, parts in _PARTS.items()}
-SPLIT_GRADIENT = {precision: _split("amx_conv2d_backward_weight", parts) for precision, parts in _PARTS.items()}
+SPLIT = {parts: _split("amx_conv2d", parts) for parts in _PARTS.values()}
+SPLIT_GRADIENT = {parts: _split("amx_conv2d_backward_weight", parts) for parts in _PARTS.values()}
 
 # So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
 _CACHED_SUMS = 8192
@@ -219,14 +225,14 @@ def choose_by_products(layer: Layer) -> Algorithm:
 def choose_linear(layer: Layer) -> Algorithm:
     """Choose the algorithm of one pass of a linear layer: images of one pixel have nothing that is worth staging."""
     if _splits(layer):
-        return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.precision]
+        return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.parts]
     return _dense_gradient(layer) if layer.pass_ == "backward_weight" else _dense(layer)
 
 
 def _transformed(layer: Layer) -> Algorithm | None:
     """Choose among those that compute fewer or cheaper products of something else, if one of them pays."""
     if _splits(layer):
-        return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.precision]
+        return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.parts]
     if layer.pass_ == "backward_weight":
         return WINOGRAD_GRADIENT if layer.suits_winograd_gradient else None
     return _winograd(layer) if layer.tile else None
@@ -236,7 +242,7 @@ def _splits(layer: Layer) -> bool:
     """Whether AMX tiles take fewer cycles than the tile of float32."""
     if layer.isa != "amx" or layer.dtype != np.float32:
         return False
-    return split_cycles(layer.pass_, layer.convolution, _PARTS[layer.precision]) < direct_cycles(layer.convolution)
+    return split_cycles(layer.pass_, layer.convolution, layer.parts) < direct_cycles(layer.convolution)
 
 
 def _correlation(layer: Layer) -> Algorithm:
@@ -286,7 +292,7 @@ class Plan(NamedTuple):
         need_memory(op, outcome != _NO_MEMORY)
         if outcome == _NOT_FINITE:
             pass_, convolution, dtype, precision, *_ = self.layer
-            _plan(choose_by_products, pass_, dtype, precision, convolution).carry_out(op, *arrays)
+            _plan(choose_by_products, pass_, dtype, precision, False, convolution).carry_out(op, *arrays)
 
     def scratch_bytes(self, threads: int) -> int:
         """Return the most scratch that the kernel holds at a time on so many threads, as the kernel itself has it."""
@@ -304,12 +310,13 @@ def _nhwc(shape: Shape) -> Shape:
 
 def plan(pass_: Pass, dtype: Dtype, convolution: Conv2d) -> Plan:
     """Return how a pass of a convolution is computed under the precision in force."""
-    return _plan(choose, pass_, dtype, get_float32_precision(), convolution)
+    return _plan(choose, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), convolution)
 
 
 def linear_plan(pass_: Pass, dtype: Dtype, vectors: int, weight_shape: Shape) -> Plan:
     """Return how a pass of a linear layer is computed under the precision in force."""
-    return _plan(choose_linear, pass_, dtype, get_float32_precision(), _pointwise(vectors, *weight_shape))
+    convolution = _pointwise(vectors, *weight_shape)
+    return _plan(choose_linear, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), convolution)
 
 
 @lru_cache(maxsize=4096)
@@ -320,9 +327,12 @@ def _pointwise(vectors: int, outputs: int, inputs: int) -> Conv2d:
 
 
 @lru_cache(maxsize=4096)
-def _plan(rules: Callable[[Layer], Algorithm], pass_: Pass, dtype: Dtype, precision: str, convolution: Conv2d) -> Plan:
+def _plan(
+    rules: Callable[[Layer], Algorithm], pass_: Pass, dtype: Dtype, precision: str, of_bfloat16: bool,
+    convolution: Conv2d,
+) -> Plan:  # fmt: skip
     precision = precision if dtype == np.float32 else "highest"
-    layer = Layer(pass_, convolution, dtype, precision, isa, tile_shape(dtype)[1])
+    layer = Layer(pass_, convolution, dtype, precision, isa, tile_shape(dtype)[1], of_bfloat16)
     algorithm = rules(layer)
     run = getattr(kernel(algorithm.kernel, dtype), pass_)
     geometry = (*convolution.stride, *convolution.padding, *convolution.dilation, convolution.groups)
