@@ -22,6 +22,7 @@ from libc.string cimport memset
 from convkit._kernels._amx cimport DEEP, PAIR, TILE, vany
 from convkit._kernels._amx_weights cimport Run
 from convkit._kernels._axis cimport Axis, Range
+from convkit._kernels._epilogue cimport Epilogue
 from convkit._kernels._phases cimport phase_inside, phases, tap_phase, tap_place
 from convkit._kernels._simd cimport VLEN, real, vi, visplat, vload_lanes, vr
 from convkit._kernels._split cimport least_split, splittable, store_parts
@@ -46,6 +47,8 @@ cdef struct Correlation:
     Image target
     const real* bias                # NULL if there is none
     bint again                      # add to what the output holds
+    bint last                       # no more channels will be added
+    Epilogue epilogue
     bint streams                    # the output goes past the caches
     int parts
     uint8_t* marks
@@ -64,6 +67,7 @@ cdef struct Correlation:
     Py_ssize_t steps
     const Py_ssize_t* reach         # bytes from a position to what a step reads for it
     const Py_ssize_t* place         # bytes from a block's first tile to a step's
+    const char* packed              # the tiles, by an earlier call of `pack`; NULL for none
     const char* tiles
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
 

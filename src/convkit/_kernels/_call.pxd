@@ -59,6 +59,17 @@ cdef inline real* memory_at(real* const* memory, Place place) noexcept nogil:
     return NULL if place.memory == NOWHERE else memory[place.memory] + place.offset
 
 
+cdef inline Call image_of(const Call* c, Py_ssize_t image) noexcept nogil:
+    """One image of a convolution, for another kernel, which packs weights as it likes."""
+    cdef Call one = c[0]
+    cdef Py_ssize_t out_image = c.out_rows*c.out_cols*c.out_channels
+    one.packed, one.images, one.convolution.images = NULL, 1, 1
+    one.x.offset += image*c.rows*c.cols*c.channels
+    one.residual.offset += image*out_image
+    one.out.offset += image*out_image
+    return one
+
+
 cdef inline Epilogue epilogue(const Call* c, real* const* memory) noexcept nogil:
     cdef Epilogue e
     e.kind, e.slope = c.kind, c.p

@@ -27,8 +27,12 @@ from convkit._kernels._amx_strip cimport (
     steps_of_row, strip_bytes,
 )
 from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
-from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, phase_count, taps_inside
+from convkit._kernels._axis cimport (
+    Range, Spatial, forward_axis, is_identity, phase_axis, phase_count, taps_inside,
+)
+from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run as Runs, capsule, epilogue, image_of, memory_at
 from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._epilogue cimport finish, is_plain, plain
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstream_end,
@@ -41,6 +45,8 @@ from convkit._kernels._weights cimport Weights
 
 cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
+    HEAD = 16                       # elements before packed weights: the first one is
+    HAS_NO_PARTS = 1                # where a weight cannot be split
 
 
 cdef bint stage_more(const Correlation* t, Stage* s) noexcept nogil:
@@ -70,6 +76,8 @@ cdef inline void put_sums(
         beyond = beyond | vbeyond(v, least_sum(t.parts), MOST_SUM)
         put_lanes(out + k, v, here, t.streams)
         k += VLEN
+    if t.last:
+        finish(&t.epilogue, 1, lanes, lanes, out)
     if vany(beyond):
         t.marks[image // t.marked] = True
 
@@ -240,9 +248,15 @@ cdef void correlate_units(
     restore_denormals(mode)
 
 
+cdef inline Py_ssize_t tiles_bytes(const Correlation* t) noexcept nogil:
+    """Of one group and one chunk of channels."""
+    return ceil_div(t.lanes, PAIR)*t.steps*step_bytes(t.parts)
+
+
 cdef void pack_block(
     const Correlation* t, const Weights* w, Py_ssize_t block, char* tiles, bint* beyond,
 ) noexcept nogil:
+    """Split one block of lanes into tiles; note weights that have no parts."""
     cdef unsigned long mode = flush_denormals()
     cdef Py_ssize_t step
     cdef Run run
@@ -252,6 +266,20 @@ cdef void pack_block(
         if pack_run(w, &t.y, &t.x, &run, block*PAIR, t.parts, least_split(t.parts), tiles + t.place[step]):
             beyond[0] = True
     restore_denormals(mode)
+
+
+cdef inline Correlation unit_steps(const Correlation* t) noexcept nogil:
+    """The same taps, with strides and dilations of 1: so `pack` has them."""
+    cdef Correlation p = t[0]
+    p.y = forward_axis(t.y.taps + 1, 2, t.y.taps, 1, 0, 1)
+    p.x = forward_axis(t.x.taps + 1, 2, t.x.taps, 1, 0, 1)
+    choose_layout(&p)
+    return p
+
+
+cdef inline bint lies_packed(const Correlation* t) noexcept nogil:
+    """Whether these weights lie as `pack` has laid them: but for few channels, strides make no difference."""
+    return t.packed is not NULL and unit_steps(t).lined == t.lined
 
 
 cdef struct Room:
@@ -269,7 +297,7 @@ cdef Room make_room(Correlation* t, int threads) noexcept nogil:
         threads, <double>t.images*t.y.count*t.x.count*t.lanes*(t.y.taps*t.x.taps*t.channels + 1)/FASTER)
     choose_layout(t)
     divide(t, room.threads)
-    room.weights = ceil_div(t.lanes, PAIR)*t.steps*step_bytes(t.parts)
+    room.weights = 0 if lies_packed(t) else tiles_bytes(t)
     room.strip = ceil_div(strip_bytes(t), 64)*64
     room.units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
     room.own = (2 if room.units > room.threads else 1)*room.strip + 2*PAIR*PAIR*sizeof(real)
@@ -291,8 +319,8 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
     for step in range(t.steps):
         reach[step], place[step] = reach_of(t, step), step*step_bytes(t.parts)
     reach[t.steps] = place[t.steps] = 0
-    t.reach, t.place, t.tiles = reach, place, memory
-    for unit in prange(ceil_div(t.lanes, PAIR), schedule='static', num_threads=room.threads):
+    t.reach, t.place, t.tiles = reach, place, memory if room.weights else t.packed
+    for unit in prange(ceil_div(t.lanes, PAIR) if room.weights else 0, schedule='static', num_threads=room.threads):
         pack_block(t, w, unit, memory, &beyond)
     if beyond:
         memset(t.marks, True, MARKS)
@@ -308,21 +336,44 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
 # All chunks, groups and phases
 
 
+cdef inline Py_ssize_t packed_chunk(const Correlation* t) noexcept nogil:
+    """Bytes of a chunk's tiles as `pack` lays them."""
+    cdef Correlation p = unit_steps(t)
+    return tiles_bytes(&p)
+
+
+cdef Py_ssize_t packed_group(const Correlation* t, const Weights* w) noexcept nogil:
+    """Bytes of a group's tiles as `pack` lays them."""
+    cdef Correlation p = unit_steps(t)
+    cdef Py_ssize_t first = 0, size = chunk_of(&p, w.channels), bytes = 0
+    while first < w.channels:
+        p.channels = min(size, w.channels - first)
+        bytes += packed_chunk(&p)
+        first += size
+    return bytes
+
+
 cdef bint correlate_chunks(const Correlation* call, const Weights* w, int threads) noexcept nogil:
     """All channels of one phase of one group."""
     cdef Correlation t
     cdef Weights chunk = w[0]
     cdef Py_ssize_t first = 0, size = chunk_of(call, w.channels)
+    cdef const char* packed = call.packed
     cdef bint done = True
+    t = unit_steps(call)
+    if chunk_of(&t, w.channels) != size:
+        packed = NULL
     while first < w.channels:
         t = call[0]
-        t.again = first > 0
+        t.again, t.last, t.packed = first > 0, first + size >= w.channels, packed
         # Sums that are taken in chunks are read again, and are left to the caches.
-        t.streams = (size >= w.channels and t.lanes % VLEN == 0 and t.target.col % VLEN == 0
+        t.streams = (is_plain(&t.epilogue) and size >= w.channels and t.lanes % VLEN == 0 and t.target.col % VLEN == 0
                      and streams(t.output, t.images*t.y.count*t.x.count*t.lanes))
         t.input = call.input + first
         t.channels = chunk.channels = min(size, w.channels - first)
         chunk.data = w.data + first*w.channel
+        if packed is not NULL:
+            packed = packed + packed_chunk(&t)
         done = done and correlate(&t, &chunk, threads)
         first += size
     return done
@@ -338,6 +389,7 @@ cdef void fill(const Correlation* t) noexcept nogil:
                 out = output_at(t, image, row, col)
                 for k in range(t.lanes):
                     out[k] = t.bias[k] if t.bias is not NULL else 0
+                finish(&t.epilogue, 1, t.lanes, t.lanes, out)
 
 
 cdef Correlation phase_of(
@@ -372,6 +424,8 @@ cdef bint convolve(
             if is_blank(&t):
                 fill(&t)
             else:
+                if t.packed is not NULL:
+                    t.packed = t.packed + g*packed_group(&t, w)
                 done = done and correlate_chunks(&t, &group, threads)
     return done
 
@@ -412,7 +466,7 @@ cdef list marked_images(const Correlation* t):
 
 cdef void set_forward(Correlation* t, Weights* w, const Convolution* c, int parts) noexcept nogil:
     """All but where arrays lie."""
-    t.images, t.parts = c.images, parts
+    t.images, t.parts, t.packed, t.epilogue = c.images, parts, NULL, plain()
     t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
     t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
     w.groups, w.channels, w.lanes = c.groups, c.filters, c.lanes
@@ -421,7 +475,7 @@ cdef void set_forward(Correlation* t, Weights* w, const Convolution* c, int part
 cdef void set_backward_input(Correlation* t, Weights* w, Convolution* c, int parts) noexcept nogil:
     """All but where arrays lie."""
     c.down.adjoint = c.across.adjoint = True
-    t.images, t.parts = c.images, parts
+    t.images, t.parts, t.packed, t.epilogue = c.images, parts, NULL, plain()
     t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
     t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
     w.groups, w.channels, w.lanes = c.groups, c.lanes, c.filters
@@ -451,6 +505,81 @@ def forward(
             x_nhwc[first:behind], w_kcrs, bias_k, out_nhwc[first:behind],
             stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
     return done
+
+
+cdef Runs direct_run = <Runs>PyCapsule_GetPointer(direct.CALL, "convkit.run")
+
+
+cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = rectifier(x * w + bias + residual); images that are marked are summed directly."""
+    cdef Correlation t
+    cdef Weights w
+    cdef Call one
+    cdef Py_ssize_t image
+    cdef uint8_t[MARKS] marks
+    set_forward(&t, &w, &c.convolution, c.extra)
+    t.input, t.output, t.marks = memory_at(memory, c.x), memory_at(memory, c.out), marks
+    t.epilogue, t.packed = epilogue(c, memory), <const char*>(c.packed + HEAD)
+    w.data, w.lane, w.channel, w.row, w.col, w.group = c.w, c.w_k, c.w_c, c.w_r, c.w_s, w.lanes*c.w_k
+    if c.packed[0] == HAS_NO_PARTS:
+        memset(marks, True, MARKS)
+    elif not convolve(&t, &w, c.bias, &c.convolution.down, &c.convolution.across, threads):
+        return False
+    for image in range(t.images):
+        one = image_of(c, image)
+        if marks[image // ceil_div(t.images, MARKS)] and not direct_run(&one, memory, threads):
+            return False
+    return True
+
+
+CALL = capsule(run)
+
+
+cdef void lay_weights(Correlation* t, Weights* w, const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int parts) noexcept:
+    """What `pack` needs of a correlation."""
+    cdef Py_ssize_t size = sizeof(real)
+    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups
+    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
+    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
+    t.parts, t.lanes, t.channels, t.y.taps, t.x.taps = parts, w.lanes, w.channels, w_kcrs.shape[2], w_kcrs.shape[3]
+    t[0] = unit_steps(t)
+
+
+def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int parts):
+    """Elements that `pack` writes."""
+    cdef Correlation t
+    cdef Weights w
+    lay_weights(&t, &w, w_kcrs, groups, parts)
+    return HEAD + groups*packed_group(&t, &w) // <Py_ssize_t>sizeof(real)
+
+
+def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups, int parts):
+    """Write the weights as tiles of parts, for calls that find them so; and before them, whether all have parts."""
+    cdef Correlation t
+    cdef Weights w, chunk
+    cdef Py_ssize_t g, first, size, block, step
+    cdef Py_ssize_t* place
+    cdef char* tiles = <char*>&packed[HEAD]
+    cdef bint beyond = False
+    lay_weights(&t, &w, w_kcrs, groups, parts)
+    size = chunk_of(&t, w.channels)
+    place = <Py_ssize_t*>scratch(t.steps*sizeof(Py_ssize_t))
+    if place is NULL:
+        raise MemoryError
+    for step in range(t.steps):
+        place[step] = step*step_bytes(parts)
+    for g in range(groups):
+        chunk, first = w, 0
+        while first < w.channels:
+            t.channels = chunk.channels = min(size, w.channels - first)
+            t = unit_steps(&t)
+            t.place, chunk.data = place, w.data + g*w.group + first*w.channel
+            for block in range(ceil_div(w.lanes, PAIR)):
+                pack_block(&t, &chunk, block, tiles, &beyond)
+            tiles = tiles + tiles_bytes(&t)
+            first += size
+    free(place)
+    packed[0] = HAS_NO_PARTS if beyond else 0
 
 
 def forward_scratch(

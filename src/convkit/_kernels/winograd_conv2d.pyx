@@ -23,7 +23,7 @@ from libc.string cimport memcpy, memset
 
 from convkit._kernels._axis cimport Axis, Range, forward_axis, phase_axis
 from convkit._kernels._blocks cimport lend, lent, take_back
-from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run, capsule, epilogue, memory_at
+from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run, capsule, epilogue, image_of, memory_at
 from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
 from convkit._kernels._scratch cimport scratch
@@ -420,26 +420,16 @@ cdef int run_images(
 cdef Run direct_run = <Run>PyCapsule_GetPointer(direct.CALL, "convkit.run")
 
 
-cdef bint run_directly(const Call* c, real* const* memory, Py_ssize_t image, int threads) noexcept nogil:
-    """One image of a call."""
-    cdef Call one = c[0]
-    cdef Py_ssize_t out_image = c.out_rows*c.out_cols*c.out_channels
-    one.packed, one.images, one.convolution.images = NULL, 1, 1
-    one.x.offset += image*c.rows*c.cols*c.channels
-    one.residual.offset += image*out_image
-    one.out.offset += image*out_image
-    return direct_run(&one, memory, threads)
-
-
 cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
     """out = rectifier(x * w + bias + residual); images with outputs that are not finite are summed directly."""
     cdef int done = run_images(c, memory, 0, c.images, threads)
     cdef Py_ssize_t image
+    cdef Call one
     if done != NOT_FINITE:
         return done != NO_MEMORY
     for image in range(c.images):
-        done = run_images(c, memory, image, 1, threads)
-        if done == NO_MEMORY or (done == NOT_FINITE and not run_directly(c, memory, image, threads)):
+        one, done = image_of(c, image), run_images(c, memory, image, 1, threads)
+        if done == NO_MEMORY or (done == NOT_FINITE and not direct_run(&one, memory, threads)):
             return False
     return True
 

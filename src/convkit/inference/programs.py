@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._dispatch import kernel
 from .._precision import float32_precision
-from ..ops._convolution import DIRECT, Algorithm, linear_plan, plan
+from ..ops._convolution import Algorithm, linear_plan, plan
 from .arena import Place, place_values
 from .geometry import KINDS, convolution, image, pooling
 from .graph import INPUT, Graph, Node
@@ -111,8 +111,6 @@ def _constants(graph: Graph, node: Node) -> Call:
 
 def _packed(algorithm: Algorithm, node: Node, weight: Array, groups: int) -> Call:
     module = kernel(algorithm.kernel, weight.dtype)
-    if not hasattr(module, "CALL"):  # it takes no part in programs
-        return _packed(DIRECT, node, weight, groups)
     packed = None
     if hasattr(module, "pack"):
         packed = _aligned(module.packed_size(weight, groups, *algorithm.extra), weight.dtype)
