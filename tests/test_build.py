@@ -111,20 +111,20 @@ def test_sdist_holds_the_source(sdist):
     assert {"pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"} <= names
 
 
-def test_wheel_of_every_variant_is_under_nine_megabytes(wheel):
+def test_wheel_of_every_variant_is_under_seven_megabytes(wheel):
     """The baseline wheel, and the kernels of all the other variants as they are installed, compressed alike."""
     size = wheel.stat().st_size
     with zipfile.ZipFile(wheel) as archive:
         kernels = [Path(name) for name in archive.namelist() if "/baseline_f" in name]
     assert kernels
-    for isa in set(convkit.config()["isas_built"]) - {"baseline"}:
+    for isa in set(convkit.config()["isas_built"]) - {"baseline", "amx"}:  # which has no more than its own
         for kernel in kernels:
             folder = kernel.parent.name.replace("baseline", isa)
             spec = importlib.util.find_spec(f"convkit._kernels.{folder}.{kernel.name.split('.')[0]}")
             size += len(zlib.compress(Path(spec.origin).read_bytes()))
     for name in _cpu.own_kernels:
         size += len(zlib.compress(Path(importlib.util.find_spec(f"convkit._kernels.{name}").origin).read_bytes()))
-    assert size < 9 * MEGABYTE
+    assert size < 7 * MEGABYTE
 
 
 def test_one_version():

@@ -10,7 +10,7 @@ from reference import conv2d, linear
 
 import convkit as ck
 from convkit import nn
-from convkit._dispatch import tile_shape
+from convkit._dispatch import isa, tile_shape
 from convkit.inference.geometry import KINDS, RECTIFIERS
 
 ANSWERS = {
@@ -97,6 +97,45 @@ def test_winograd_with_an_epilogue_gives_the_bits_of_one_operation_after_the_oth
         found, expected = compiled(x), model(x).data
     assert_exact(found[3:7], finite[3:7], dtype, "beside what is infinite")
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.skipif(isa != "amx", reason="float32 is split into parts for AMX tiles alone")
+@pytest.mark.parametrize("precision", ["highest", "high", "medium"])
+@pytest.mark.parametrize(
+    ("shape", "weight_shape", "options"),
+    [
+        ((8, 64, 14, 14), (96, 64, 3, 3), {"padding": 1}),
+        ((8, 64, 15, 14), (96, 64, 3, 3), {"padding": 1, "stride": 2}),
+        ((8, 64, 15, 14), (96, 64, 3, 3), {"padding": 2, "dilation": 2}),
+        ((8, 7, 30, 30), (64, 7, 5, 5), {"padding": 2}),  # channels without gaps
+        ((8, 24, 31, 30), (64, 24, 5, 5), {"padding": 2, "stride": 2}),  # which strides do not allow
+        ((8, 128, 14, 14), (96, 64, 3, 3), {"padding": 1, "groups": 2}),
+        ((8, 2500, 7, 7), (64, 2500, 1, 1), {}),  # more channels than are summed at a time
+        ((8, 64, 3, 3), (96, 64, 3, 3), {}),  # one output an image
+    ],
+    ids=str,
+)
+def test_split_with_an_epilogue_gives_the_bits_of_one_operation_after_the_other(
+    shape, weight_shape, options, precision
+):
+    rng = np.random.default_rng(0)
+    x, w, w2 = (reals(rng, s, np.float32) for s in (shape, weight_shape, weight_shape))
+    b = reals(rng, len(w), np.float32)
+    model = Fused(w, b, "leaky_relu", bypass=Fused(w2, b, None, **options), **options)
+    with ck.float32_precision(precision), ck.no_grad():
+        if precision != "highest":
+            assert ck.ops.conv2d_plan(x.shape, w.shape, **options).name == "split"
+        compiled = ck.compile(model, x)
+        for threads in (1, 2):
+            with ck.num_threads(threads):
+                assert_exact(compiled(x), model(x).data, np.float32, f"{threads} threads")
+        assert_exact(compiled(x[:3]), model(x).data[:3], np.float32, "fewer images")
+        x[1, 3, 1, 2], x[7, 0, 2, 2] = np.inf, np.nan
+        with np.errstate(invalid="ignore"):
+            assert_exact(compiled(x), model(x).data, np.float32, "beside what is infinite")
+        model.conv.weight.data[3, 2, 0, 0] = np.inf
+        with np.errstate(invalid="ignore"):
+            assert_exact(ck.compile(model, x)(x), model(x).data, np.float32, "an infinite weight")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -12,6 +12,9 @@ from ._kernels import _cpu
 
 _SUFFIXES = {"f": "f32", "d": "f64"}
 
+#: Instruction sets whose kernels are but additions to those of another.
+_EXTENDS = {"amx": "x86_v4"}
+
 
 def choose(wanted: str, built: Sequence[str], supported: Sequence[str]) -> str:
     """Choose an instruction set.
@@ -71,7 +74,10 @@ def variant(name: str, dtype: "np.dtype[np.floating]", isa: str) -> ModuleType:
     """Import kernel `name` for an element type and an instruction set that this machine supports."""
     if isa not in isas_supported:
         raise ImportError(f"{isa!r} is not supported by this machine, which can run {', '.join(isas_supported)}")
-    return importlib.import_module(f"convkit._kernels.{isa}_{_SUFFIXES[dtype.char]}.{name}")
+    suffix = _SUFFIXES[dtype.char]
+    if isa in _EXTENDS and f"{isa}_{suffix}.{name}" not in _cpu.own_kernels:
+        isa = _EXTENDS[isa]
+    return importlib.import_module(f"convkit._kernels.{isa}_{suffix}.{name}")
 
 
 @functools.cache

@@ -47,5 +47,6 @@ A kernel never allocates a result, never raises and never holds the GIL while it
 convolution stands a function that tells how much, `forward_scratch` beside `forward`. Arguments' names carry their
 axes (`x_nhwc`, `w_kcrs`). `threads` is explicit everywhere, and no result depends on it.
 
-The list of kernels and instruction sets is in CMakeLists.txt; `_cpu` carries it into Python.
+The list of kernels and instruction sets is in CMakeLists.txt; `_cpu` carries it into Python. amx has kernels of its own
+beside those of x86_v4, which serve it too.
 """

@@ -12,7 +12,7 @@ each thread, two strips (of STRIP_BYTES, or the input of one tile where that is 
 lie side by side) and the sums of two blocks of tiles.
 """
 
-from convkit._kernels.amx_f32 import conv2d as direct
+from convkit._kernels.x86_v4_f32 import conv2d as direct
 
 from cython.parallel cimport prange
 from libc.stdint cimport uint8_t
