@@ -31,7 +31,7 @@
     _tile.pxd      the register tile: where the time is spent
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone
     _amx.pxd, _split.pxd, _phases.pxd      the product of such tiles, the parts, and where a stride leaves neighbours
-    _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd       strips of input, and weights, as those tiles read them
+    _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd, _amx_packed.pxd      strips of input, and weights, for those tiles
     affine.pyx                             batch norm, sum and activation of images in one pass
     affine_max_pool2d.pyx                  batch norm, activation and max-pooling, straight from what was convolved
     _rectifiers.pxd, _affine.pxd           activations and maps of channels, on the way of these

@@ -22,22 +22,23 @@ from libc.string cimport memset
 from convkit._kernels._amx cimport (
     PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
 )
+from convkit._kernels._amx_packed cimport (
+    lies_packed, pack_block, packed_chunk, packed_group, tiles_bytes, unit_steps,
+)
 from convkit._kernels._amx_strip cimport (
-    MARKS, PIECE, Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, run_of, stage_piece,
+    MARKS, PIECE, Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, stage_piece,
     steps_of_row, strip_bytes,
 )
-from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
-from convkit._kernels._axis cimport (
-    Range, Spatial, forward_axis, is_identity, phase_axis, phase_count, taps_inside,
-)
-from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run as Runs, capsule, epilogue, image_of, memory_at
+from convkit._kernels._amx_weights cimport step_bytes
+from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, phase_count, taps_inside
+from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run, capsule, epilogue, image_of, memory_at
 from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._epilogue cimport finish, is_plain, plain
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstream_end,
 )
-from convkit._kernels._split cimport MOST_SUM, least_split, least_sum
+from convkit._kernels._split cimport MOST_SUM, least_sum
 from convkit._kernels._stream cimport put_lanes, streams
 from convkit._kernels._strip cimport ceil_div, merge_pixels, nhwc
 from convkit._kernels._threads cimport worth
@@ -248,40 +249,6 @@ cdef void correlate_units(
     restore_denormals(mode)
 
 
-cdef inline Py_ssize_t tiles_bytes(const Correlation* t) noexcept nogil:
-    """Of one group and one chunk of channels."""
-    return ceil_div(t.lanes, PAIR)*t.steps*step_bytes(t.parts)
-
-
-cdef void pack_block(
-    const Correlation* t, const Weights* w, Py_ssize_t block, char* tiles, bint* beyond,
-) noexcept nogil:
-    """Split one block of lanes into tiles; note weights that have no parts."""
-    cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t step
-    cdef Run run
-    tiles = tiles + block*t.steps*step_bytes(t.parts)
-    for step in range(t.steps):
-        run = run_of(t, step)
-        if pack_run(w, &t.y, &t.x, &run, block*PAIR, t.parts, least_split(t.parts), tiles + t.place[step]):
-            beyond[0] = True
-    restore_denormals(mode)
-
-
-cdef inline Correlation unit_steps(const Correlation* t) noexcept nogil:
-    """The same taps, with strides and dilations of 1: so `pack` has them."""
-    cdef Correlation p = t[0]
-    p.y = forward_axis(t.y.taps + 1, 2, t.y.taps, 1, 0, 1)
-    p.x = forward_axis(t.x.taps + 1, 2, t.x.taps, 1, 0, 1)
-    choose_layout(&p)
-    return p
-
-
-cdef inline bint lies_packed(const Correlation* t) noexcept nogil:
-    """Whether these weights lie as `pack` has laid them: but for few channels, strides make no difference."""
-    return t.packed is not NULL and unit_steps(t).lined == t.lined
-
-
 cdef struct Room:
     # Scratch: the weights' tiles, for each thread two strips and two blocks of sums, and two tables of the steps.
     Py_ssize_t weights, strip, own, units, bytes
@@ -334,23 +301,6 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
 
 # ---------------------------------------------------------------------------------------------------------------------
 # All chunks, groups and phases
-
-
-cdef inline Py_ssize_t packed_chunk(const Correlation* t) noexcept nogil:
-    """Bytes of a chunk's tiles as `pack` lays them."""
-    cdef Correlation p = unit_steps(t)
-    return tiles_bytes(&p)
-
-
-cdef Py_ssize_t packed_group(const Correlation* t, const Weights* w) noexcept nogil:
-    """Bytes of a group's tiles as `pack` lays them."""
-    cdef Correlation p = unit_steps(t)
-    cdef Py_ssize_t first = 0, size = chunk_of(&p, w.channels), bytes = 0
-    while first < w.channels:
-        p.channels = min(size, w.channels - first)
-        bytes += packed_chunk(&p)
-        first += size
-    return bytes
 
 
 cdef bint correlate_chunks(const Correlation* call, const Weights* w, int threads) noexcept nogil:
@@ -507,7 +457,7 @@ def forward(
     return done
 
 
-cdef Runs direct_run = <Runs>PyCapsule_GetPointer(direct.CALL, "convkit.run")
+cdef Run direct_run = <Run>PyCapsule_GetPointer(direct.CALL, "convkit.run")
 
 
 cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
