@@ -1,7 +1,7 @@
 """A convolution's weights as AMX tiles: how many bytes they are, and how `pack` lays them for the calls of a program.
 
 Packed, in bytes: [group][chunk of channels][block of 32 lanes][step][part][tile], the steps being those of strides and
-dilations of 1. Others have the same steps where channels fill whole blocks; where they have not, a call packs for itself.
+dilations of 1. Others have the same where channels fill whole blocks; where they do not, a call packs for itself.
 """
 
 from convkit._kernels._amx cimport PAIR
