@@ -146,7 +146,7 @@ class Layer(NamedTuple):
     @property
     def suits_winograd_gradient(self) -> bool:
         """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
-        large = self.channels >= 8 and self.outputs > self.lanes
+        large = self.channels >= 8 and self.outputs >= self.lanes
         if not (self.is_plain and large and self.height in (3, 5) and self.width in (3, 5)):
             return False
         return 0 < 10 * _winograd_gradient_products(self) < 7 * _every_product(self)
