@@ -111,7 +111,7 @@ def test_winograd_with_an_epilogue_gives_the_bits_of_one_operation_after_the_oth
         ((8, 24, 31, 30), (64, 24, 5, 5), {"padding": 2, "stride": 2}),  # which strides do not allow
         ((8, 128, 14, 14), (96, 64, 3, 3), {"padding": 1, "groups": 2}),
         ((8, 2500, 7, 7), (64, 2500, 1, 1), {}),  # more channels than are summed at a time
-        ((8, 64, 3, 3), (96, 64, 3, 3), {}),  # one output an image
+        ((40, 64, 7, 7), (96, 64, 3, 3), {"padding": 1}),  # small images, side by side in tiles
     ],
     ids=str,
 )
@@ -123,19 +123,20 @@ def test_split_with_an_epilogue_gives_the_bits_of_one_operation_after_the_other(
     b = reals(rng, len(w), np.float32)
     model = Fused(w, b, "leaky_relu", bypass=Fused(w2, b, None, **options), **options)
     with ck.float32_precision(precision), ck.no_grad():
-        if precision != "highest":
-            assert ck.ops.conv2d_plan(x.shape, w.shape, **options).name == "split"
+        assert precision == "highest" or ck.ops.conv2d_plan(x.shape, w.shape, **options).name == "split"
         compiled = ck.compile(model, x)
+        finite = model(x).data
         for threads in (1, 2):
             with ck.num_threads(threads):
-                assert_exact(compiled(x), model(x).data, np.float32, f"{threads} threads")
-        assert_exact(compiled(x[:3]), model(x).data[:3], np.float32, "fewer images")
+                assert_exact(compiled(x), finite, np.float32, f"{threads} threads")
+        assert_exact(compiled(x[:3]), finite[:3], np.float32, "fewer images")
+        # Images with numbers that have no parts are summed directly, and so are all where a weight has none.
         x[1, 3, 1, 2], x[7, 0, 2, 2] = np.inf, np.nan
-        with np.errstate(invalid="ignore"):
-            assert_exact(compiled(x), model(x).data, np.float32, "beside what is infinite")
+        found = compiled(x)
+        assert_exact(found[2:7], finite[2:7], np.float32, "beside what is infinite")
+        np.testing.assert_allclose(found, model(x).data, rtol=1e-3, atol=1e-3)
         model.conv.weight.data[3, 2, 0, 0] = np.inf
-        with np.errstate(invalid="ignore"):
-            assert_exact(ck.compile(model, x)(x), model(x).data, np.float32, "an infinite weight")
+        np.testing.assert_allclose(ck.compile(model, x)(x), model(x).data, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
