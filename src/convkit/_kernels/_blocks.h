@@ -16,9 +16,9 @@ static void *map_pages(size_t bytes) {
   return start == MAP_FAILED ? NULL : start;
 }
 
-/* Large memory begins at a multiple of a huge page and asks for huge pages: one fault and one TLB entry for 2 MB. */
-static void *map_memory(size_t bytes) {
-  if (bytes < HUGE_PAGE || bytes + HUGE_PAGE < bytes) return map_pages(bytes);
+/* Memory that begins at a multiple of a huge page and asks for huge pages: one fault and one TLB entry for 2 MB. */
+static void *map_huge_pages(size_t bytes) {
+  if (bytes + HUGE_PAGE < bytes) return NULL;
   char *start = map_pages(bytes + HUGE_PAGE);
   if (!start) return NULL;
   const size_t before = -(uintptr_t)start % HUGE_PAGE;
@@ -28,6 +28,26 @@ static void *map_memory(size_t bytes) {
   madvise(start + before, bytes, MADV_HUGEPAGE);
 #endif
   return start + before;
+}
+
+/* Small memory is cut from a huge page, so that all that a network keeps has few TLB entries. */
+static void *map_memory(size_t bytes) {
+  static char *rest;
+  static size_t left;
+  if (bytes >= HUGE_PAGE) return map_huge_pages(bytes);
+  lock_blocks();
+  if (left < bytes) {
+    if (left) munmap(rest, left);
+    rest = map_huge_pages(HUGE_PAGE);
+    left = rest ? HUGE_PAGE : 0;
+  }
+  char *start = rest;
+  if (rest) {
+    rest += bytes;
+    left -= bytes;
+  }
+  unlock_blocks();
+  return start;
 }
 
 static void unmap_memory(void *start, size_t bytes) { munmap(start, bytes); }
