@@ -4,7 +4,9 @@ In Python it is a matrix of three rows. Kernels tile it over a group of rows (se
 channels fill vectors too.
 """
 
-from convkit._kernels._rows cimport group_width
+from libc.string cimport memcpy
+
+from convkit._kernels._rows cimport group_width, repeat
 from convkit._kernels._simd cimport real
 
 
@@ -21,10 +23,10 @@ cdef inline Py_ssize_t affine_room(Py_ssize_t channels) noexcept nogil:
 
 cdef inline Affine tiled(const real* map_3c, Py_ssize_t channels, real* memory) noexcept nogil:
     """Tile a map into memory."""
-    cdef Py_ssize_t width = group_width(channels), row, i
+    cdef Py_ssize_t width = group_width(channels), row
     cdef Affine a
     for row in range(3):
-        for i in range(width):
-            memory[row*width + i] = map_3c[row*channels + i % channels]
+        memcpy(memory + row*width, map_3c + row*channels, channels*sizeof(real))
+        repeat(memory + row*width, channels, width)
     a.centre, a.scale, a.shift = memory, memory + width, memory + 2*width
     return a

@@ -1,22 +1,19 @@
 """The gradient that comes back to a batch norm, possibly through an activation, or a max-pooling, or both.
 
-Then it is not in memory: it is made in cache or in registers, from what is, just before it is used. `at` and `length`
+Then it is not in memory: it is made in registers, or in cache, from what is, just before it is used. `at` and `length`
 are elements; both are of whole rows.
 """
 
 from libc.stdint cimport uint8_t
 
 from convkit._kernels._affine cimport Affine
-from convkit._kernels._rectifiers cimport rectified_gradient
 from convkit._kernels._rows cimport group_width
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vi, viequal, viload_u8, visplat, vload_lanes, vloaded, vr, vselect,
-    vsplat, vstore_lanes,
+    VLEN, real, vi, viequal, viload_u8, visplat, vload_lanes, vloaded, vr, vselect, vsplat, vstore_lanes,
 )
 from convkit._kernels._windows cimport Axis, Window
 
 cdef enum:
-    VECTORS = 4                     # side by side
     STRIP = 1024                    # elements, or a group of rows: few, so that the next ones are read meanwhile
     NOWHERE = 255                   # the place of a maximum that the activation cut off
 
@@ -47,63 +44,6 @@ cdef inline Py_ssize_t strip_length(Py_ssize_t channels) noexcept nogil:
     """Elements of a strip: groups of rows."""
     cdef Py_ssize_t width = group_width(channels)
     return max(<Py_ssize_t>1, STRIP // width)*width
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Through an activation
-
-
-cdef inline void activated_columns(
-    const int vectors, const int lanes, const int kind, const Incoming* g, Py_ssize_t c, Py_ssize_t at,
-    Py_ssize_t groups, Py_ssize_t width, real* strip,
-) noexcept nogil:
-    """A few vectors of each group of rows, from channel c on: what is known of the channels stays in registers."""
-    cdef const real* x = g.x + at
-    cdef const real* grad = g.grad + at
-    cdef vr centre[VECTORS]
-    cdef vr scale[VECTORS]
-    cdef vr shift[VECTORS]
-    cdef vr slope = vsplat(g.slope), input
-    cdef Py_ssize_t _
-    cdef int v
-    for v in range(vectors):
-        centre[v] = vload_lanes(g.map.centre + c + v*VLEN, lanes)
-        scale[v] = vload_lanes(g.map.scale + c + v*VLEN, lanes)
-        shift[v] = vload_lanes(g.map.shift + c + v*VLEN, lanes)
-    for _ in range(groups):
-        for v in range(vectors):
-            input = vload_lanes(x + v*VLEN, lanes) - centre[v]
-            input = input*scale[v] + shift[v]
-            vstore_lanes(strip + v*VLEN,
-                         rectified_gradient(kind, vloaded(vload_lanes(grad + v*VLEN, lanes)), input, slope), lanes)
-        x, grad, strip = x + width, grad + width, strip + width
-
-
-cdef inline void activated_groups(
-    const int kind, const Incoming* g, Py_ssize_t at, Py_ssize_t groups, Py_ssize_t width, Py_ssize_t columns,
-    real* strip,
-) noexcept nogil:
-    """The first columns of groups, which lie `width` apart."""
-    cdef Py_ssize_t c = 0
-    while c + VECTORS*VLEN <= columns:
-        activated_columns(VECTORS, VLEN, kind, g, c, at + c, groups, width, strip + c)
-        c += VECTORS*VLEN
-    while c + VLEN <= columns:
-        activated_columns(1, VLEN, kind, g, c, at + c, groups, width, strip + c)
-        c += VLEN
-    if c < columns:
-        activated_columns(1, <int>(columns - c), kind, g, c, at + c, groups, width, strip + c)
-
-
-cdef inline void activated_strip(
-    const int kind, const Incoming* g, Py_ssize_t at, Py_ssize_t length, real* strip,
-) noexcept nogil:
-    """A run of the gradient. Inputs are what they were in the forward pass, without denormals."""
-    cdef Py_ssize_t width = group_width(g.channels), groups = length // width, done = groups*width
-    cdef unsigned long mode = flush_denormals()
-    activated_groups(kind, g, at, groups, width, width, strip)
-    activated_groups(kind, g, at + done, 1, width, length - done, strip + done)
-    restore_denormals(mode)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -40,14 +40,6 @@ cdef inline bint tile(Tables* t, Py_ssize_t channels) noexcept nogil:
     return t.scale is not NULL
 
 
-cdef inline void repeat(Tables* t, Py_ssize_t channels) noexcept nogil:
-    """Copy what the tables say of the first row to the other rows of a group."""
-    cdef Py_ssize_t i
-    for i in range(channels, t.width):
-        t.centre[i], t.scale[i] = t.centre[i - channels], t.scale[i - channels]
-        t.slope[i], t.shift[i] = t.slope[i - channels], t.shift[i - channels]
-
-
 cdef inline vr input_gradient(
     const bint training, vr grad, vr x, vr scale, vr centre, vr slope, vr shift,
 ) noexcept nogil:

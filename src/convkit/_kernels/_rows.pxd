@@ -8,7 +8,7 @@ Partial sums are kept in double and added up in order of the rows, so neither th
 instruction set's width in `real` decides how far a sum can drift.
 """
 
-from convkit._kernels._simd cimport VLEN
+from convkit._kernels._simd cimport VLEN, real
 
 cdef enum:
     CHUNKS = 64                 # parallelism offered, and the most partial sums kept
@@ -25,6 +25,13 @@ cdef inline Py_ssize_t group_width(Py_ssize_t channels) noexcept nogil:
         while width < WIDE or width % VLEN != 0:
             width += channels
     return width
+
+
+cdef inline void repeat(real* table, Py_ssize_t channels, Py_ssize_t width) noexcept nogil:
+    """Copy what a table says of the first row of a group to the others."""
+    cdef Py_ssize_t i
+    for i in range(channels, width):
+        table[i] = table[i - channels]
 
 
 cdef inline Py_ssize_t chunk_count(Py_ssize_t rows) noexcept nogil:

@@ -12,6 +12,7 @@ cdef extern from "simd.h" nogil:
         VLEN
         VBYTES
         VDLEN
+        HALVES
         TILE_ROWS
         TILE_VECTORS
         NARROW_TILE_ROWS
@@ -29,6 +30,7 @@ cdef extern from "simd.h" nogil:
     void vdstore(double* p, vd v)
     vd vdsplat(double a)
     vd vdload_real(const real* p)
+    vd vdhalf(vr v, int half)
     vi visplat(int i)
     vi viequal(vi a, vi b)
     vi viselect(vi where, vi a, vi b)

@@ -1,73 +1,144 @@
-"""Sums over the rows of a matrix, in double: of z and z*(x - centre), where z is a gradient, or x - centre itself."""
+"""Sums over the rows of a matrix, in double: of z and z*(x - centre), where z is a gradient, or x - centre itself.
 
+A gradient that comes through an activation (see `_incoming`) passes it in registers.
+"""
+
+from convkit._kernels._affine cimport Affine
+from convkit._kernels._rectifiers cimport IDENTITY, rectified_gradient
 from convkit._kernels._rows cimport strip_groups
-from convkit._kernels._simd cimport VDLEN, real, vd, vdload, vdload_real, vdstore
+from convkit._kernels._simd cimport (
+    HALVES, VDLEN, VLEN, prefetch, real, vd, vdhalf, vdload, vdstore, vload, vload_lanes, vloaded, vr, vsplat, vstore,
+)
 
 cdef enum:
-    # Of doubles, for each of two sums and a centre, in registers together. With eight, memory is read in order up to
-    # 64 channels.
-    VECTORS = 8
-    HALF = 4
+    # Side by side, each with two sums and a centre in double: with four, memory is read in order up to 64 channels.
+    VECTORS = 4
+    FEW = 2                         # the same, where registers are few or keep an activation's map, too
+
+
+cdef struct Terms:
+    const real* x
+    const real* grad
+    const double* centre            # of each column of a group
+    real slope                      # of the activation,
+    Affine map                      # and the map that gives its input, of each column
+
+
+cdef inline Terms from_element(const Terms* t, Py_ssize_t at) noexcept nogil:
+    cdef Terms moved = t[0]
+    moved.x, moved.grad = t.x + at, t.grad + at
+    return moved
+
+
+cdef inline Terms from_column(const Terms* t, const int kind, Py_ssize_t c) noexcept nogil:
+    cdef Terms moved = from_element(t, c)
+    moved.centre = t.centre + c
+    if kind != IDENTITY:
+        moved.map.centre, moved.map.scale, moved.map.shift = t.map.centre + c, t.map.scale + c, t.map.shift + c
+    return moved
 
 
 cdef inline void sum_block(
-    const int vectors, const bint squares, const real* grad, const real* x, const double* centre, Py_ssize_t groups,
-    Py_ssize_t width, double* sums, double* products,
+    const int vectors, const bint squares, const int kind, Terms t, Py_ssize_t groups, Py_ssize_t width,
+    Py_ssize_t ahead, double* sums, double* products,
 ) noexcept nogil:
-    cdef vd sum[VECTORS]
-    cdef vd product[VECTORS]
-    cdef vd middle[VECTORS]
+    """A few vectors of each group; those `ahead` elements further on come near meanwhile."""
+    cdef vd sum[VECTORS*HALVES]
+    cdef vd product[VECTORS*HALVES]
+    cdef vd middle[VECTORS*HALVES]
+    cdef vr centre[VECTORS]
+    cdef vr scale[VECTORS]
+    cdef vr shift[VECTORS]
+    cdef vr slope = vsplat(0), value, grad
     cdef vd d, z
-    cdef Py_ssize_t group
-    cdef int v
-    for v in range(vectors):
-        sum[v], product[v] = vdload(sums + v*VDLEN), vdload(products + v*VDLEN)
-        middle[v] = vdload(centre + v*VDLEN)
-    for group in range(groups):
+    cdef Py_ssize_t _
+    cdef int v, h, i
+    for i in range(vectors*HALVES):
+        sum[i], product[i], middle[i] = vdload(sums + i*VDLEN), vdload(products + i*VDLEN), vdload(t.centre + i*VDLEN)
+    if kind != IDENTITY:
+        slope = vsplat(t.slope)
         for v in range(vectors):
-            d = vdload_real(x + group*width + v*VDLEN) - middle[v]
-            z = d if squares else vdload_real(grad + group*width + v*VDLEN)
-            sum[v], product[v] = sum[v] + z, product[v] + z*d
-    for v in range(vectors):
-        vdstore(sums + v*VDLEN, sum[v])
-        vdstore(products + v*VDLEN, product[v])
+            centre[v] = vload(t.map.centre + v*VLEN)
+            scale[v] = vload(t.map.scale + v*VLEN)
+            shift[v] = vload(t.map.shift + v*VLEN)
+    for _ in range(groups):
+        for v in range(vectors):
+            value = grad = vload(t.x + v*VLEN)
+            prefetch(t.x + v*VLEN + ahead)
+            if not squares:
+                grad = vload(t.grad + v*VLEN)
+                prefetch(t.grad + v*VLEN + ahead)
+            if kind != IDENTITY:
+                grad = rectified_gradient(kind, vloaded(grad), (value - centre[v])*scale[v] + shift[v], slope)
+            for h in range(HALVES):
+                i = v*HALVES + h
+                d = vdhalf(value, h) - middle[i]
+                z = d if squares else vdhalf(grad, h)
+                sum[i], product[i] = sum[i] + z, product[i] + z*d
+        t.x, t.grad = t.x + width, t.grad + width
+    for i in range(vectors*HALVES):
+        vdstore(sums + i*VDLEN, sum[i])
+        vdstore(products + i*VDLEN, product[i])
+
+
+cdef inline void sum_rest(
+    const bint squares, const int kind, Terms t, int lanes, Py_ssize_t groups, Py_ssize_t width,
+    double* sums, double* products,
+) noexcept nogil:
+    """The last columns, which are fewer than a vector has lanes."""
+    cdef real values[VLEN]
+    cdef real grads[VLEN]
+    cdef vr value, grad, input
+    cdef double d, z
+    cdef Py_ssize_t _
+    cdef int i
+    for _ in range(groups):
+        value = grad = vload_lanes(t.x, lanes)
+        if not squares:
+            grad = vload_lanes(t.grad, lanes)
+        if kind != IDENTITY:
+            input = value - vload_lanes(t.map.centre, lanes)
+            input = input*vload_lanes(t.map.scale, lanes) + vload_lanes(t.map.shift, lanes)
+            grad = rectified_gradient(kind, vloaded(grad), input, vsplat(t.slope))
+        vstore(values, value)
+        vstore(grads, grad)
+        for i in range(lanes):
+            d = <double>values[i] - t.centre[i]
+            z = d if squares else <double>grads[i]
+            sums[i] += z
+            products[i] += z*d
+        t.x, t.grad = t.x + width, t.grad + width
 
 
 cdef inline void sum_columns(
-    const bint squares, const real* grad, const real* x, const double* centre, Py_ssize_t groups, Py_ssize_t width,
-    Py_ssize_t columns, double* sums,
+    const bint squares, const int kind, const Terms* t, Py_ssize_t groups, Py_ssize_t width, Py_ssize_t columns,
+    Py_ssize_t ahead, double* sums,
 ) noexcept nogil:
     """Add the first columns of groups, which lie `width` apart, to their sums and products."""
     cdef double* products = sums + width
-    cdef double d, z
-    cdef Py_ssize_t c = 0, group
-    while VDLEN == 8 and c + VECTORS*VDLEN <= columns:      # elsewhere there are too few registers
-        sum_block(VECTORS, squares, grad + c, x + c, centre + c, groups, width, sums + c, products + c)
-        c += VECTORS*VDLEN
-    while c + HALF*VDLEN <= columns:
-        sum_block(HALF, squares, grad + c, x + c, centre + c, groups, width, sums + c, products + c)
-        c += HALF*VDLEN
-    while c + VDLEN <= columns:
-        sum_block(1, squares, grad + c, x + c, centre + c, groups, width, sums + c, products + c)
-        c += VDLEN
-    while c < columns:
-        for group in range(groups):
-            d = <double>x[group*width + c] - centre[c]
-            z = d if squares else <double>grad[group*width + c]
-            sums[c] += z
-            products[c] += z*d
-        c += 1
+    cdef Py_ssize_t c = 0
+    while VDLEN == 8 and kind == IDENTITY and c + VECTORS*VLEN <= columns:
+        sum_block(VECTORS, squares, kind, from_column(t, kind, c), groups, width, ahead, sums + c, products + c)
+        c += VECTORS*VLEN
+    while (VDLEN == 8 or kind == IDENTITY) and c + FEW*VLEN <= columns:
+        sum_block(FEW, squares, kind, from_column(t, kind, c), groups, width, ahead, sums + c, products + c)
+        c += FEW*VLEN
+    while c + VLEN <= columns:
+        sum_block(1, squares, kind, from_column(t, kind, c), groups, width, ahead, sums + c, products + c)
+        c += VLEN
+    if c < columns:
+        sum_rest(squares, kind, from_column(t, kind, c), <int>(columns - c), groups, width, sums + c, products + c)
 
 
 cdef inline void sum_run(
-    const bint squares, const real* grad, const real* x, const double* centre, Py_ssize_t length, Py_ssize_t width,
-    double* sums,
+    const bint squares, const int kind, const Terms* t, Py_ssize_t length, Py_ssize_t width, double* sums,
 ) noexcept nogil:
     """Add a run of elements to sums that repeat every `width`."""
-    cdef Py_ssize_t groups = length // width, group = 0, strip = strip_groups(width), at
+    cdef Py_ssize_t groups = length // width, group = 0, strip = strip_groups(width)
+    cdef Terms here
     while group < groups:
-        at = group*width
-        sum_columns(squares, grad + at, x + at, centre, min(strip, groups - group), width, width, sums)
+        here = from_element(t, group*width)
+        sum_columns(squares, kind, &here, min(strip, groups - group), width, width, strip*width, sums)
         group += strip
-    at = groups*width
-    sum_columns(squares, grad + at, x + at, centre, 1, width, length - at, sums)
+    here = from_element(t, groups*width)
+    sum_columns(squares, kind, &here, 1, width, length - groups*width, 0, sums)

@@ -1,8 +1,8 @@
 """Batch normalisation over the rows of a (rows, channels) matrix: an NHWC image is one of N*H*W rows.
 
 A function returns False where there is no memory for its scratch: partial sums, and tables of what it knows of each
-channel, tiled over a group of rows; for gradients that come through other operations, two strips of them a thread, of
-4 KB of float32 or a group of rows each.
+channel, tiled over a group of rows; for gradients that come through a pooling, two strips of them a thread, of 4 KB of
+float32 or a group of rows each.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -11,16 +11,14 @@ from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 from convkit._kernels._affine cimport affine_room, tiled
-from convkit._kernels._incoming cimport (
-    Incoming, activated_strip, overlapping, picked_strip, strip_length,
-)
-from convkit._kernels._input_gradient cimport Tables, gradient_elements, gradient_pixels, repeat, tile
+from convkit._kernels._incoming cimport Incoming, overlapping, picked_strip, strip_length
+from convkit._kernels._input_gradient cimport Tables, gradient_elements, gradient_pixels, tile
 from convkit._kernels._rectifiers cimport IDENTITY, LEAKY_RELU, RELU, RELU6
-from convkit._kernels._rows cimport BAND, WIDE, add_up, chunk_count, chunk_start, fold, group_width
+from convkit._kernels._rows cimport BAND, WIDE, add_up, chunk_count, chunk_start, fold, group_width, repeat
 from convkit._kernels._scratch cimport scratch
-from convkit._kernels._simd cimport VLEN, real
+from convkit._kernels._simd cimport VLEN, flush_denormals, real, restore_denormals
 from convkit._kernels._stream cimport streams
-from convkit._kernels._sums cimport sum_run
+from convkit._kernels._sums cimport Terms, sum_run
 from convkit._kernels._threads cimport worth
 from convkit._kernels._windows cimport lay_axis, spacing_t
 
@@ -31,30 +29,44 @@ from convkit._kernels._windows cimport lay_axis, spacing_t
 cdef void moments_run(
     const real* x, const double* centre, Py_ssize_t length, Py_ssize_t width, double* sums,
 ) noexcept nogil:
-    sum_run(True, x, x, centre, length, width, sums)
+    cdef Terms t
+    t.x, t.grad, t.centre = x, x, centre
+    sum_run(True, IDENTITY, &t, length, width, sums)
 
 
 cdef void gradient_run(
     const Incoming* g, const double* centre, Py_ssize_t at, Py_ssize_t length, double* sums, real* strip,
 ) noexcept nogil:
-    """Sums of a run of the gradient, strip by strip where it is not in memory."""
-    cdef Py_ssize_t behind = at + length, width = group_width(g.channels)
+    """Sums of a run of the gradient."""
+    cdef Py_ssize_t width = group_width(g.channels)
+    cdef unsigned long mode
+    cdef Terms t
+    t.x, t.grad, t.centre, t.slope, t.map = g.x + at, g.grad + at, centre, g.slope, g.map
+    if g.places is not NULL:
+        pooled_run(g, &t, at, length, sums, strip)
+    elif g.kind == IDENTITY:
+        sum_run(False, IDENTITY, &t, length, width, sums)
+    else:
+        mode = flush_denormals()    # so that the activation's inputs are what they were in the forward pass
+        if g.kind == RELU:
+            sum_run(False, RELU, &t, length, width, sums)
+        elif g.kind == RELU6:
+            sum_run(False, RELU6, &t, length, width, sums)
+        else:
+            sum_run(False, LEAKY_RELU, &t, length, width, sums)
+        restore_denormals(mode)
+
+
+cdef void pooled_run(
+    const Incoming* g, Terms* t, Py_ssize_t at, Py_ssize_t length, double* sums, real* strip,
+) noexcept nogil:
+    """The same, strip by strip, of a gradient that is not in memory."""
+    cdef Py_ssize_t behind = at + length
+    t.grad, t.x = strip, strip + strip_length(g.channels)
     while at < behind:
         length = min(strip_length(g.channels), behind - at)
-        if g.places is not NULL:
-            picked_strip(g, at, length, strip, strip + strip_length(g.channels))
-            sum_run(False, strip, strip + strip_length(g.channels), centre, length, width, sums)
-        elif g.kind == IDENTITY:
-            length = behind - at
-            sum_run(False, g.grad + at, g.x + at, centre, length, width, sums)
-        else:
-            if g.kind == RELU:
-                activated_strip(RELU, g, at, length, strip)
-            elif g.kind == RELU6:
-                activated_strip(RELU6, g, at, length, strip)
-            else:
-                activated_strip(LEAKY_RELU, g, at, length, strip)
-            sum_run(False, strip, g.x + at, centre, length, width, sums)
+        picked_strip(g, at, length, strip, strip + strip_length(g.channels))
+        sum_run(False, IDENTITY, t, length, group_width(g.channels), sums)
         at += length
 
 
@@ -69,7 +81,7 @@ cdef double* sums_of(
     if sums is NULL:
         return NULL
     for c in range(width):
-        centre[c] = centre_c[c % channels]
+        centre[c] = <double>centre_c[c] if c < channels else centre[c - channels]
     with parallel(num_threads=worth(threads, 2.0*rows*channels)):
         for chunk in prange(chunks, schedule='static'):
             first = chunk_start(rows, chunk)*channels
@@ -137,29 +149,44 @@ cdef void input_gradients(
                               stream)
 
 
+cdef void lay_tables(
+    Tables* t, const double* sums, Py_ssize_t rows, Py_ssize_t channels, const real* mean, const real* var,
+    const real* weight, double eps, real* grad_weight, real* grad_bias,
+) noexcept nogil:
+    """What the sums of a gradient and its products make of each channel."""
+    cdef const double* products = sums + t.width
+    cdef double inverse, scale
+    cdef Py_ssize_t c
+    for c in range(channels):
+        inverse = 1/sqrt(var[c] + eps)
+        scale = inverse
+        if weight is not NULL:
+            scale *= weight[c]
+        t.scale[c], t.slope[c] = <real>scale, <real>(-scale*inverse*inverse*products[c]/rows)
+        t.shift[c], t.centre[c] = <real>(-scale*sums[c]/rows), mean[c]
+        grad_weight[c], grad_bias[c] = <real>(products[c]*inverse), <real>sums[c]
+    repeat(t.scale, channels, t.width)
+    repeat(t.centre, channels, t.width)
+    repeat(t.slope, channels, t.width)
+    repeat(t.shift, channels, t.width)
+
+
 cdef bint gradients(
     const Incoming* g, Py_ssize_t rows, const real[::1] mean_c, const real[::1] var_c, const real[::1] weight_c,
     double eps, bint training, real[:, ::1] grad_x_mc, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
 ) noexcept nogil:
     """Gradients of x, which has so many rows, weight and bias."""
-    cdef Py_ssize_t channels = g.channels, width = group_width(channels), c
+    cdef Py_ssize_t channels = g.channels
     cdef real* strips = <real*>scratch(2*threads*strip_length(channels)*sizeof(real))
     cdef double* sums = NULL
-    cdef double inverse, scale
     cdef Tables t
     cdef bint had = tile(&t, channels) and strips is not NULL
     if had:
         sums = sums_of(g, g.x, &mean_c[0], g.rows, channels, threads, strips)
         had = sums is not NULL
     if had:
-        for c in range(channels):
-            inverse = 1/sqrt(var_c[c] + eps)
-            scale = inverse*(weight_c[c] if weight_c is not None else 1)
-            grad_weight_c[c], grad_bias_c[c] = <real>(sums[width + c]*inverse), <real>sums[c]
-            t.scale[c], t.centre[c] = <real>scale, mean_c[c]
-            t.slope[c] = <real>(-scale*inverse*inverse*sums[width + c]/rows)
-            t.shift[c] = <real>(-scale*sums[c]/rows)
-        repeat(&t, channels)
+        lay_tables(&t, sums, rows, channels, &mean_c[0], &var_c[0], &weight_c[0] if weight_c is not None else NULL, eps,
+                   &grad_weight_c[0], &grad_bias_c[0])
         input_gradients(&t, g, training, rows*channels, &grad_x_mc[0, 0], threads)
     free(strips)
     free(t.scale)

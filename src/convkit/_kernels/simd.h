@@ -137,6 +137,22 @@ CONVKIT_INLINE vd vdload_real(const real *p) { return (vd)_mm256_cvtps_pd(_mm_lo
 CONVKIT_INLINE vd vdload_real(const real *p) { return (vd){p[0], p[1]}; }
 #endif
 
+/* What a vector holds, as doubles: HALVES vectors of them. */
+#define HALVES (VLEN / VDLEN)
+#if defined(CONVKIT_DOUBLE)
+CONVKIT_INLINE vd vdhalf(vr v, int half) { (void)half; return (vd)v; }
+#elif defined(__AVX512F__)
+CONVKIT_INLINE vd vdhalf(vr v, int half) {
+  return (vd)_mm512_cvtps_pd(half ? _mm512_extractf32x8_ps((__m512)v, 1) : _mm512_castps512_ps256((__m512)v));
+}
+#elif defined(__AVX__)
+CONVKIT_INLINE vd vdhalf(vr v, int half) {
+  return (vd)_mm256_cvtps_pd(half ? _mm256_extractf128_ps((__m256)v, 1) : _mm256_castps256_ps128((__m256)v));
+}
+#else
+CONVKIT_INLINE vd vdhalf(vr v, int half) { return (vd){v[2 * half], v[2 * half + 1]}; }
+#endif
+
 /* Integers, one for each lane; comparisons give all bits where they hold. */
 #ifdef CONVKIT_DOUBLE
 typedef int64_t vi __attribute__((vector_size(VBYTES)));
