@@ -45,6 +45,8 @@ def empty_like(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Allocate an array of the shape and dtype of `x` that lies without gaps, its axes in the order of those of `x`."""
     if x.nbytes < LEAST:
         return np.empty_like(x, subok=False)
+    if x.flags.c_contiguous:
+        return empty(x.shape, x.dtype)
     return empty_in_order(x.shape, x.dtype, x.strides)
 
 

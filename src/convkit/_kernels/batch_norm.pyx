@@ -129,6 +129,19 @@ def affine(
         map_3c[2, c] = bias_c[c] if bias_c is not None else 0
 
 
+def move(
+    real[:] running_mean_c, real[:] running_var_c, const real[::1] mean_c, const real[::1] var_c, double momentum,
+    double correction,
+):
+    """Move running averages, each of which may be None, towards a batch's mean and so many times its variance."""
+    cdef Py_ssize_t c
+    for c in range(mean_c.shape[0]):
+        if running_mean_c is not None:
+            running_mean_c[c] = <real>((1 - momentum)*running_mean_c[c] + momentum*mean_c[c])
+        if running_var_c is not None:
+            running_var_c[c] = <real>((1 - momentum)*running_var_c[c] + momentum*(correction*var_c[c]))
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Gradients
 

@@ -47,6 +47,10 @@ def _as_int(op: str, name: str, value: object) -> int:
 
 def pair(op: str, name: str, value: object, least: int) -> tuple[int, int]:
     """Return (height, width) from an int, which stands for both, or a pair of them."""
+    if type(value) is tuple and len(value) == 2:  # as layers have them: nothing to convert
+        height, width = value
+        if type(height) is type(width) is int and least <= height <= MOST and least <= width <= MOST:
+            return value
     if not isinstance(value, (tuple, list)):
         try:
             number = integer(op, name, value, least)

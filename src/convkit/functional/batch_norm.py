@@ -16,7 +16,7 @@ from ..autograd import (
     settled,
 )
 from ..ops import _affine
-from ..ops.batch_norm import batch_norm_map
+from ..ops.batch_norm import batch_norm_map, move_averages
 
 
 def batch_norm(
@@ -100,8 +100,7 @@ def batch_norm(
         map = batch_norm_map(x, mean, var, scale, shift, eps)
         output = pending.mapped(map)
     if training:
-        _move(average_mean, mean, momentum)
-        _move(average_var, var * (values / (values - 1)), momentum)
+        move_averages(average_mean, average_var, mean, var, momentum, values / (values - 1))
     statistics = (x, mean, var, scale, eps, training)
     return record_joint("batch_norm", output, (input, weight, bias), lambda grad: _gradients(grad, map, statistics))
 
@@ -119,13 +118,7 @@ def _gradients(grad: Any, map: Array | None, statistics: tuple[Any, ...]) -> tup
 def _values_per_channel(x: Array, average_mean: Array | None, average_var: Array | None) -> int:
     """Check what `ops` does not see, or sees too late, and count the values that a channel's statistics come from."""
     _shapes.array("batch_norm", "input", x)
-    channels = _shapes.channels("batch_norm", "input", x)
+    channels, of = _shapes.channels("batch_norm", "input", x), f"input {x.shape}"
     for name, average in (("running_mean", average_mean), ("running_var", average_var)):
-        _shapes.vector("batch_norm", name, average, channels, f"input {x.shape}", x)
+        _shapes.vector("batch_norm", name, average, channels, of, x)
     return x.size // max(channels, 1)
-
-
-def _move(average: Array | None, batch: Array, momentum: float) -> None:
-    if average is not None:
-        average *= 1 - momentum
-        average += momentum * batch

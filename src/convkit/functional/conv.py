@@ -1,8 +1,9 @@
 """Convolution."""
 
-from .. import ops
+from .. import _shapes, ops
 from .._shapes import Array, Padding, Pair
 from ..autograd import Tensor, borrowed, record, unseen
+from ..ops.conv2d import input_gradient, weight_gradient
 
 
 def conv2d(
@@ -62,13 +63,13 @@ def conv2d(
     """
     x, w, b = borrowed(input, weight, bias)
     output = ops.conv2d(x, w, b, stride, padding, dilation, groups)
-    input_shape, weight_shape = x.shape, w.shape
-    geometry, untied = (stride, padding, dilation, groups), b is not None and b.ndim == 3
+    geometry = _shapes.conv2d("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
+    untied = b is not None and b.ndim == 3
     return record(
         "conv2d",
         unseen(output),
-        (input, lambda grad: ops.conv2d_backward_input(input_shape, w, grad, *geometry)),
-        (weight, lambda grad: ops.conv2d_backward_weight(x, weight_shape, grad, *geometry)),
+        (input, lambda grad: input_gradient(geometry, w, grad)),
+        (weight, lambda grad: weight_gradient(geometry, x, grad)),
         (bias, lambda grad: ops.conv2d_backward_bias(grad, untied)),
     )
 

@@ -57,9 +57,9 @@ def batch_norm_stats(input: Array) -> tuple[Array, Array]:
 
 
 def _check_channels(op: str, input: Array, eps: float, **vectors: Array | None) -> None:
-    channels = _shapes.channels(op, "input", input)
+    channels, of = _shapes.channels(op, "input", input), f"input {input.shape}"
     for name, value in vectors.items():
-        _shapes.vector(op, name, value, channels, f"input {input.shape}", input)
+        _shapes.vector(op, name, value, channels, of, input)
     _shapes.epsilon(op, eps)
 
 
@@ -122,6 +122,16 @@ def batch_norm_map(
     vectors = [None if v is None else contiguous(v) for v in (mean, var, weight, bias)]
     kernel("batch_norm", input.dtype).affine(*vectors, float(eps), map)
     return map
+
+
+def move_averages(
+    running_mean: Array | None, running_var: Array | None, mean: Array, var: Array, momentum: float, correction: float
+) -> None:
+    """Move running averages, in place, towards a batch's mean and `correction` times its variance.
+
+    They have been checked. Each is computed in double, and rounded once.
+    """
+    kernel("batch_norm", mean.dtype).move(running_mean, running_var, mean, var, float(momentum), float(correction))
 
 
 def batch_norm_backward(

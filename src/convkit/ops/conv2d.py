@@ -3,7 +3,7 @@
 import numpy as np
 
 from .. import _shapes
-from .._shapes import Array, Padding, Pair, Shape
+from .._shapes import Array, Conv2d, Padding, Pair, Shape
 from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, nhwc
 from ._convolution import plan
 from .channel_sum import channel_sum
@@ -124,7 +124,8 @@ def conv2d(
     _shapes.array("conv2d", "input", input, 4)
     _shapes.array("conv2d", "weight", weight, 4, input)
     geometry = _shapes.conv2d("conv2d", input.shape, weight.shape, stride, padding, dilation, groups)
-    _shapes.conv2d_bias("conv2d", bias, geometry, f"weight {weight.shape}", input)
+    if bias is not None:
+        _shapes.conv2d_bias("conv2d", bias, geometry, f"weight {weight.shape}", input)
     out = empty_nhwc(geometry.output_shape, input.dtype)
     plan("forward", input.dtype, geometry).carry_out(
         "conv2d",
@@ -193,8 +194,15 @@ def conv2d_backward_input(
     _shapes.array(op, "grad_output", grad_output, 4, weight, "weight")
     geometry = _shapes.conv2d(op, input_shape, weight.shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
-    grad_input = empty_nhwc(input_shape, weight.dtype)
-    plan("backward_input", weight.dtype, geometry).carry_out(op, nhwc(grad_output), aligned(weight), grad_input)
+    return input_gradient(geometry, weight, grad_output)
+
+
+def input_gradient(geometry: Conv2d, weight: Array, grad_output: Array) -> Array:
+    """Return the gradient of a convolution's input; everything has been checked."""
+    grad_input = empty_nhwc(geometry.input_shape, weight.dtype)
+    plan("backward_input", weight.dtype, geometry).carry_out(
+        "conv2d_backward_input", nhwc(grad_output), aligned(weight), grad_input
+    )
     return nchw(grad_input)
 
 
@@ -252,8 +260,15 @@ def conv2d_backward_weight(
     _shapes.array(op, "grad_output", grad_output, 4, input)
     geometry = _shapes.conv2d(op, input.shape, weight_shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
-    grad_weight = empty_weight(weight_shape, input.dtype)
-    plan("backward_weight", input.dtype, geometry).carry_out(op, nhwc(input), nhwc(grad_output), grad_weight)
+    return weight_gradient(geometry, input, grad_output)
+
+
+def weight_gradient(geometry: Conv2d, input: Array, grad_output: Array) -> Array:
+    """Return the gradient of a convolution's weight; everything has been checked."""
+    grad_weight = empty_weight(geometry.weight_shape, input.dtype)
+    plan("backward_weight", input.dtype, geometry).carry_out(
+        "conv2d_backward_weight", nhwc(input), nhwc(grad_output), grad_weight
+    )
     return grad_weight
 
 
