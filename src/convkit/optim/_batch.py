@@ -71,4 +71,4 @@ class Batch:
 
 def _fitted(array: Array, like: Array) -> Array:
     """Return `array`, or a copy, in the dtype and memory order of `like`."""
-    return ordered_like(array.astype(like.dtype, copy=False), like)
+    return ordered_like(array if array.dtype == like.dtype else array.astype(like.dtype), like)
