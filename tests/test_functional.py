@@ -195,6 +195,29 @@ def test_running_statistics_move_by_the_unbiased_variance():
     np.testing.assert_allclose(mean.data, expected_mean, rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_running_statistic_may_be_alone_and_a_view(dtype):
+    x = normal(5, 3, 2, 2).astype(dtype)
+    batch = {
+        "running_mean": x.astype(float).mean(axis=(0, 2, 3)),
+        "running_var": x.astype(float).var((0, 2, 3), ddof=1),
+    }
+    for name, value in batch.items():
+        every = np.ones(6, dtype)
+        averages = {"running_mean": None, "running_var": None, name: every[::-2]}
+        F.batch_norm(x, **averages, training=True, momentum=0.25)
+        np.testing.assert_allclose(every[::-2], 0.75 + 0.25 * value, rtol=2 * np.finfo(dtype).eps)
+        assert every[::2].tolist() == [1, 1, 1]
+
+
+def test_a_running_statistic_that_cannot_be_written_is_refused_before_the_other_moves():
+    mean, var = np.zeros(3), np.ones(3)
+    var.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        F.batch_norm(normal(5, 3), mean, var, training=True)
+    assert not mean.any()
+
+
 def test_the_gradient_uses_the_statistics_of_its_own_forward():
     mean, var = np.zeros(2), np.ones(2)
     x = Tensor(normal(4, 2), requires_grad=True)

@@ -110,6 +110,7 @@ def test_a_block_in_training_reads_its_convolution_twice_each_way(calls):
     assert [name for name in calls if name.split(".")[0] != "layout"] == [
         "batch_norm.statistics",
         "batch_norm.affine",
+        "batch_norm.move",
         "affine_max_pool2d.forward",
     ]
     calls.clear()

@@ -126,6 +126,11 @@ def test_no_two_arrays_overlap():
     assert all(np.all(array == mark) for mark, array in alive.items())
 
 
+def test_small_arrays_lie_together():
+    alive = [vector(2 * _memory.LEAST) for _ in range(64)]
+    assert len({address(array) // (2 * MEGABYTE) for array in alive}) <= 5  # of huge pages: 8 MB need four
+
+
 def test_several_threads_at_once():
     wrong = []
 

@@ -65,6 +65,7 @@ def layer(pass_, shape, weight, isa, lanes, precision="highest", **options):
         ("backward_input", (2, 16, 9, 9), (64, 16, 3, 3), {"stride": 2}, 16, "narrow"),
         ("backward_weight", (2, 3, 9, 9), (64, 3, 3, 3), {}, 16, "narrow"),
         ("backward_weight", (2, 3, 9, 9), (64, 3, 3, 3), {}, 8, "direct"),
+        ("backward_weight", (2, 3, 9, 9), (64, 3, 1, 1), {}, 16, "direct"),
         ("backward_weight", (2, 512, 9, 9), (15, 512, 3, 3), {}, 16, "narrow"),
         ("backward_weight", (2, 1024, 9, 9), (15, 1024, 3, 3), {}, 16, "direct"),
         ("backward_weight", (2, 512, 9, 9), (16, 512, 3, 3), {"padding": 1}, 16, "winograd F(3x3, 2x2)"),

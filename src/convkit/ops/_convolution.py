@@ -116,7 +116,7 @@ class Layer(NamedTuple):
 
     @property
     def is_thin(self) -> bool:
-        """Whether a line of taps and channels is so short that it would leave most rows of a dense tile empty."""
+        """Whether a line of several taps and their channels would leave most rows of a dense tile empty."""
         return self.outputs > 0 and self.width > 1 and self.width * self.channels <= self.lanes
 
     @property
