@@ -133,11 +133,10 @@ def test_operands_of_bfloat16_have_one_part(precision):
     assert (narrow.layer.of_bfloat16, wide.layer.of_bfloat16) == (True, False)
 
 
-def test_linear_layers_are_dense():
-    """Even where a convolution over images of one pixel is not."""
-    thin = layer("backward_weight", (64, 8, 1, 1), (32, 8, 1, 1), "x86_v4", 16)
-    assert _convolution.choose(thin).name == "narrow"
-    assert _convolution.choose_linear(thin).name == "direct"
+@pytest.mark.parametrize("choose", [_convolution.choose, _convolution.choose_linear])
+def test_linear_layers_are_dense(choose):
+    """However few their channels, and as convolutions over images of one pixel, too."""
+    assert choose(layer("backward_weight", (64, 8, 1, 1), (32, 8, 1, 1), "x86_v4", 16)).name == "direct"
 
 
 SHAPES = {

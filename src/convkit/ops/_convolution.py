@@ -117,7 +117,7 @@ class Layer(NamedTuple):
     @property
     def is_thin(self) -> bool:
         """Whether a line of several taps and their channels would leave most rows of a dense tile empty."""
-        return self.outputs > 0 and self.width > 1 and self.width * self.channels <= self.lanes
+        return self.outputs > 0 and self.width > 1 and 0 < self.width * self.channels <= self.lanes
 
     @property
     def is_planar(self) -> bool:
