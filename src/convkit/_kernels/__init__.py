@@ -38,6 +38,7 @@
     _sums.pxd, _incoming.pxd, _input_gradient.pxd   batch norm's gradients, also through activation and pooling
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
     _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
+    _crowd.pxd     pixels of few channels on one vector: where its lanes find what they pool
     _parts.pxd     the arrays of many parameters as one range of elements, for the optimizers
     _exp.pxd, _log1p.pxd, _normal.pxd      functions of vectors, for the activations
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic
