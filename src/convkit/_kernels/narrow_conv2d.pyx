@@ -23,7 +23,7 @@ from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
 from convkit._kernels._lanewise cimport (
-    PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_height, lane_tile_of,
+    PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height,
 )
 from convkit._kernels._lines cimport (
     Image, Layout, Phase, Side, Window, adjoint_side, cut_down, forward_side, is_far, lay_out, list_lines,
@@ -36,12 +36,6 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-
-cdef enum:
-    # Products summed in registers at a time: the error of a chain grows with its length.
-    DEPTH = 768
-    DEPTH_CHANNELS = DEPTH // RUN
-
 
 cdef struct Weights:
     # One logical weight, by strides in elements. Lanes become outputs, channels are summed over.
@@ -173,7 +167,8 @@ cdef void correlate_lines(
     cdef Py_ssize_t i = 0, j, cols = min(lay.cols, t.x.count - col), height
     cdef LaneProduct p
     p.x_pixel, p.x_vector, p.w_vector, p.out_vector = lay.lanes.pixel, 0, 0, 0
-    p.piece, p.where = lay.lanes.piece, viload_i32(lay.lanes.source, VLEN)
+    p.channels, p.piece, p.x_piece = lay.lanes.channels, lay.lanes.piece, VLEN
+    p.where = viload_i32(lay.lanes.source, VLEN)
     p.out_pixel, p.lanes[0] = t.x.out_step*t.target.col, lanes_of(&lay.lanes, bundle, vector)
     p.whole = p.lanes[0] == VLEN
     p.blocks = 1
@@ -217,31 +212,9 @@ cdef inline void correlate_phases(
             pass_on(reads)
             pass_on(writes)
             if t.layout.lanes.together > 1:
-                correlate_tile(p, PICKED, t.layout.lanes.channels, count)
+                lane_tile_deep(count, PICKED, p)
             else:
-                correlate_tile(p, SPREAD, t.layout.lanes.channels, count)
-
-
-cdef inline void correlate_tile(
-    LaneProduct p, const int reading, Py_ssize_t channels, Py_ssize_t pixels,
-) noexcept nogil:
-    """About DEPTH products of the sums at a time: of so many channels, and of these so many runs."""
-    cdef Py_ssize_t count = p.runs, first = 0, r, deep
-    cdef Py_ssize_t together = max(DEPTH_CHANNELS // p.piece, <Py_ssize_t>1)*p.piece
-    cdef const real* x = p.x
-    cdef const real* w = p.w
-    cdef const Run* run = p.run
-    while first < channels:
-        p.x, p.w, p.channels = x + first // p.piece*VLEN, w + first*VLEN, min(together, channels - first)
-        deep, r = max(<Py_ssize_t>1, DEPTH_CHANNELS // p.channels), 0
-        while True:
-            p.run, p.runs = run + r, min(deep, count - r)
-            lane_tile_of(pixels, 1, reading, &p)
-            p.init, p.init_pixel = p.out, p.out_pixel
-            r += deep
-            if r >= count:
-                break
-        first += together
+                lane_tile_deep(count, SPREAD, p)
 
 
 cdef struct Room:
