@@ -262,7 +262,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     list_runs(crowd, run)
     t.packed, t.bias, t.run = memory, biases, run
     with parallel(num_threads=room.threads):
-        for unit in prange(crowd.images*crowd.down, schedule='dynamic'):
+        for unit in prange(crowd.images*crowd.down, schedule='static'):
             correlate_unit(t, unit, memory + room.shared + threadid()*room.strip)
     free(memory)
     return True
@@ -423,7 +423,7 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     list_sources(crowd, sources, line_at)
     t.run, t.sources, t.line_at, t.sums = run, sources, line_at, memory
     with parallel(num_threads=room.threads):
-        for chunk in prange(t.chunks, schedule='dynamic'):
+        for chunk in prange(t.chunks, schedule='static'):
             sum_chunk(t, chunk, memory + room.shared + threadid()*room.strip)
     finish_sums(t, w)
     free(memory)

@@ -270,7 +270,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
         vstore(biases + i*VLEN, vsplat(0) if bias is NULL else bias_of(lay, bias, i))
     t.bias, t.run = biases, run
     with parallel(num_threads=threads):
-        for i in prange(t.images*lay.down*lay.across*t.shares, schedule='dynamic'):
+        for i in prange(t.images*lay.down*lay.across*t.shares, schedule='static'):
             correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
     free(memory)
     return True

@@ -267,7 +267,7 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
     t.sums, t.run, t.sources = memory, run, sources
     with parallel(num_threads=threads):
-        for unit in prange(t.chunks*t.shares, schedule='dynamic'):
+        for unit in prange(t.chunks*t.shares, schedule='static'):
             sum_unit(t, unit, memory + room.sums + threadid()*room.strips)
     for unit in prange(vectors, schedule='static', num_threads=threads):
         finish_vector(t, w, unit)
