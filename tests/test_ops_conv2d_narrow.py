@@ -84,3 +84,10 @@ def test_gradients_of_small_images_without_padding(channels, rows):
     """Added window by window: one vector of taps or several, full or not, four columns at a time, two or one."""
     check_exact(Conv((9, channels, 11, 13), (17, channels, rows, 5)))
     check_exact(Conv((8, channels, rows, 9), (8, channels, rows, 3), stride=(1, 2)))
+
+
+@pytest.mark.parametrize("kernel", [(2, 4), (3, 3), (7, 2), (9, 3), (16, 1), (17, 1)], ids=str)
+@pytest.mark.parametrize("channels", [2, 3, 4, 5, 6, 11])
+def test_weights_of_tall_filters(channels, kernel):
+    """Taps of a column are taken as channels: more of them than a panel else has."""
+    check_exact(Conv((2, channels, kernel[0] + 1, 11), (9, channels, *kernel), stride=(1, 2)))
