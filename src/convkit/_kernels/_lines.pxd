@@ -252,6 +252,12 @@ cdef inline bint is_far(Py_ssize_t elements) noexcept nogil:
     return elements*<Py_ssize_t>sizeof(real) >= FAR
 
 
+cdef inline Py_ssize_t dealt(Py_ssize_t units, int threads, bint far) noexcept nogil:
+    """Units that a thread takes at a time: one, but a run of neighbours, and so the same ones in each pass, of images
+    that may lie in the cache of the core that wrote them."""
+    return 1 if far else ceil_div(units, threads)
+
+
 cdef inline Fetch rows_of(
     const real* images, const Image* strides, Py_ssize_t image, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t tiles,
 ) noexcept nogil:

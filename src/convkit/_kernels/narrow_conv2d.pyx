@@ -26,7 +26,7 @@ from convkit._kernels._lanewise cimport (
     PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height,
 )
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, adjoint_side, cut_down, forward_side, is_far, lay_out, list_lines,
+    Image, Layout, Phase, Side, Window, adjoint_side, cut_down, dealt, forward_side, is_far, lay_out, list_lines,
     list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._scratch cimport granted, scratch
@@ -248,7 +248,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     """Pack, divide the work and run it. `bias` may be NULL."""
     cdef Layout* lay = &t.layout
     cdef Room room = make_room(t, threads)
-    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, i
+    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, units, i
     if room.bytes == 0:
         return True
     cdef real* memory = <real*>scratch(room.bytes)
@@ -269,8 +269,9 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     for i in range(vectors):
         vstore(biases + i*VLEN, vsplat(0) if bias is NULL else bias_of(lay, bias, i))
     t.bias, t.run = biases, run
+    units = t.images*lay.down*lay.across*t.shares
     with parallel(num_threads=threads):
-        for i in prange(t.images*lay.down*lay.across*t.shares, schedule='static'):
+        for i in prange(units, schedule='dynamic', chunksize=dealt(units, threads, t.far)):
             correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
     free(memory)
     return True
