@@ -150,7 +150,7 @@ def test_max_windows(kernel_size, stride, padding, ceil_mode, dilation):
     check_max(Pool(shape, kernel_size, stride, padding, dilation, ceil_mode))
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 5, 7, 8])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 8, 13, 16])
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("kernel_size", "stride", "padding"), WINDOWS)
 def test_max_windows_of_few_channels(kernel_size, stride, padding, ceil_mode, channels):

@@ -94,8 +94,8 @@ cdef inline void lay_crowd(
     cdef Pick* pick
     cdef Py_ssize_t start = 0, behind, k, most = MOST_PICKS // taps
     crowd.blocks, crowd.taps, crowd.start[0], crowd.pick = 0, taps, 0, NULL
-    # A pixel that fills more than half of a vector is alone on it.
-    if axis.dilation != 1 or 2*channels > VLEN or read < reach or elements > most*VLEN:
+    # Wider pixels fill vectors by themselves; of one vector each, they gain if that saves looking for their windows.
+    if axis.dilation != 1 or channels >= VLEN + back or read < reach or elements > most*VLEN:
         return
     pick = crowd.pick = <Pick*>malloc(MOST_PICKS*sizeof(Pick))
     while pick is not NULL and start < elements and crowd.blocks < most:

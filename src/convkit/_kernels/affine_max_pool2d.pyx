@@ -194,7 +194,7 @@ def forward(
     cdef uint8_t* index = &index_nhwc[0, 0, 0, 0]
     cdef Source s
     cdef Crowd crowd
-    cdef real[3*8*VLEN] memory         # a tiled map: where pixels share vectors, a group of rows is at most so wide
+    cdef real[3*(VLEN + 8)*VLEN] memory         # a tiled map: where pixels share vectors, groups of rows are not wider
     cdef bint had
     s.affine, s.kind = map_3c is not None, kind
     if s.affine:

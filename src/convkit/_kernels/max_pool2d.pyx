@@ -311,7 +311,7 @@ cdef void gradient_row(
     Py_ssize_t row, real* grad_x, bint stream,
 ) noexcept nogil:
     """One row of pixels. Only where taps lie apart does it take a division to tell which one lies at a pixel."""
-    if crowd.pick is not NULL and rows.dilation == 1:
+    if crowd.pick is not NULL and rows.dilation == 1 and not stream:
         gradient_crowd(rows, crowd, cols.widest, cols.count*channels, grad, index, row, grad_x)
     elif rows.dilation == 1 and cols.dilation == 1:
         gradient_pixels(False, rows[0], cols[0], channels, grad, index, row, grad_x, stream)
