@@ -16,8 +16,8 @@
     narrow_conv2d.pyx                      convolution where a group's outputs do not fill vectors: groups share them
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
-    scattered_conv2d.pyx                   the gradient of a small input of few channels, window by window
     crowded_conv2d.pyx                     the same for few channels and few outputs: several pixels share a vector
+    scattered_conv2d.pyx                   the gradient of a small input of few channels, window by window
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
     _convolution.pxd                       a convolution's sizes, from arrays or from shapes alone
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
