@@ -249,13 +249,14 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     cdef Layout* lay = &t.layout
     cdef Room room = make_room(t, threads)
     cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, units, i
+    cdef Py_ssize_t elements = t.images*(t.source.image + t.target.image)
     if room.bytes == 0:
         return True
     cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
     threads = room.threads
-    t.far = is_far(t.images*(t.source.image + t.target.image))
+    t.far = is_far(elements)
     cdef Run* run = <Run*>(memory + room.constant + threads*room.strips)
     cdef Window* windows = <Window*>(run + room.runs)
     cdef real* biases = memory + room.panels
@@ -271,7 +272,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     t.bias, t.run = biases, run
     units = t.images*lay.down*lay.across*t.shares
     with parallel(num_threads=threads):
-        for i in prange(units, schedule='dynamic', chunksize=dealt(units, threads, t.far)):
+        for i in prange(units, schedule='dynamic', chunksize=dealt(units, threads, elements)):
             correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
     free(memory)
     return True
