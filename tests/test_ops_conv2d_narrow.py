@@ -1,4 +1,4 @@
-"""Convolutions that do not fill vectors with a group's outputs: what the narrow and the planar kernels compute."""
+"""Convolutions that do not fill vectors with a group's outputs: what the kernels for few of them compute."""
 
 import pytest
 from test_ops_conv2d import LANES, Conv, check_exact
@@ -60,3 +60,34 @@ def test_lines_too_long_for_one_ring():
     check_exact(Conv((1, 40, 4, 1500), (40, 20, 3, 3), padding=1, groups=2))
     check_exact(Conv((1, 64, 4, 1200), (3, 64, 3, 3), padding=1))
     check_exact(Conv((1, 2, 3, 2000), (16, 2, 3, 3), padding=1))
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 5, 6, 8, 12])
+@pytest.mark.parametrize("how", [{}, {"stride": (2, 1)}, {"stride": (3, 2)}, {"dilation": (2, 1)}], ids=str)
+def test_few_outputs_of_few_channels(outputs, how):
+    """Pixels share vectors, and the last vector of a line shares lanes with the one before."""
+    check_exact(Conv((2, 1, 19, 33), (outputs, 1, 5, 5), padding=2, **how))
+    check_exact(Conv((3, 2, 16, 35), (outputs, 2, 4, 3), padding=(0, 1), **how))
+    check_exact(Conv((1, 3, 70, 31), (outputs, 3, 2, 2), padding=(3, 4), **how))
+
+
+@pytest.mark.parametrize("width", [16, 17, 100, 3000])
+def test_lines_of_few_outputs(width):
+    """One vector, and so many that their sums are too long for one chain, or their lines for the first cache."""
+    check_exact(Conv((1, 1, 30, width), (1, 1, 3, 3), padding=1))
+    check_exact(Conv((2, 1, 40, width), (6, 1, 2, 5), padding=(0, 2)))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4, 6])
+@pytest.mark.parametrize("rows", range(2, 9))
+def test_gradients_of_small_images_without_padding(channels, rows):
+    """Added window by window: one vector of taps or several, full or not, four columns at a time, two or one."""
+    check_exact(Conv((9, channels, 11, 13), (17, channels, rows, 5)))
+    check_exact(Conv((8, channels, rows, 9), (8, channels, rows, 3), stride=(1, 2)))
+
+
+@pytest.mark.parametrize("kernel", [(2, 4), (3, 3), (7, 2), (9, 3), (16, 1), (17, 1)], ids=str)
+@pytest.mark.parametrize("channels", [2, 3, 4, 5, 6, 11])
+def test_weights_of_tall_filters(channels, kernel):
+    """Taps of a column are taken as channels: more of them than a panel else has."""
+    check_exact(Conv((2, channels, kernel[0] + 1, 11), (9, channels, *kernel), stride=(1, 2)))

@@ -47,7 +47,8 @@ def kernels(lanes):
     yield 5, 2 * lanes, (3, 3), {"padding": 1}
     yield 4, 2 * lanes + 3, (3, 2), {"stride": 2}
     yield lanes, lanes + 1, (1, 1), {}
-    yield 3, 3, (3, 3), {"padding": 1}  # columns side by side
+    yield 4, 3, (3, 3), {"padding": 1}  # columns side by side
+    yield 1, 3 * lanes // 4, (5, 5), {"padding": 2}  # crowded
     yield 2 * lanes + 1, 2, (3, 3), {"padding": 1}  # planar
     yield 1, lanes, (5, 5), {"padding": 2}  # narrow
     yield 12, 24, (3, 3), {"groups": 3, "padding": 1}

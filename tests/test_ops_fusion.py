@@ -67,8 +67,8 @@ def chained(middle, activation, pool):
     return chain
 
 
-def assert_as_unfused(label, chain, channels, dtype, training=True, exact=True):
-    fused, unfused = (computed(on, chain, channels, dtype, training) for on in (True, False))
+def assert_as_unfused(label, chain, channels, dtype, training=True, exact=True, image=(7, 9)):
+    fused, unfused = (computed(on, chain, channels, dtype, training, image) for on in (True, False))
     if exact:
         assert_same_bits({"fused": fused, "unfused": unfused}, label)
         return
@@ -94,6 +94,15 @@ def test_pooling_takes_the_rest_along(middle, pool):
         dtype = DTYPES[channels % 2]
         label = f"{middle}, {activation}, {pool}, {channels} channels, {dtype.__name__}"
         assert_as_unfused(label, chained(middle, activation, pool), channels, dtype, exact=middle != "batch norm")
+
+
+@pytest.mark.parametrize("pool", ["2x2", "2x2, rest of the image", "3x3, overlapping, padded"])
+@pytest.mark.parametrize("middle", ["batch norm", "nothing"])
+def test_pooling_where_pixels_share_vectors(middle, pool):
+    for activation, channels, dtype in itertools.product(ACTIVATIONS, (1, 2, 3, 6, 7, 13, 15), DTYPES):
+        label = f"{middle}, {activation}, {pool}, {channels} channels, {dtype.__name__}"
+        chain = chained(middle, activation, pool)
+        assert_as_unfused(label, chain, channels, dtype, exact=middle != "batch norm", image=(4, 34))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -150,6 +150,14 @@ def test_max_windows(kernel_size, stride, padding, ceil_mode, dilation):
     check_max(Pool(shape, kernel_size, stride, padding, dilation, ceil_mode))
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 8, 13, 16])
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize(("kernel_size", "stride", "padding"), WINDOWS)
+def test_max_windows_of_few_channels(kernel_size, stride, padding, ceil_mode, channels):
+    """In rows long enough for pixels to share vectors."""
+    check_max(Pool((2, channels, 9, 41), kernel_size, stride, padding, 1, ceil_mode))
+
+
 @pytest.mark.parametrize("count_include_pad", [False, True])
 @pytest.mark.parametrize("ceil_mode", [False, True])
 @pytest.mark.parametrize(("kernel_size", "stride", "padding"), WINDOWS)
@@ -225,6 +233,15 @@ def test_nan_is_the_maximum_of_its_window():
     x[0, 1, 0, 0], x[1, 2, 7, 7] = np.inf, -np.inf
     x[0, 16] = -np.inf
     check_max(case, x)
+
+
+def test_nan_and_inf_where_pixels_share_vectors():
+    """The first of equals, the last NaN, whichever lanes they lie in; taps in the padding are read again."""
+    rng = np.random.default_rng(3)
+    for window in (Pool((2, 3, 9, 40), 3, 2, 1), Pool((3, 6, 8, 28), 2), Pool((2, 1, 7, 50), 2, 1, 1)):
+        x = rng.choice([np.nan, np.inf, -np.inf, 0.0, 1.0], window.shape)
+        x[0, 0] = -np.inf
+        check_max(window, x)
 
 
 def test_last_of_several_nans_takes_the_gradient():

@@ -16,6 +16,8 @@
     narrow_conv2d.pyx                      convolution where a group's outputs do not fill vectors: groups share them
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
+    crowded_conv2d.pyx                     the same for few channels and few outputs: several pixels share a vector
+    scattered_conv2d.pyx                   the gradient of a small input of few channels, window by window
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
     _convolution.pxd                       a convolution's sizes, from arrays or from shapes alone
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
@@ -38,6 +40,7 @@
     _sums.pxd, _incoming.pxd, _input_gradient.pxd   batch norm's gradients, also through activation and pooling
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
     _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
+    _crowd.pxd     pixels of few channels on one vector: where its lanes find what they pool
     _parts.pxd     the arrays of many parameters as one range of elements, for the optimizers
     _exp.pxd, _log1p.pxd, _normal.pxd      functions of vectors, for the activations
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic

@@ -16,6 +16,7 @@ from convkit._kernels._simd cimport (
 cdef enum:
     CACHE_LINE = 64                 # bytes
     RUN = 3                         # neighbouring taps that share what they read
+    DEPTH_CHANNELS = 768//RUN       # summed in registers at a time: the error of a chain grows with its length
 
 
 cdef enum:
@@ -62,7 +63,7 @@ cdef struct LaneProduct:
     const Run* run
     Py_ssize_t runs
     Py_ssize_t channels             # of a group, that every run sums over,
-    Py_ssize_t piece                # so many of them in a vector of the input,
+    Py_ssize_t piece, x_piece       # so many of them in a vector of the input; from that vector to the next
     vi where                        # in which a lane finds the first there
     const Py_ssize_t* line_at       # where staged lines lie
     const real* init                # added at the end
@@ -196,7 +197,7 @@ cdef inline void multiply_runs(
                 multiply_channel(pixels, reading, taps, x + (c if reading == SPREAD else 0), x_pixel,
                                  t.where + visplat(<int>c), p, w_tap, acc)
                 p = p + VLEN
-            x = x + VLEN
+            x = x + t.x_piece
             first += t.piece
 
 
@@ -266,3 +267,23 @@ cdef inline void lane_tile_of(
                 lane_tile(13, vectors, reading, t)
             elif pixels == 14:
                 lane_tile(14, vectors, reading, t)
+
+
+cdef inline void lane_tile_deep(Py_ssize_t pixels, const int reading, LaneProduct p) noexcept nogil:
+    """A tile of one vector: DEPTH_CHANNELS at a time, in as many runs as these leave room for."""
+    cdef Py_ssize_t channels = p.channels, count = p.runs, first = 0, r, deep
+    cdef Py_ssize_t together = max(DEPTH_CHANNELS // p.piece, <Py_ssize_t>1)*p.piece
+    cdef const real* x = p.x
+    cdef const real* w = p.w
+    cdef const Run* run = p.run
+    while first < channels:
+        p.x, p.w, p.channels = x + first // p.piece*p.x_piece, w + first*VLEN, min(together, channels - first)
+        deep, r = max(<Py_ssize_t>1, DEPTH_CHANNELS // p.channels), 0
+        while True:
+            p.run, p.runs = run + r, min(deep, count - r)
+            lane_tile_of(pixels, 1, reading, &p)
+            p.init, p.init_pixel = p.out, p.out_pixel
+            r += deep
+            if r >= count:
+                break
+        first += together

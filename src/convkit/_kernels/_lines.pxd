@@ -254,6 +254,12 @@ cdef inline bint is_far(Py_ssize_t elements) noexcept nogil:
     return elements*<Py_ssize_t>sizeof(real) >= FAR
 
 
+cdef inline Py_ssize_t dealt(Py_ssize_t units, int threads, Py_ssize_t elements) noexcept nogil:
+    """Units that a thread takes at a time: one; of so few images that they may lie in the caches of single cores, a run
+    of neighbours, the same in each pass."""
+    return 1 if is_far(elements) else ceil_div(units, threads)
+
+
 cdef inline Fetch rows_of(
     const real* images, const Image* strides, Py_ssize_t image, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t tiles,
 ) noexcept nogil:

@@ -53,6 +53,7 @@ cdef extern from "simd.h" nogil:
     void vkeep_larger(vr* best, vi* best_place, vr value, vi place)
     vr vpermute(vr low, vr high, vi index)
     vr vpick(vr v, vi index)
+    vi vipick(vi v, vi index)
     vi viload_u8(const uint8_t* p, int lanes)
     vi viload_i32(const int32_t* p, int lanes)
     void vistore_u8(uint8_t* p, vi v, int lanes)

@@ -13,10 +13,11 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 
-from convkit._kernels._affine cimport Affine
+from convkit._kernels._affine cimport Affine, tiled
+from convkit._kernels._crowd cimport Crowd, Pick, lanes_in, lay_windows, picked, place_of
 from convkit._kernels._rectifiers cimport IDENTITY, RELU, RELU6, rectified
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vatmost, vi, viselect, visplat, vistore_u8, vkeep_larger,
+    VLEN, flush_denormals, real, restore_denormals, vatmost, vi, viselect, visplat, vistore_u8, vkeep_larger, vload,
     vload_lanes, vr, vsplat, vstore_lanes,
 )
 from convkit._kernels._threads cimport worth
@@ -41,6 +42,15 @@ cdef struct Source:
     bint affine
     int kind
     Affine map
+
+
+cdef inline void store_block(const int kind, int lanes, vr best, vi place, real* out, uint8_t* index) noexcept nogil:
+    if kind != IDENTITY:
+        place = viselect(vatmost(best, vsplat(0)), visplat(NOWHERE), place)
+    if kind == RELU6:
+        place = viselect(vatmost(vsplat(6), best), visplat(NOWHERE), place)
+    vstore_lanes(out, best, lanes)
+    vistore_u8(index, place, lanes)
 
 
 cdef inline void max_block(
@@ -73,12 +83,31 @@ cdef inline void max_block(
                     tap = tap*scale[v] + shift[v]
                 vkeep_larger(&best[v], &place[v], rectified(kind, tap, tap), here)
     for v in range(vectors):
-        if kind != IDENTITY:
-            place[v] = viselect(vatmost(best[v], vsplat(0)), visplat(NOWHERE), place[v])
-        if kind == RELU6:
-            place[v] = viselect(vatmost(vsplat(6), best[v]), visplat(NOWHERE), place[v])
-        vstore_lanes(out + v*VLEN, best[v], lanes)
-        vistore_u8(index + v*VLEN, place[v], lanes)
+        store_block(kind, lanes, best[v], place[v], out + v*VLEN, index + v*VLEN)
+
+
+cdef inline void max_crowd(
+    const Py_ssize_t rows, const Py_ssize_t cols, const bint affine, const int kind, const Taps* t, const Affine* map,
+    const Crowd* crowd, Py_ssize_t channels, const real* x, real* out, uint8_t* index,
+) noexcept nogil:
+    """One row of windows, several pixels on a vector. Sizes must be literals."""
+    cdef const Pick* pick = crowd.pick
+    cdef Py_ssize_t b, r, s, first, c
+    cdef vr best, tap
+    cdef vi place
+    for b in range(crowd.blocks):
+        best, place, first = vsplat(-INFINITY), visplat(t.place) + place_of(pick), crowd.start[b]
+        c = first % channels
+        for r in range(rows):
+            for s in range(cols):
+                tap = picked(pick + s, x + r*t.down)
+                if affine:
+                    tap = tap - vload(map.centre + c)
+                    tap = tap*vload(map.scale + c) + vload(map.shift + c)
+                vkeep_larger(&best, &place, rectified(kind, tap, tap),
+                             visplat(t.place + <int>r*t.width) + place_of(pick + s))
+        store_block(kind, lanes_in(crowd, b), best, place, out + first, index + first)
+        pick += cols
 
 
 cdef inline void max_blocks(
@@ -97,8 +126,8 @@ cdef inline void max_blocks(
 
 
 cdef inline void max_row(
-    const bint affine, const int kind, const Affine* map, const Axis* rows, const Axis* cols, Py_ssize_t channels,
-    const real* x, Py_ssize_t p, real* out, uint8_t* index,
+    const bint affine, const int kind, const Affine* map, const Axis* rows, const Axis* cols, const Crowd* crowd,
+    Py_ssize_t channels, const real* x, Py_ssize_t p, real* out, uint8_t* index,
 ) noexcept nogil:
     """One row of windows. Taps in the padding are never the maximum: they are left out."""
     cdef const Window* down = &rows.window[p]
@@ -108,6 +137,13 @@ cdef inline void max_row(
     cdef Taps t
     t.down, t.across, t.width, t.rows = cols.size*channels, channels, <int>cols.widest, down.taps
     x = x + (down.start + down.first)*t.down
+    if crowd.pick is not NULL:
+        t.place = <int>(down.first*cols.widest)
+        if t.rows == 2 and crowd.taps == 2:
+            max_crowd(2, 2, affine, kind, &t, map, crowd, channels, x, out, index)
+        else:
+            max_crowd(t.rows, crowd.taps, affine, kind, &t, map, crowd, channels, x, out, index)
+        return
     for q in range(cols.count):
         across = &cols.window[q]
         t.cols = across.taps
@@ -122,23 +158,23 @@ cdef inline void max_row(
 
 
 cdef void source_row(
-    const Source* s, const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out,
-    uint8_t* index,
+    const Source* s, const Axis* rows, const Axis* cols, const Crowd* crowd, Py_ssize_t channels, const real* x,
+    Py_ssize_t p, real* out, uint8_t* index,
 ) noexcept nogil:
     cdef unsigned long mode
     if not s.affine:                            # no arithmetic: denormals are passed on as they are
         if s.kind == RELU:
-            max_row(False, RELU, &s.map, rows, cols, channels, x, p, out, index)
+            max_row(False, RELU, &s.map, rows, cols, crowd, channels, x, p, out, index)
         else:
-            max_row(False, RELU6, &s.map, rows, cols, channels, x, p, out, index)
+            max_row(False, RELU6, &s.map, rows, cols, crowd, channels, x, p, out, index)
         return
     mode = flush_denormals()
     if s.kind == RELU:
-        max_row(True, RELU, &s.map, rows, cols, channels, x, p, out, index)
+        max_row(True, RELU, &s.map, rows, cols, crowd, channels, x, p, out, index)
     elif s.kind == RELU6:
-        max_row(True, RELU6, &s.map, rows, cols, channels, x, p, out, index)
+        max_row(True, RELU6, &s.map, rows, cols, crowd, channels, x, p, out, index)
     else:
-        max_row(True, IDENTITY, &s.map, rows, cols, channels, x, p, out, index)
+        max_row(True, IDENTITY, &s.map, rows, cols, crowd, channels, x, p, out, index)
     restore_denormals(mode)
 
 
@@ -157,6 +193,8 @@ def forward(
     cdef real* out = &out_nhwc[0, 0, 0, 0]
     cdef uint8_t* index = &index_nhwc[0, 0, 0, 0]
     cdef Source s
+    cdef Crowd crowd
+    cdef real[3*(VLEN + 8)*VLEN] memory         # a tiled map: where pixels share vectors, groups of rows are not wider
     cdef bint had
     s.affine, s.kind = map_3c is not None, kind
     if s.affine:
@@ -166,10 +204,14 @@ def forward(
     had = (lay_axis(&rows, x_nhwc.shape[1], out_rows, rows_spacing, False)
            and lay_axis(&cols, x_nhwc.shape[2], out_nhwc.shape[2], cols_spacing, False))
     if had:
+        lay_windows(&crowd, &cols, channels)
+        if s.affine and crowd.pick is not NULL:
+            s.map = tiled(s.map.centre, channels, memory)
         threads = worth(threads, <double>x_nhwc.shape[0]*image)
         for unit in prange(x_nhwc.shape[0]*out_rows, nogil=True, schedule='static', num_threads=threads):
-            source_row(&s, &rows, &cols, channels, x + unit // out_rows*image, unit % out_rows, out + unit*row,
+            source_row(&s, &rows, &cols, &crowd, channels, x + unit // out_rows*image, unit % out_rows, out + unit*row,
                        index + unit*row)
+        free(crowd.pick)
     free(rows.window)
     free(cols.window)
     return had

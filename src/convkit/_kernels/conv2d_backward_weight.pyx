@@ -104,7 +104,7 @@ cdef void divide_sum(WeightGradient* t, int threads) noexcept nogil:
     """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
     cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps, shared, room, rows, cols, fit
     cdef Py_ssize_t bytes = taps*t.channels*t.groups*blocks*BLOCK*<Py_ssize_t>sizeof(real)
-    t.wide = panel_width(&t.x, t.channels)
+    t.wide = t.channels if t.fold > 1 else panel_width(&t.x, t.channels)       # folded, they are staged as one panel
     t.panels = ceil_div(t.channels, t.wide)
     t.channel_shares = ceil_div(t.panels*t.wide, SHARE_CHANNELS)
     shared = ceil_div(t.panels, t.channel_shares)

@@ -1,4 +1,4 @@
-"""Maximum pooling of NHWC images, forward and backward, in vectors of channels.
+"""Maximum pooling of NHWC images, forward and backward, in vectors of channels; pixels of few share a vector.
 
 The backward pass gathers: each input pixel sums, in registers, over the windows that hold it, and is written once. No
 two threads write one pixel, and the order of a sum is the shape's.
@@ -12,9 +12,10 @@ from libc.stdint cimport int32_t, uint8_t
 from libc.stdlib cimport free
 
 from convkit._kernels._call cimport Call, capsule, memory_at
+from convkit._kernels._crowd cimport Crowd, Pick, lanes_in, lay_holders, lay_windows, picked, place_of
 from convkit._kernels._simd cimport (
-    VLEN, real, vi, viequal, viload_i32, viload_u8, visplat, vistore_i32, vistore_u8, vkeep_larger, vload_lanes, vr,
-    vselect, vsplat, vstore_lanes, vstream_end,
+    VLEN, real, vi, viequal, viload_i32, viload_u8, vipick, visplat, vistore_i32, vistore_u8, vkeep_larger, vload,
+    vload_lanes, vpick, vr, vselect, vsplat, vstore_lanes, vstream_end,
 )
 from convkit._kernels._stream cimport put_lanes, streams
 from convkit._kernels._threads cimport worth
@@ -38,6 +39,20 @@ cdef struct Taps:
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Forward
+
+
+cdef inline void store_places(index_t* index, vi place, int lanes) noexcept nogil:
+    if index_t is uint8_t:
+        vistore_u8(index, place, lanes)
+    else:
+        vistore_i32(index, place, lanes)
+
+
+cdef inline vi load_places(const index_t* index, int lanes) noexcept nogil:
+    if index_t is uint8_t:
+        return viload_u8(index, lanes)
+    else:
+        return viload_i32(index, lanes)
 
 
 cdef inline void max_block(
@@ -64,12 +79,8 @@ cdef inline void max_block(
                 vkeep_larger(&best[v], &place[v], vload_lanes(x + r*t.down + s*t.across + v*VLEN, lanes), here)
     for v in range(vectors):
         vstore_lanes(out + v*VLEN, best[v], lanes)
-        if not placed:
-            continue
-        if index_t is uint8_t:
-            vistore_u8(index + v*VLEN, place[v], lanes)
-        else:
-            vistore_i32(index + v*VLEN, place[v], lanes)
+        if placed:
+            store_places(index + v*VLEN, place[v], lanes)
 
 
 cdef inline void max_blocks(
@@ -97,9 +108,30 @@ cdef inline void max_window(
         max_blocks(placed, t.rows, t.cols, t, x, channels, out, index)
 
 
+cdef inline void max_crowd(
+    const bint placed, const Py_ssize_t rows, const Py_ssize_t cols, const Taps* t, const Crowd* crowd, const real* x,
+    real* out, index_t* index,
+) noexcept nogil:
+    """One row of windows, several pixels on a vector. Sizes must be literals."""
+    cdef const Pick* pick = crowd.pick
+    cdef Py_ssize_t b, r, s
+    cdef vr best
+    cdef vi place
+    for b in range(crowd.blocks):
+        best, place = vsplat(-INFINITY), visplat(t.place) + place_of(pick)
+        for r in range(rows):
+            for s in range(cols):
+                vkeep_larger(&best, &place, picked(pick + s, x + r*t.down),
+                             visplat(t.place + <int>r*t.width) + place_of(pick + s))
+        vstore_lanes(out + crowd.start[b], best, lanes_in(crowd, b))
+        if placed:
+            store_places(index + crowd.start[b], place, lanes_in(crowd, b))
+        pick += cols
+
+
 cdef inline void max_row(
-    const bint placed, const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out,
-    index_t* index,
+    const bint placed, const Axis* rows, const Axis* cols, const Crowd* crowd, Py_ssize_t channels, const real* x,
+    Py_ssize_t p, real* out, index_t* index,
 ) noexcept nogil:
     """One row of windows. Taps in the padding are never the maximum: they are left out."""
     cdef const Window* down = &rows.window[p]
@@ -109,6 +141,13 @@ cdef inline void max_row(
     t.down, t.across, t.width = rows.dilation*cols.size*channels, cols.dilation*channels, <int>cols.widest
     t.rows = down.taps
     x = x + (down.start + down.first*rows.dilation)*cols.size*channels
+    if crowd.pick is not NULL and t.rows > 0:
+        t.place = <int>(down.first*cols.widest)
+        if t.rows == 2 and crowd.taps == 2:
+            max_crowd(placed, 2, 2, &t, crowd, x, out, index)
+        else:
+            max_crowd(placed, t.rows, crowd.taps, &t, crowd, x, out, index)
+        return
     for q in range(cols.count):
         across = &cols.window[q]
         t.cols = across.taps
@@ -120,20 +159,22 @@ cdef inline void max_row(
 
 
 cdef void values_row(
-    const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out,
+    const Axis* rows, const Axis* cols, const Crowd* crowd, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out,
 ) noexcept nogil:
-    max_row(False, rows, cols, channels, x, p, out, <uint8_t*>NULL)
+    max_row(False, rows, cols, crowd, channels, x, p, out, <uint8_t*>NULL)
 
 
 cdef void placed_row(
-    const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out, index_t* index,
+    const Axis* rows, const Axis* cols, const Crowd* crowd, Py_ssize_t channels, const real* x, Py_ssize_t p, real* out,
+    index_t* index,
 ) noexcept nogil:
-    max_row(True, rows, cols, channels, x, p, out, index)
+    max_row(True, rows, cols, crowd, channels, x, p, out, index)
 
 
 cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
     """out = the maximum of each window of x."""
     cdef Axis rows, cols
+    cdef Crowd crowd
     cdef Py_ssize_t image = c.rows*c.cols*c.channels, row = c.out_cols*c.channels, unit
     cdef const real* x = memory_at(memory, c.x)
     cdef real* out = memory_at(memory, c.out)
@@ -142,9 +183,12 @@ cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
     had = (lay_axis(&rows, c.rows, c.out_rows, c.spacing_h, False)
            and lay_axis(&cols, c.cols, c.out_cols, c.spacing_w, False))
     if had:
+        lay_windows(&crowd, &cols, c.channels)
         threads = worth(threads, <double>c.images*image)
         for unit in prange(c.images*c.out_rows, schedule='static', num_threads=threads):
-            values_row(&rows, &cols, c.channels, x + unit // c.out_rows*image, unit % c.out_rows, out + unit*row)
+            values_row(&rows, &cols, &crowd, c.channels, x + unit // c.out_rows*image, unit % c.out_rows,
+                       out + unit*row)
+        free(crowd.pick)
     free(rows.window)
     free(cols.window)
     return had
@@ -159,6 +203,7 @@ def forward(
 ):
     """The maximum of each window, and where in the window it stands (the first of equals, the last NaN)."""
     cdef Axis rows, cols
+    cdef Crowd crowd
     cdef Py_ssize_t channels = x_nhwc.shape[3], out_rows = out_nhwc.shape[1], unit
     cdef Py_ssize_t image = x_nhwc.shape[1]*x_nhwc.shape[2]*channels, row = out_nhwc.shape[2]*channels
     cdef const real* x = &x_nhwc[0, 0, 0, 0]
@@ -169,10 +214,12 @@ def forward(
     had = (lay_axis(&rows, x_nhwc.shape[1], out_rows, rows_spacing, False)
            and lay_axis(&cols, x_nhwc.shape[2], out_nhwc.shape[2], cols_spacing, False))
     if had:
+        lay_windows(&crowd, &cols, channels)
         threads = worth(threads, <double>x_nhwc.shape[0]*image)
         for unit in prange(x_nhwc.shape[0]*out_rows, nogil=True, schedule='static', num_threads=threads):
-            placed_row(&rows, &cols, channels, x + unit // out_rows*image, unit % out_rows, out + unit*row,
+            placed_row(&rows, &cols, &crowd, channels, x + unit // out_rows*image, unit % out_rows, out + unit*row,
                        index + unit*row)
+        free(crowd.pick)
     free(rows.window)
     free(cols.window)
     return had
@@ -209,10 +256,7 @@ cdef inline void gradient_block(
             at = (p*cols.count + q)*channels
             here = visplat(<int>(r*cols.widest + s))
             for v in range(vectors):
-                if index_t is uint8_t:
-                    place = viload_u8(index + at + v*VLEN, lanes)
-                else:
-                    place = viload_i32(index + at + v*VLEN, lanes)
+                place = load_places(index + at + v*VLEN, lanes)
                 sums[v] = sums[v] + vselect(viequal(place, here), vload_lanes(grad + at + v*VLEN, lanes), vsplat(0))
     for v in range(vectors):
         put_lanes(grad_x + v*VLEN, sums[v], lanes, stream)
@@ -240,12 +284,36 @@ cdef inline void gradient_pixels(
         vstream_end()
 
 
+cdef inline void gradient_crowd(
+    const Axis* rows, const Crowd* crowd, Py_ssize_t width, Py_ssize_t windows, const real* grad, const index_t* index,
+    Py_ssize_t row, real* grad_x,
+) noexcept nogil:
+    """One row of pixels, several on a vector. A window has `width` taps in a row, a row of windows so many elements."""
+    cdef Holders down = rows.holders[row]
+    cdef const Pick* pick = crowd.pick
+    cdef Py_ssize_t b, p, k, at
+    cdef vr sums
+    cdef vi lane, here
+    for b in range(crowd.blocks):
+        sums = vsplat(0)
+        for p in range(down.first, down.behind):
+            for k in range(crowd.taps):
+                at, lane = p*windows + pick[k].at, viload_i32(pick[k].lane, VLEN)
+                here = visplat(<int>((row - rows.window[p].start)*width)) + place_of(pick + k)
+                sums = sums + vselect(viequal(vipick(load_places(index + at, VLEN), lane), here),
+                                      vpick(vload(grad + at), lane), vsplat(0))
+        vstore_lanes(grad_x + crowd.start[b], sums, lanes_in(crowd, b))
+        pick += crowd.taps
+
+
 cdef void gradient_row(
-    const Axis* rows, const Axis* cols, Py_ssize_t channels, const real* grad, const index_t* index, Py_ssize_t row,
-    real* grad_x, bint stream,
+    const Axis* rows, const Axis* cols, const Crowd* crowd, Py_ssize_t channels, const real* grad, const index_t* index,
+    Py_ssize_t row, real* grad_x, bint stream,
 ) noexcept nogil:
     """One row of pixels. Only where taps lie apart does it take a division to tell which one lies at a pixel."""
-    if rows.dilation == 1 and cols.dilation == 1:
+    if crowd.pick is not NULL and rows.dilation == 1 and not stream:
+        gradient_crowd(rows, crowd, cols.widest, cols.count*channels, grad, index, row, grad_x)
+    elif rows.dilation == 1 and cols.dilation == 1:
         gradient_pixels(False, rows[0], cols[0], channels, grad, index, row, grad_x, stream)
     else:
         gradient_pixels(True, rows[0], cols[0], channels, grad, index, row, grad_x, stream)
@@ -257,6 +325,7 @@ def backward(
 ):
     """Hand each window's gradient to the pixel that was its maximum."""
     cdef Axis rows, cols
+    cdef Crowd crowd
     cdef Py_ssize_t channels = grad_x_nhwc.shape[3], in_rows = grad_x_nhwc.shape[1], unit
     cdef Py_ssize_t image = grad_nhwc.shape[1]*grad_nhwc.shape[2]*channels, row = grad_x_nhwc.shape[2]*channels
     cdef const real* grad = &grad_nhwc[0, 0, 0, 0]
@@ -267,10 +336,12 @@ def backward(
     had = (lay_axis(&rows, in_rows, grad_nhwc.shape[1], rows_spacing, False)
            and lay_axis(&cols, grad_x_nhwc.shape[2], grad_nhwc.shape[2], cols_spacing, False))
     if had:
+        lay_holders(&crowd, &cols, channels)
         threads = worth(threads, <double>grad_x_nhwc.shape[0]*in_rows*row)
         for unit in prange(grad_x_nhwc.shape[0]*in_rows, nogil=True, schedule='static', num_threads=threads):
-            gradient_row(&rows, &cols, channels, grad + unit // in_rows*image, index + unit // in_rows*image,
+            gradient_row(&rows, &cols, &crowd, channels, grad + unit // in_rows*image, index + unit // in_rows*image,
                          unit % in_rows, grad_x + unit*row, stream)
+        free(crowd.pick)
     free(rows.window)
     free(cols.window)
     return had

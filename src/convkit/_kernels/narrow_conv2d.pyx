@@ -23,10 +23,10 @@ from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
 from convkit._kernels._lanewise cimport (
-    PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_height, lane_tile_of,
+    PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height,
 )
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, adjoint_side, cut_down, forward_side, is_far, lay_out, list_lines,
+    Image, Layout, Phase, Side, Window, adjoint_side, cut_down, dealt, forward_side, is_far, lay_out, list_lines,
     list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._scratch cimport granted, scratch
@@ -36,12 +36,6 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-
-cdef enum:
-    # Products summed in registers at a time: the error of a chain grows with its length.
-    DEPTH = 768
-    DEPTH_CHANNELS = DEPTH // RUN
-
 
 cdef struct Weights:
     # One logical weight, by strides in elements. Lanes become outputs, channels are summed over.
@@ -173,7 +167,8 @@ cdef void correlate_lines(
     cdef Py_ssize_t i = 0, j, cols = min(lay.cols, t.x.count - col), height
     cdef LaneProduct p
     p.x_pixel, p.x_vector, p.w_vector, p.out_vector = lay.lanes.pixel, 0, 0, 0
-    p.piece, p.where = lay.lanes.piece, viload_i32(lay.lanes.source, VLEN)
+    p.channels, p.piece, p.x_piece = lay.lanes.channels, lay.lanes.piece, VLEN
+    p.where = viload_i32(lay.lanes.source, VLEN)
     p.out_pixel, p.lanes[0] = t.x.out_step*t.target.col, lanes_of(&lay.lanes, bundle, vector)
     p.whole = p.lanes[0] == VLEN
     p.blocks = 1
@@ -217,31 +212,9 @@ cdef inline void correlate_phases(
             pass_on(reads)
             pass_on(writes)
             if t.layout.lanes.together > 1:
-                correlate_tile(p, PICKED, t.layout.lanes.channels, count)
+                lane_tile_deep(count, PICKED, p)
             else:
-                correlate_tile(p, SPREAD, t.layout.lanes.channels, count)
-
-
-cdef inline void correlate_tile(
-    LaneProduct p, const int reading, Py_ssize_t channels, Py_ssize_t pixels,
-) noexcept nogil:
-    """About DEPTH products of the sums at a time: of so many channels, and of these so many runs."""
-    cdef Py_ssize_t count = p.runs, first = 0, r, deep
-    cdef Py_ssize_t together = max(DEPTH_CHANNELS // p.piece, <Py_ssize_t>1)*p.piece
-    cdef const real* x = p.x
-    cdef const real* w = p.w
-    cdef const Run* run = p.run
-    while first < channels:
-        p.x, p.w, p.channels = x + first // p.piece*VLEN, w + first*VLEN, min(together, channels - first)
-        deep, r = max(<Py_ssize_t>1, DEPTH_CHANNELS // p.channels), 0
-        while True:
-            p.run, p.runs = run + r, min(deep, count - r)
-            lane_tile_of(pixels, 1, reading, &p)
-            p.init, p.init_pixel = p.out, p.out_pixel
-            r += deep
-            if r >= count:
-                break
-        first += together
+                lane_tile_deep(count, SPREAD, p)
 
 
 cdef struct Room:
@@ -275,14 +248,15 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     """Pack, divide the work and run it. `bias` may be NULL."""
     cdef Layout* lay = &t.layout
     cdef Room room = make_room(t, threads)
-    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, i
+    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, units, i
+    cdef Py_ssize_t elements = t.images*(t.source.image + t.target.image)
     if room.bytes == 0:
         return True
     cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
     threads = room.threads
-    t.far = is_far(t.images*(t.source.image + t.target.image))
+    t.far = is_far(elements)
     cdef Run* run = <Run*>(memory + room.constant + threads*room.strips)
     cdef Window* windows = <Window*>(run + room.runs)
     cdef real* biases = memory + room.panels
@@ -296,8 +270,9 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     for i in range(vectors):
         vstore(biases + i*VLEN, vsplat(0) if bias is NULL else bias_of(lay, bias, i))
     t.bias, t.run = biases, run
+    units = t.images*lay.down*lay.across*t.shares
     with parallel(num_threads=threads):
-        for i in prange(t.images*lay.down*lay.across*t.shares, schedule='dynamic'):
+        for i in prange(units, schedule='dynamic', chunksize=dealt(units, threads, elements)):
             correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
     free(memory)
     return True

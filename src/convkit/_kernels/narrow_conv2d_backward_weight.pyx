@@ -18,7 +18,7 @@ from convkit._kernels._lanes cimport Lanes, groups_of, lay_lanes, stage_outputs
 from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, Run
 from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sources_of, sum_run_of
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, clear, cut_across, cut_down, forward_side, is_far, lay_out, list_lines,
+    Image, Layout, Phase, Side, Window, clear, cut_across, cut_down, dealt, forward_side, is_far, lay_out, list_lines,
     list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._scratch cimport granted, scratch
@@ -252,12 +252,13 @@ cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
 cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcept nogil:
     cdef Layout* lay = &t.layout
     cdef Room room = make_room(t, threads)
-    cdef Py_ssize_t unit, vectors = lay.lanes.bundles*lay.lanes.vectors
+    cdef Py_ssize_t unit, units = t.chunks*t.shares, vectors = lay.lanes.bundles*lay.lanes.vectors
+    cdef Py_ssize_t elements = t.images*(t.source.image + t.target.image)
     cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
     threads = room.threads
-    t.far = is_far(t.images*(t.source.image + t.target.image))
+    t.far = is_far(elements)
     cdef Run* run = <Run*>(memory + room.sums + threads*room.strips)
     cdef Source* sources = <Source*>(run + t.x.phase.runs)
     cdef Window* windows = <Window*>(sources + t.count)
@@ -267,7 +268,7 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
     t.sums, t.run, t.sources = memory, run, sources
     with parallel(num_threads=threads):
-        for unit in prange(t.chunks*t.shares, schedule='dynamic'):
+        for unit in prange(units, schedule='dynamic', chunksize=dealt(units, threads, elements)):
             sum_unit(t, unit, memory + room.sums + threadid()*room.strips)
     for unit in prange(vectors, schedule='static', num_threads=threads):
         finish_vector(t, w, unit)

@@ -241,6 +241,7 @@ CONVKIT_INLINE vr vpick(vr v, vi from) {
   return __builtin_shuffle(v, from);
 #endif
 }
+CONVKIT_INLINE vi vipick(vi v, vi from) { return (vi)vpick((vr)v, from); }
 CONVKIT_INLINE vi vilanes(void) { /* 0, 1, 2, ... */
   vi v = {0};
 #pragma GCC unroll 16

@@ -136,6 +136,28 @@ class Layer(NamedTuple):
         return self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether several pixels' outputs fill a vector better than one's, and read few neighbouring numbers."""
+        few = 0 < 4 * self.outputs <= 3 * self.lanes
+        if self.groups > 1 or self.lanes < 8 or not few or self.height * self.width == 1:
+            return False
+        rows_fill_vectors = self.size[1] * self.outputs >= self.lanes
+        apart = (self.lanes + self.outputs - 2) // self.outputs * self.step * self.channels
+        return rows_fill_vectors and 0 < apart < self.lanes and (self.width == 1 or self.convolution.dilation[1] == 1)
+
+    @property
+    def suits_scattering(self) -> bool:
+        """Whether a gradient of few channels takes fewer vectors by adding windows than by gathering columns."""
+        conv, channels = self.convolution, self.outputs
+        plain = conv.groups == conv.stride[0] == 1 and conv.padding == (0, 0) and conv.dilation == (1, 1)
+        small = 2 <= self.height <= 7 and self.channels * self.height <= 768  # a chain of sums in registers
+        _, _, height, width = conv.input_shape
+        _, _, rows, cols = conv.output_shape
+        gathered = height * -(-width // (conv.stride[1] * self.lanes)) * self.width * channels
+        scattered = rows * cols * -(-self.width * channels // self.lanes)
+        return plain and small and self.images >= 8 and 0 < scattered < gathered
+
+    @property
     def tile(self) -> int:
         """The m of Winograd's tiles of m x m outputs that cost less than a sum of all products, or 0."""
         if not (self.is_plain and self.height in (3, 5) and self.width in (3, 5)):
@@ -196,6 +218,8 @@ def _split(kernel: str, parts: int) -> Algorithm:
 
 DIRECT = Algorithm("direct", "conv2d")
 PLANAR = Algorithm("planar", "planar_conv2d")
+SCATTERED = Algorithm("scattered", "scattered_conv2d")
+CROWDED = Algorithm("crowded", "crowded_conv2d")
 NARROW = Algorithm("narrow", "narrow_conv2d")
 DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d")
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight")
@@ -250,13 +274,17 @@ def _correlation(layer: Layer) -> Algorithm:
     if layer.is_depthwise:
         return DEPTHWISE
     if layer.is_planar:
-        return PLANAR
+        return SCATTERED if layer.pass_ == "backward_input" and layer.suits_scattering else PLANAR
+    if layer.pass_ == "forward" and layer.is_crowded:
+        return CROWDED
     return NARROW if layer.is_narrow else _dense(layer)
 
 
 def _weight_gradient(layer: Layer) -> Algorithm:
     if layer.is_depthwise:
         return DEPTHWISE
+    if layer.is_crowded:
+        return CROWDED
     if (layer.is_narrow and (layer.groups > 1 or layer.length <= _CACHED_SUMS)) or layer.is_thin:
         return NARROW_GRADIENT
     return _dense_gradient(layer)
