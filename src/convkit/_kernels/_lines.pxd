@@ -14,7 +14,8 @@ from convkit._kernels._strip cimport ceil_div
 
 cdef enum:
     STRIP_BYTES = 384*1024          # staged at a time: most of the smallest second-level cache
-    FAR = 16*1024*1024              # bytes of images: as many do not stay in the caches
+    FAR = 16*1024*1024              # bytes of images: as many do not stay in the caches,
+    OWN = 4*1024*1024               # and as many not in those of single cores
     PIXELS = 192                    # staged, and then read by tiles, at a time
 
 
@@ -252,10 +253,15 @@ cdef inline bint is_far(Py_ssize_t elements) noexcept nogil:
     return elements*<Py_ssize_t>sizeof(real) >= FAR
 
 
+cdef inline bint is_near(Py_ssize_t elements) noexcept nogil:
+    """Whether images may be found in a core's own caches."""
+    return elements*<Py_ssize_t>sizeof(real) < OWN
+
+
 cdef inline Py_ssize_t dealt(Py_ssize_t units, int threads, Py_ssize_t elements) noexcept nogil:
     """Units that a thread takes at a time: one; of so few images that they may lie in the caches of single cores, a run
     of neighbours, the same in each pass."""
-    return 1 if is_far(elements) else ceil_div(units, threads)
+    return ceil_div(units, threads) if is_near(elements) else 1
 
 
 cdef inline Fetch rows_of(
