@@ -222,16 +222,10 @@ def test_scratch_is_what_kernels_allocate(tmp_path):
     for i, (gradient, threads, name, taken, told) in enumerate(lines):
         case = cases[i // runs]
         assert told == taken, f"{case}, gradient={gradient}, {threads} threads, {name}: {told}, but took {taken}"
-    assert {name for _, _, name, *_ in lines} >= {
-        "direct",
-        "narrow",
-        "planar",
-        "crowded",
-        "scattered",
-        "depthwise",
-        "winograd F(2x2, 3x3)",
-        "winograd F(3x3, 2x2)",
-    }
+    expected = {"direct", "narrow", "planar", "depthwise", "winograd F(2x2, 3x3)", "winograd F(3x3, 2x2)"}
+    if tile_shape(np.dtype(np.float32))[1] >= 8:  # with fewer lanes, pixels need not share vectors
+        expected |= {"crowded", "scattered"}
+    assert {name for _, _, name, *_ in lines} >= expected
 
 
 def test_scratch_grows_with_threads():
