@@ -364,6 +364,17 @@ def test_gradients_that_meet_are_summed_on_the_way(calls):
         assert "affine.backward_of_sum" in calls
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_gradients_that_meet_are_added_whatever_their_sign(fused):
+    """In one pass over memory, where they are large."""
+    rng = np.random.default_rng(0)
+    x, grad = (rng.integers(-3, 4, (2, 16, 32, 32)).astype(np.float32) for _ in range(2))
+    leaf = ck.Tensor(x, requires_grad=True)
+    with ck.fusion(fused):
+        (leaf * 2 + F.relu(leaf)).backward(grad)
+    assert np.array_equal(leaf.grad.data, 2 * grad + grad * (x > 0))
+
+
 def test_retained_graph_gives_the_same_gradient_twice():
     _, _, y, leaves = block()
     loss = F.max_pool2d(y, 2).sum()

@@ -48,7 +48,7 @@ def add(x: Array, y: Array) -> Array:
     out = empty_like(x)
     rows = [array.ravel("K").reshape(-1, 1) for array in (x, y, out)]
     module = kernel("affine", x.dtype)
-    need_memory("add", module.forward(rows[0], None, rows[1], None, 0, 0.0, rows[2], get_num_threads()))
+    need_memory("add", module.forward(rows[0], None, rows[1], None, module.KINDS[""], 0.0, rows[2], get_num_threads()))
     return out
 
 
