@@ -12,6 +12,7 @@ from gradients import apart, assert_gradients
 import convkit as ck
 import convkit.functional as F
 from convkit import _dispatch, nn
+from convkit.autograd import pending_gradients
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.standard_normal((4, 2, 8, 8)).astype(np.float32)
@@ -319,7 +320,11 @@ def chain_of(training, activation, pool, residual):
 @pytest.mark.parametrize("activation", [F.relu, F.leaky_relu, F.relu6, lambda x: x])
 @pytest.mark.parametrize("pool", [None, 2])
 @pytest.mark.parametrize("residual", [False, True])
-def test_gradients_against_differences(training, activation, pool, residual):
+@pytest.mark.parametrize("large", [False, True])
+def test_gradients_against_differences(training, activation, pool, residual, large, monkeypatch):
+    """Of small arrays too by the kernels that large ones are left to."""
+    if large:
+        monkeypatch.setattr(pending_gradients, "LEAST", 0)
     rng = np.random.default_rng(3)
     inputs = apart(rng, (2, 1, 4, 6)), rng.standard_normal((3, 1, 3, 3)), rng.standard_normal(3), rng.standard_normal(3)
     assert_gradients(chain_of(training, activation, pool, residual), *inputs, tolerance=2e-6)
