@@ -50,7 +50,8 @@ def conv2d_plan(
     -------
     name : str
         Of the algorithm: 'direct' fills vectors with outputs; 'narrow' with the outputs of several groups, or of one
-        that fills just one; 'planar' with columns, where outputs are very few; 'depthwise' needs no stage. 'winograd
+        that fills just one; 'planar' with columns, where outputs are very few; 'depthwise' needs no stage. 'crowded'
+        fills them with pixels of few channels as they lie, 'scattered' adds a gradient window by window. 'winograd
         F(2x2, 3x3)' and 'winograd F(4x4, 3x3)' compute such tiles of outputs of 3x3 filters from fewer products, as
         'winograd F(2x2, 5x5)' does of 5x5 filters; 'winograd F(3x3, 2x2)' the gradient of the filters. 'split' sums
         products of bfloat16 parts on AMX tiles: all six that count in float32, three, or one, as the precision asks.
