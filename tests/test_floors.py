@@ -170,12 +170,13 @@ def test_examples_in_docstrings(module, monkeypatch, tmp_path):
 
 
 def signatures(module):
-    functions = {name: f for name, f in vars(module).items() if callable(f) and not name.startswith("_")}
-    return {name: str(inspect.signature(f)) for name, f in functions.items()}
+    """Of functions; and what else the module has to give, by type."""
+    given = {name: value for name, value in vars(module).items() if not name.startswith("_")}
+    return {name: str(inspect.signature(x)) if callable(x) else type(x).__name__ for name, x in given.items()}
 
 
 @pytest.mark.parametrize("kernel", _cpu.kernels)
-def test_variants_have_the_same_functions(kernel):
+def test_variants_have_the_same_to_give(kernel):
     usable = [isa for isa in _dispatch.isas_built if isa in _dispatch.isas_supported]
     variants = {
         f"{isa} {dtype.__name__}": signatures(_dispatch.variant(kernel, np.dtype(dtype), isa))

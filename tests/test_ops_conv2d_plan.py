@@ -127,16 +127,16 @@ def test_parts_by_precision():
     for precision, parts in [("highest", 3), ("high", 2), ("medium", 1)]:
         for pass_ in ("forward", "backward_input", "backward_weight"):
             dense = layer(pass_, (16, 256, 14, 14), (256, 256, 3, 3), "amx", 16, precision, padding=1)
-            assert _convolution.choose(dense).extra == (parts,)
+            assert _convolution.choose(dense).extra == parts
         vectors = layer("forward", (512, 1024, 1, 1), (1024, 1024, 1, 1), "amx", 16, precision)
-        assert _convolution.choose_linear(vectors).extra == (parts,)
+        assert _convolution.choose_linear(vectors).extra == parts
 
 
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
 def test_operands_of_bfloat16_have_one_part(precision):
     """All of it: so the products are exact, and one is enough."""
     dense = layer("forward", (16, 256, 14, 14), (256, 256, 3, 3), "amx", 16, precision, padding=1)
-    assert _convolution.choose(dense._replace(of_bfloat16=True)).extra == (1,)
+    assert _convolution.choose(dense._replace(of_bfloat16=True)).extra == 1
     with operands_of_bfloat16():
         narrow = _convolution.plan("forward", np.dtype(np.float32), dense.convolution)
     wide = _convolution.plan("forward", np.dtype(np.float32), dense.convolution)

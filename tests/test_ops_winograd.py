@@ -21,38 +21,31 @@ from cases import (
     refuse_unless_telling,
     rms,
 )
-from forced import never_split
+from forced import compute, never_split
 
 from convkit import float32_precision, num_threads, ops
-from convkit._dispatch import kernel, tile_shape
+from convkit._dispatch import tile_shape
 from convkit.ops._arrays import aligned, empty_nhwc, nchw, nhwc
 
 HIGH = 1e-5  # what precision "high" promises
-DONE, NOT_FINITE = 1, 2  # what the kernel returns
 
 
-def through(name, *extra):
-    """conv2d and its input's gradient as `ops` has them, always through kernel `name`.
-
-    Where that says that results are not finite, the direct kernel has the last word, as in `ops`.
-    """
+def through(name, extra=0):
+    """conv2d and its input's gradient as `ops` has them, always through kernel `name`."""
 
     def conv2d(x, w, b=None, padding=0, threads=1):
         down, across = reference.pair(padding)
         rows, cols = (n - taps + 1 for n, taps in zip(x.shape[2:], w.shape[2:], strict=True))
-        shape = len(x), len(w), rows + 2 * down, cols + 2 * across
-        out = empty_nhwc(shape, x.dtype)
-        bias = np.empty(0, x.dtype) if b is None else b
-        arguments = 1, 1, down, across, 1, 1, 1, *extra, threads
-        outcome = kernel(name, x.dtype).forward(nhwc(x), aligned(w), bias, out, *arguments)
-        return nchw(out) if outcome == DONE else DIRECT.conv2d(x, w, b, padding, threads)
+        out = empty_nhwc((len(x), len(w), rows + 2 * down, cols + 2 * across), x.dtype)
+        arrays = nhwc(x), aligned(w), np.empty(0, x.dtype) if b is None else b, out
+        compute(name, "forward", *arrays, padding=(down, across), extra=extra, threads=threads)
+        return nchw(out)
 
     def conv2d_backward_input(shape, w, g, padding=0, threads=1):
-        down, across = reference.pair(padding)
         out = empty_nhwc(shape, w.dtype)
-        arguments = 1, 1, down, across, 1, 1, 1, *extra, threads
-        outcome = kernel(name, w.dtype).backward_input(nhwc(g), aligned(w), out, *arguments)
-        return nchw(out) if outcome == DONE else DIRECT.conv2d_backward_input(shape, w, g, padding, threads)
+        arrays, padding = (nhwc(g), aligned(w), out), reference.pair(padding)
+        compute(name, "backward_input", *arrays, padding=padding, extra=extra, threads=threads)
+        return nchw(out)
 
     return SimpleNamespace(conv2d=conv2d, conv2d_backward_input=conv2d_backward_input)
 
@@ -183,33 +176,33 @@ def test_same_bits_for_any_number_of_threads(shape, outputs, taps, api, dtype):
 @pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
 @pytest.mark.parametrize("precision", ["highest", "high"])
 def test_infinity_and_nan_go_where_they_go_in_float64(precision, bad):
-    x, w, b, g = integer_arrays((16, 33, 28, 28), 40, 1)
+    """In their images; others have the same bits as without."""
+    clean = x, w, b, g = integer_arrays((16, 33, 28, 28), 40, 1)
+    x, g, spoiled = x.copy(), g.copy(), [1, 4]
     x[1, 3, 5, 6] = g[1, 3, 27, 0] = bad
     x[4, 3, 27, 27], g[4, 5, 27, 1] = -bad, -bad
     for dtype, threads in itertools.product(DTYPES, (1, 2)):
-        typed = [a.astype(dtype) for a in (x, w, b, g)]
         for name, run in PASSES.items():
             with np.errstate(invalid="ignore"):
-                answer = run(reference, x, w, b, g, padding=1)
+                answer = run(reference, x[spoiled], w, b, g[spoiled], padding=1)
             assert not np.isfinite(answer).all()
             with float32_precision(precision), num_threads(threads):
-                result = run(ops, *typed, padding=1)
-            assert_exact(result, answer, dtype, name)
+                result = run(ops, *(a.astype(dtype) for a in (x, w, b, g)), padding=1)
+                usual = run(ops, *(a.astype(dtype) for a in clean), padding=1)
+            assert_exact(result[spoiled], answer, dtype, name)
+            usual[spoiled] = result[spoiled]
+            np.testing.assert_array_equal(result, usual, name)
 
 
 @pytest.mark.parametrize("m", [2, 4])
 def test_what_is_not_finite_is_told(m):
-    """Of a number in any corner, in any of the images and channels."""
-    x, w = np.zeros((3, 9, 10, 37), np.float32), np.ones((40, 37, 3, 3), np.float32)
-    out = np.empty((3, 9, 10, 40), np.float32)
-    run = kernel("winograd_conv2d", out.dtype).forward
-    arguments = np.empty(0, np.float32), out, 1, 1, 1, 1, 1, 1, 1, m, 1
-    assert run(x, w, *arguments) == DONE
-    for place in itertools.product((0, 1, 2), (0, 8), (0, 4, 9), (0, 36)):
-        x[place] = np.inf
-        assert run(x, w, *arguments) == NOT_FINITE, place
-        x[place] = 0
-    assert run(x, w, *arguments) == DONE
+    """Of a number in any corner, in any of the images and channels: else there would be NaN for an infinity."""
+    x, w = np.zeros((3, 37, 9, 10), np.float32), np.ones((40, 37, 3, 3), np.float32)
+    transformed = through("winograd_conv2d", m)
+    for n, row, col, channel in itertools.product((0, 1, 2), (0, 8), (0, 4, 9), (0, 36)):
+        x[n, channel, row, col] = np.inf
+        np.testing.assert_array_equal(transformed.conv2d(x, w, padding=1), DIRECT.conv2d(x, w, padding=1))
+        x[n, channel, row, col] = 0
 
 
 @pytest.mark.parametrize("bad", [np.inf, np.nan])

@@ -17,13 +17,11 @@ from cases import (
     refuse_unless_telling,
     rms,
 )
+from forced import compute
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convkit import ops
-from convkit._dispatch import kernel
-
-DONE, NOT_FINITE = 1, 2
 
 
 def channels_last(images, dtype):
@@ -31,14 +29,14 @@ def channels_last(images, dtype):
 
 
 def gradient(images, grads, padding, dtype, threads=1, taps=(3, 3), taps_first=True):
-    """Call the kernel; `taps_first` says how the result lies in memory."""
+    """By the kernel; `taps_first` says how the result lies in memory."""
     channels, outputs = images.shape[1], grads.shape[1]
     result = np.full((outputs, channels, *taps), np.nan, dtype)
     if taps_first:
         result = np.full((*taps, channels, outputs), np.nan, dtype).transpose(3, 2, 0, 1)
-    run = kernel("winograd_conv2d_backward_weight", np.dtype(dtype)).backward_weight
-    code = run(channels_last(images, dtype), channels_last(grads, dtype), result, 1, 1, *padding, 1, 1, 1, threads)
-    return result, code
+    arrays = channels_last(images, dtype), channels_last(grads, dtype), result
+    compute("winograd_conv2d_backward_weight", "backward_weight", *arrays, padding=padding, threads=threads)
+    return result
 
 
 def output_size(size, padding, taps):
@@ -57,8 +55,7 @@ def check_exact(count, channels, outputs, height, width, padding=(1, 1), taps=(3
     label = f"{images.shape} {grads.shape} padding={padding} taps={taps}"
     refuse_unless_telling(answer, 16 * magnitude, label)
     for dtype, threads in itertools.product(DTYPES, THREADS):
-        result, code = gradient(images, grads, padding, dtype, threads, taps, **how)
-        assert code == DONE
+        result = gradient(images, grads, padding, dtype, threads, taps, **how)
         assert_exact(result, answer, dtype, f"{label} {np.dtype(dtype)} threads={threads}")
 
 
@@ -106,18 +103,17 @@ def test_error_is_that_of_a_plain_sum_or_less(shape):
     weight_shape, padding = (outputs, channels, taps, taps), taps // 2
     answer = ops.conv2d_backward_weight(images.astype(float), weight_shape, grads.astype(float), padding=padding)
     direct = np.empty((taps, taps, channels, outputs), np.float32).transpose(3, 2, 0, 1)
-    run = kernel("conv2d_backward_weight", np.dtype(np.float32)).backward_weight
-    assert run(*(channels_last(a, np.float32) for a in (images, grads)), direct, 1, 1, padding, padding, 1, 1, 1, 1)
-    assert rms(gradient(images, grads, (padding, padding), np.float32, 1, (taps, taps))[0], answer) <= rms(
-        direct, answer
-    )
+    arrays = channels_last(images, np.float32), channels_last(grads, np.float32), direct
+    compute("conv2d_backward_weight", "backward_weight", *arrays, padding=(padding, padding))
+    result = gradient(images, grads, (padding, padding), np.float32, 1, (taps, taps))
+    assert rms(result, answer) <= rms(direct, answer)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_same_bits_for_any_number_of_threads(dtype):
     rng = np.random.default_rng(1)
     images, grads = reals(rng, (6, 70, 13, 11), dtype), reals(rng, (6, 40, 13, 11), dtype)
-    results = {threads: [gradient(images, grads, (1, 1), dtype, threads)[0]] for threads in SETTLED}
+    results = {threads: [gradient(images, grads, (1, 1), dtype, threads)] for threads in SETTLED}
     assert_same_bits(results, "winograd_conv2d_backward_weight")
 
 
@@ -126,8 +122,12 @@ def test_same_bits_for_any_number_of_threads(dtype):
 def test_says_when_a_result_is_not_finite(value, where):
     """What a transform spread over a tile's taps must not be taken for the answer."""
     arrays = {"images": np.ones((1, 3, 6, 6)), "grads": np.ones((1, 4, 6, 6))}
-    arrays[where][0, 1, 2:4, 3] = value
-    assert gradient(arrays["images"], arrays["grads"], (1, 1), np.float32)[1] == NOT_FINITE
+    arrays[where][0, 1, 0, 0] = value
+    arrays = [channels_last(a, np.float32) for a in arrays.values()]
+    results = [np.empty((3, 3, 3, 4), np.float32).transpose(3, 2, 0, 1) for _ in range(2)]
+    for name, result in zip(("winograd_conv2d_backward_weight", "conv2d_backward_weight"), results, strict=True):
+        compute(name, "backward_weight", *arrays, result, padding=(1, 1))
+    np.testing.assert_array_equal(*results)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -148,7 +148,6 @@ def test_op_has_what_is_not_finite_only_where_it_belongs(value):
 
 def test_denormals_are_flushed_and_the_mode_restored():
     tiny = np.full((1, 4, 6, 6), np.float32(1e-42))
-    result, code = gradient(tiny, np.ones((1, 5, 6, 6), np.float32), (1, 1), np.float32)
-    assert code == DONE
+    result = gradient(tiny, np.ones((1, 5, 6, 6), np.float32), (1, 1), np.float32)
     assert not result.any()
     assert keeps_denormals(tiny.astype(np.float32))

@@ -9,6 +9,8 @@
     _kernels/x86_v4_f32/conv2d.so          compiled from conv2d.pyx with -march=x86-64-v4
     _kernels/x86_v3_f64/conv2d.so          ... and with -march=x86-64-v3 -DCONVKIT_DOUBLE, and so on
         |
+    passes.pyx     what a pass of any convolution is told of its arrays (_pass.pxd), and its repetition by products
+        |
     conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
     winograd_conv2d_backward_weight.pyx    the same of 3x3 and 5x5 weights, with half of the products
@@ -17,11 +19,13 @@
     narrow_conv2d_backward_weight.pyx      the gradient of its weights, and of those of layers with very few channels
     planar_conv2d.pyx                      the same for very few outputs: lanes are columns
     crowded_conv2d.pyx                     the same for few channels and few outputs: several pixels share a vector
+    crowded_conv2d_backward_weight.pyx     the gradient of its weights
     scattered_conv2d.pyx                   the gradient of a small input of few channels, window by window
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
-    _convolution.pxd                       a convolution's sizes, from arrays or from shapes alone
+    _convolution.pxd, _image.pxd           a convolution's sizes, and how its images lie
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
+    _crowded.pxd                           which pixels do
     _epilogue.pxd  what becomes of outputs on their way to memory: a sum, a rectifier
     _call.pxd      a kernel's work, written down; program.pyx  lists of it: compiled networks
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride
@@ -46,9 +50,10 @@
     simd.h         vectors of the instruction set: load, store, splat, and plain arithmetic
 
 A kernel never allocates a result, never raises and never holds the GIL while it works. It trusts its arguments:
-`ops` has checked them. A function that needs scratch returns whether it could be had; beside each pass of a
-convolution stands a function that tells how much, `forward_scratch` beside `forward`. Arguments' names carry their
-axes (`x_nhwc`, `w_kcrs`). `threads` is explicit everywhere, and no result depends on it.
+`ops` has checked them. A function that needs scratch returns whether it could be had. Arguments' names carry their axes
+(`x_nhwc`, `w_kcrs`). `threads` is explicit everywhere, and no result depends on it. Kernels of convolutions have no
+functions for Python: they name the passes that they compute (`FORWARD`), passes.pyx does those for arrays, and
+program.pyx in compiled networks.
 
 The list of kernels and instruction sets is in CMakeLists.txt; `_cpu` carries it into Python. amx has kernels of its own
 beside those of x86_v4, which serve it too.

@@ -11,10 +11,11 @@ layer are dealt out to 16 slots in turn.
 
 from convkit._kernels._amx cimport PAIR, TILE, TILE_BYTES, vany
 from convkit._kernels._axis cimport Axis
+from convkit._kernels._image cimport Image
 from convkit._kernels._phases cimport phases, tap_place
 from convkit._kernels._simd cimport VLEN, real, vi, visplat, vload_lanes, vr, vsplat, vtranspose
 from convkit._kernels._split cimport least_split, splittable, store_pairs, store_parts
-from convkit._kernels._strip cimport Image, ceil_div
+from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._weights cimport Weights
 
 cdef enum:

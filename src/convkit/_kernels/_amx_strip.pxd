@@ -12,21 +12,21 @@ Staged, in bytes: [block of 32 channels][phase][row][image][column][part][32 cha
 of the last block empty lie without gaps, [part][phase][row][column][channels], and are summed over along with the
 columns of taps, as one range.
 
-An input is split into its parts once, while its strip is staged, and serves all taps and all outputs. Images with
-numbers that have no parts are marked.
+An input is split into its parts once, while its strip is staged, and serves all taps and all outputs. Numbers that have
+no parts are noted.
 """
 
-from libc.stdint cimport uint8_t
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport DEEP, PAIR, TILE, vany
 from convkit._kernels._amx_weights cimport Run
 from convkit._kernels._axis cimport Axis, Range
 from convkit._kernels._epilogue cimport Epilogue
+from convkit._kernels._image cimport Image
 from convkit._kernels._phases cimport phase_inside, phases, tap_phase, tap_place
 from convkit._kernels._simd cimport VLEN, real, vi, visplat, vload_lanes, vr
 from convkit._kernels._split cimport least_split, splittable, store_parts
-from convkit._kernels._strip cimport Image, ceil_div
+from convkit._kernels._strip cimport ceil_div
 
 cdef enum:
     STRIP_BYTES = 512*1024
@@ -34,13 +34,11 @@ cdef enum:
     WIDE_STRIP_BYTES = 1536*1024
     PIECE = 128                     # elements to split at a time, while products go on
     CHUNK = 2048                    # channels summed before the result is added to the output
-    MARKS = 64                      # images are marked one by one, or so many groups of neighbours
 
 
 cdef struct Correlation:
     Axis y, x
     Py_ssize_t images, channels, lanes
-    Py_ssize_t marked               # images that share a mark
     const real* input
     Image source
     real* output
@@ -51,8 +49,7 @@ cdef struct Correlation:
     Epilogue epilogue
     bint streams                    # the output goes past the caches
     int parts
-    uint8_t* marks
-    Py_ssize_t pixels               # of an image, where all images were merged into one row; else 0
+    bint* beyond                    # set where a number has no parts, or a result is out of their range
     # How the input is staged. Positions are counted in staged columns.
     bint lined                      # channels without gaps, summed along with columns
     Py_ssize_t together             # images side by side: 1 or TILE
@@ -251,9 +248,9 @@ cdef inline bint split_pixels(
 
 
 cdef inline void stage_run(
-    const Correlation* t, Py_ssize_t image, const real* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
+    const Correlation* t, const real* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
 ) noexcept nogil:
-    """Split a run of one image's pixels, and mark it if it cannot be."""
+    """Split a run of pixels."""
     cdef bint beyond
     if t.parts == 3:
         beyond = split_pixels(t, 3, pixel, step, count, target)
@@ -262,7 +259,7 @@ cdef inline void stage_run(
     else:
         beyond = split_pixels(t, 1, pixel, step, count, target)
     if beyond:
-        t.marks[image // t.marked] = True
+        t.beyond[0] = True
 
 
 cdef struct Part:
@@ -330,19 +327,14 @@ cdef inline void begin_line(const Correlation* t, Stage* s) noexcept nogil:
 
 
 cdef inline bint stage_piece(const Correlation* t, Stage* s) noexcept nogil:
-    """Stage a few pixels, or find the next line; return whether there was anything to do.
-
-    Merged images are told apart again: each is marked for itself.
-    """
-    cdef Py_ssize_t step = t.x.grain*phases(&t.x), col = s.col + step*s.at, count = s.behind - s.at, image = s.image
+    """Stage a few pixels, or find the next line; return whether there was anything to do."""
+    cdef Py_ssize_t step = t.x.grain*phases(&t.x), col = s.col + step*s.at, count = s.behind - s.at
     if count == 0:
         if s.line == s.lines:
             return False
         begin_line(t, s)
         return True
     count = min(count, max(<Py_ssize_t>1, PIECE // t.channels))
-    if t.pixels:
-        count, image = min(count, t.pixels - col % t.pixels), col // t.pixels
-    stage_run(t, image, s.source + col*t.source.col, step*t.source.col, count, s.target + s.at*t.pixel)
+    stage_run(t, s.source + col*t.source.col, step*t.source.col, count, s.target + s.at*t.pixel)
     s.at += count
     return True

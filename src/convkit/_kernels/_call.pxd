@@ -7,8 +7,8 @@ written to, and several threads can go through it at once, each with memories of
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
-from convkit._kernels._convolution cimport Convolution
 from convkit._kernels._epilogue cimport Epilogue
+from convkit._kernels._pass cimport Compute, Pass
 from convkit._kernels._simd cimport real
 from convkit._kernels._windows cimport spacing_t
 
@@ -32,13 +32,9 @@ cdef struct Call:
     Py_ssize_t images
     Py_ssize_t rows, cols, channels             # of x
     Py_ssize_t out_rows, out_cols, out_channels  # of out, or of the image that it is a part of
-    # Of a convolution:
-    Convolution convolution
-    const real* w
-    Py_ssize_t w_k, w_c, w_r, w_s   # its strides, in elements
-    int extra                       # what the algorithm takes beside: m of Winograd, parts of AMX
-    const real* packed              # the same weights as the kernel itself packs them, or NULL
-    const real* bias                # or NULL
+    # Of a convolution: all but where images lie, and how many threads there are.
+    Pass convolution
+    Compute compute, by_products
     # Of a pooling, as in _windows.pxd:
     spacing_t spacing_h, spacing_w
     bint count_include_pad
@@ -57,17 +53,6 @@ cdef inline object capsule(Run run):
 
 cdef inline real* memory_at(real* const* memory, Place place) noexcept nogil:
     return NULL if place.memory == NOWHERE else memory[place.memory] + place.offset
-
-
-cdef inline Call image_of(const Call* c, Py_ssize_t image) noexcept nogil:
-    """One image of a convolution, for another kernel, which packs weights as it likes."""
-    cdef Call one = c[0]
-    cdef Py_ssize_t out_image = c.out_rows*c.out_cols*c.out_channels
-    one.packed, one.images, one.convolution.images = NULL, 1, 1
-    one.x.offset += image*c.rows*c.cols*c.channels
-    one.residual.offset += image*out_image
-    one.out.offset += image*out_image
-    return one
 
 
 cdef inline Epilogue epilogue(const Call* c, real* const* memory) noexcept nogil:

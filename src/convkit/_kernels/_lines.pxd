@@ -6,7 +6,9 @@ one plane; the strip of backward-input serves all phases of the stride.
 
 from libc.string cimport memset
 
-from convkit._kernels._axis cimport Axis, Spatial, adjoint_axis
+from convkit._kernels._axis cimport Axis, Spatial, adjoint_axis, phase_axis, phase_count
+from convkit._kernels._convolution cimport Convolution
+from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, stage_inputs
 from convkit._kernels._lanewise cimport CACHE_LINE, RUN, Fetch
 from convkit._kernels._simd cimport TILE_ROWS, VLEN, real
@@ -17,18 +19,6 @@ cdef enum:
     FAR = 16*1024*1024              # bytes of images: as many do not stay in the caches,
     OWN = 4*1024*1024               # and as many not in those of single cores
     PIXELS = 192                    # staged, and then read by tiles, at a time
-
-
-cdef struct Image:
-    # Where pixels lie: NHWC, strides in elements.
-    Py_ssize_t image, row, col, rows, cols
-
-
-cdef inline Image nhwc(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t channels) noexcept nogil:
-    cdef Image strides
-    strides.image, strides.row, strides.col = rows*cols*channels, cols*channels, channels
-    strides.rows, strides.cols = rows, cols
-    return strides
 
 
 cdef struct Phase:
@@ -107,6 +97,20 @@ cdef inline Side adjoint_side(const Spatial* of, Phase* phase) noexcept nogil:
         phase[i].shift = phase[i].shift - s.first if phase[i].taps else 0
     count_runs(&s)
     return s
+
+
+cdef inline Side side_of(const Spatial* of, Phase* phase) noexcept nogil:
+    """An axis of a correlation, whose phases are listed."""
+    cdef Axis axis
+    if of.adjoint:
+        return adjoint_side(of, phase)
+    axis = phase_axis(of, 0)
+    return forward_side(&axis, of.kernel, phase)
+
+
+cdef inline Py_ssize_t phases_bytes(const Convolution* c) noexcept nogil:
+    """Memory for the phases of both axes."""
+    return (phase_count(&c.down) + phase_count(&c.across))*sizeof(Phase)
 
 
 cdef struct Window:

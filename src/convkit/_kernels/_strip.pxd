@@ -8,21 +8,11 @@ place.
 from libc.string cimport memcpy, memset
 
 from convkit._kernels._axis cimport Axis, is_identity, span
+from convkit._kernels._image cimport Image
 from convkit._kernels._simd cimport TILE_ROWS, real
 
 cdef enum:
     STRIP_BYTES = 256*1024      # half of the smallest second-level cache of a processor with AVX-512
-
-
-cdef struct Image:
-    # Where pixels lie: NHWC, strides in elements.
-    Py_ssize_t image, row, col
-
-
-cdef inline Image nhwc(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t channels) noexcept nogil:
-    cdef Image strides
-    strides.image, strides.row, strides.col = rows*cols*channels, cols*channels, channels
-    return strides
 
 
 cdef struct Strips:

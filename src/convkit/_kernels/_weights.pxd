@@ -5,23 +5,31 @@ of a weight's gradient lie in the same order.
 """
 
 from convkit._kernels._axis cimport Axis
+from convkit._kernels._convolution cimport Convolution
+from convkit._kernels._pass cimport Filters, Pass
 from convkit._kernels._simd cimport VLEN, real, vload, vload_lanes, vr, vsplat, vstore, vtranspose
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._tile cimport BLOCK, tile_vectors
 
 
 cdef struct Weights:
-    # One logical weight, by strides in elements. `lanes` become outputs of the tile, `channels` are summed over.
-    const real* data
+    # Filters as a correlation meets them, by strides in elements. `lanes` are its outputs, `channels` are summed over.
+    real* data
     Py_ssize_t groups, channels, lanes
     Py_ssize_t group, channel, lane, row, col
 
 
-cdef inline void lay_filters(
-    Weights* w, Py_ssize_t outputs, Py_ssize_t channels, Py_ssize_t cols,
-) noexcept nogil:
-    """The strides of weights that lie as (R, S, C, K), as the tile reads them: K are the lanes."""
-    w.lane, w.channel, w.col, w.row, w.group = 1, outputs, channels*outputs, cols*channels*outputs, w.lanes
+cdef inline Weights weights_of(const Pass* p) noexcept nogil:
+    """The gradient of the input is a correlation whose outputs are the channels."""
+    cdef const Convolution* c = &p.convolution
+    cdef const Filters* f = &p.filters
+    cdef Weights w
+    w.data, w.groups, w.group, w.row, w.col = f.data, c.groups, c.lanes*f.output, f.row, f.col
+    if c.down.adjoint:
+        w.channels, w.channel, w.lanes, w.lane = c.lanes, f.output, c.filters, f.channel
+    else:
+        w.channels, w.channel, w.lanes, w.lane = c.filters, f.channel, c.lanes, f.output
+    return w
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t lanes) noexcept nogil:

@@ -4,43 +4,38 @@ The same correlation as conv2d.pyx, over the strips of _amx_strip.pxd. The weigh
 chunk of channels stay in tiles from the first product to the last. AMX leaves the vector units idle: so the next strip
 is staged, and the last block's sums are put into the output, a little with each step of the products.
 
-Images with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), are
-marked, and then computed by conv2d.pyx. Neither threads nor, up to MARKS of them, other images decide about that.
+A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is said
+to be NOT_FINITE, and computed again in float32.
 
 Scratch: the weights' tiles, 2, 4 or 6 bytes for each weight of at most CHUNK channels, in whole blocks of 32; and, for
 each thread, two strips (of STRIP_BYTES, or the input of one tile where that is larger; of WIDE_STRIP_BYTES where images
 lie side by side) and the sums of two blocks of tiles.
 """
 
-from convkit._kernels.x86_v4_f32 import conv2d as direct
-
 from cython.parallel cimport prange
-from libc.stdint cimport uint8_t
 from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport (
     PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
 )
-from convkit._kernels._amx_packed cimport (
-    lies_packed, pack_block, packed_chunk, packed_group, tiles_bytes, unit_steps,
-)
+from convkit._kernels._amx_packed cimport lies_packed, pack_block, packed_chunk, packed_group, tiles_bytes, unit_steps
 from convkit._kernels._amx_strip cimport (
-    MARKS, PIECE, Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, stage_piece,
-    steps_of_row, strip_bytes,
+    PIECE, Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, stage_piece, steps_of_row,
+    strip_bytes,
 )
 from convkit._kernels._amx_weights cimport step_bytes
-from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, phase_count, taps_inside
-from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run, capsule, epilogue, image_of, memory_at
-from convkit._kernels._convolution cimport Convolution, convolution
-from convkit._kernels._epilogue cimport finish, is_plain, plain
+from convkit._kernels._axis cimport Range, Spatial, phase_axis, phase_count, taps_inside
+from convkit._kernels._convolution cimport Convolution, source_image, target_image
+from convkit._kernels._epilogue cimport finish, is_plain
+from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstream_end,
 )
 from convkit._kernels._split cimport MOST_SUM, least_sum
 from convkit._kernels._stream cimport put_lanes, streams
-from convkit._kernels._strip cimport ceil_div, merge_pixels, nhwc
+from convkit._kernels._strip cimport ceil_div, merge_pixels
 from convkit._kernels._threads cimport worth
 from convkit._kernels._weights cimport Weights
 
@@ -60,9 +55,9 @@ cdef bint stage_more(const Correlation* t, Stage* s) noexcept nogil:
 
 
 cdef inline void put_sums(
-    const Correlation* t, Py_ssize_t image, Py_ssize_t lane, Py_ssize_t lanes, const real* sums, real* out,
+    const Correlation* t, Py_ssize_t lane, Py_ssize_t lanes, const real* sums, real* out,
 ) noexcept nogil:
-    """Write one position's sums; mark its image if one is out of range."""
+    """Write one position's sums; note if one is out of range."""
     cdef Py_ssize_t k = 0
     cdef int here
     cdef vi beyond = visplat(0)
@@ -80,7 +75,7 @@ cdef inline void put_sums(
     if t.last:
         finish(&t.epilogue, 1, lanes, lanes, out)
     if vany(beyond):
-        t.marks[image // t.marked] = True
+        t.beyond[0] = True
 
 
 cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
@@ -98,19 +93,17 @@ cdef struct Put:
 
 cdef void put_row(const Correlation* t, const Part* u, Put* put) noexcept nogil:
     """Write the sums of one position, unless it lies between two rows, or belongs to no image."""
-    cdef Py_ssize_t i = put.at, image = u.image, mark, row, col
+    cdef Py_ssize_t i = put.at, image = u.image, row, col
     put.at += 1
     if t.together > 1:
         image, row, col = u.image + i % TILE, put.row, put.col + i // TILE
         if image >= u.image + u.images:
             return
-        mark = image
     else:
         row, col = (put.first + i) // t.pitch, (put.first + i) % t.pitch
         if col >= u.cols:
             return
-        mark = (u.col + col) // t.pixels if t.pixels else image
-    put_sums(t, mark, put.lane, put.lanes, put.sums + i*PAIR, output_at(t, image, u.row + row, u.col + col) + put.lane)
+    put_sums(t, put.lane, put.lanes, put.sums + i*PAIR, output_at(t, image, u.row + row, u.col + col) + put.lane)
 
 
 cdef struct Chores:
@@ -258,7 +251,6 @@ cdef struct Room:
 cdef Room make_room(Correlation* t, int threads) noexcept nogil:
     """Divide the work of one phase of one group for one chunk of channels."""
     cdef Room room
-    t.pixels = t.y.count*t.x.count if is_identity(&t.y) and is_identity(&t.x) else 0
     merge_pixels(&t.images, &t.y, &t.x)
     room.threads = worth(
         threads, <double>t.images*t.y.count*t.x.count*t.lanes*(t.y.taps*t.x.taps*t.channels + 1)/FASTER)
@@ -276,7 +268,6 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
     """One phase of one group for one chunk of channels."""
     cdef Room room = make_room(t, threads)
     cdef Py_ssize_t step, unit
-    cdef bint beyond = False
     cdef char* memory = <char*>scratch(room.bytes)
     cdef char* strips = memory + room.weights
     cdef Py_ssize_t* reach = <Py_ssize_t*>(strips + room.threads*room.own)
@@ -288,10 +279,8 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
     reach[t.steps] = place[t.steps] = 0
     t.reach, t.place, t.tiles = reach, place, memory if room.weights else t.packed
     for unit in prange(ceil_div(t.lanes, PAIR) if room.weights else 0, schedule='static', num_threads=room.threads):
-        pack_block(t, w, unit, memory, &beyond)
-    if beyond:
-        memset(t.marks, True, MARKS)
-    else:
+        pack_block(t, w, unit, memory, t.beyond)
+    if not t.beyond[0]:
         for unit in prange(room.threads, schedule='static', num_threads=room.threads):
             correlate_units(t, unit, room.units, room.threads, strips + unit*room.own, room.strip,
                             <real*>(strips + (unit + 1)*room.own) - 2*PAIR*PAIR)
@@ -348,7 +337,7 @@ cdef Correlation phase_of(
     """One phase of both axes."""
     cdef Correlation t = call[0]
     t.y, t.x = phase_axis(down, phase // phase_count(across)), phase_axis(across, phase % phase_count(across))
-    t.lanes, t.channels, t.marked = w.lanes, w.channels, ceil_div(t.images, MARKS)
+    t.lanes, t.channels = w.lanes, w.channels
     return t
 
 
@@ -364,7 +353,6 @@ cdef bint convolve(
     cdef Weights group = w[0]
     cdef Py_ssize_t g, phase
     cdef bint done = True
-    memset(call.marks, False, MARKS)
     for g in range(w.groups):
         for phase in range(phase_count(down)*phase_count(across)):
             t = phase_of(call, w, down, across, phase)
@@ -400,125 +388,62 @@ cdef Py_ssize_t convolve_scratch(
     return most
 
 
-cdef list marked_images(const Correlation* t):
-    """(first, behind) of every run of images that are marked."""
-    cdef Py_ssize_t mark = 0, first, together = ceil_div(t.images, MARKS)
-    cdef list runs = []
-    while mark*together < t.images:
-        first = mark
-        while mark*together < t.images and t.marks[mark]:
-            mark += 1
-        if mark > first:
-            runs.append((first*together, min(mark*together, t.images)))
-        mark += 1
-    return runs
-
-
-cdef void set_forward(Correlation* t, Weights* w, const Convolution* c, int parts) noexcept nogil:
-    """All but where arrays lie."""
-    t.images, t.parts, t.packed, t.epilogue = c.images, parts, NULL, plain()
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    w.groups, w.channels, w.lanes = c.groups, c.filters, c.lanes
-
-
-cdef void set_backward_input(Correlation* t, Weights* w, Convolution* c, int parts) noexcept nogil:
-    """All but where arrays lie."""
-    c.down.adjoint = c.across.adjoint = True
-    t.images, t.parts, t.packed, t.epilogue = c.images, parts, NULL, plain()
-    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    w.groups, w.channels, w.lanes = c.groups, c.lanes, c.filters
-
-
-def forward(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
-):
-    """out = x * w + bias, from 1, 2 or 3 parts of each number."""
+cdef Correlation begin(const Pass* p) noexcept nogil:
+    """From 1, 2 or 3 parts of each number: `extra`."""
+    cdef const Convolution* c = &p.convolution
     cdef Correlation t
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real), first, behind
-    cdef uint8_t[MARKS] marks
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_forward(&t, &w, &c, parts)
-    t.input, t.output, t.marks = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0], marks
-    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
-    with nogil:
-        done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &c.down, &c.across, threads)
-    for first, behind in marked_images(&t) if done else ():
-        done = done and direct.forward(
-            x_nhwc[first:behind], w_kcrs, bias_k, out_nhwc[first:behind],
-            stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
-    return done
+    t.images, t.parts, t.epilogue, t.beyond = c.images, p.extra, p.epilogue, NULL
+    t.input, t.source, t.output, t.target = p.input, source_image(c), p.output, target_image(c)
+    t.packed = <const char*>(p.packed + HEAD) if p.packed is not NULL else NULL
+    return t
 
 
-cdef Run direct_run = <Run>PyCapsule_GetPointer(direct.CALL, "convkit.run")
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef Correlation t = begin(p)
+    cdef Weights w = weights_of(p)
+    cdef bint beyond = p.packed is not NULL and p.packed[0] == HAS_NO_PARTS
+    t.beyond = &beyond
+    if not beyond and not convolve(&t, &w, p.bias, &p.convolution.down, &p.convolution.across, p.threads):
+        return NO_MEMORY
+    return NOT_FINITE if beyond else DONE
 
 
-cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
-    """out = rectifier(x * w + bias + residual); images that are marked are summed directly."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Call one
-    cdef Py_ssize_t image
-    cdef uint8_t[MARKS] marks
-    set_forward(&t, &w, &c.convolution, c.extra)
-    t.input, t.output, t.marks = memory_at(memory, c.x), memory_at(memory, c.out), marks
-    t.epilogue, t.packed = epilogue(c, memory), <const char*>(c.packed + HEAD)
-    w.data, w.lane, w.channel, w.row, w.col, w.group = c.w, c.w_k, c.w_c, c.w_r, c.w_s, w.lanes*c.w_k
-    if c.packed[0] == HAS_NO_PARTS:
-        memset(marks, True, MARKS)
-    elif not convolve(&t, &w, c.bias, &c.convolution.down, &c.convolution.across, threads):
-        return False
-    for image in range(t.images):
-        one = image_of(c, image)
-        if marks[image // ceil_div(t.images, MARKS)] and not direct_run(&one, memory, threads):
-            return False
-    return True
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef Correlation t = begin(p)
+    cdef Weights w = weights_of(p)
+    return convolve_scratch(&t, &w, &p.convolution.down, &p.convolution.across, p.threads)
 
 
-CALL = capsule(run)
-
-
-cdef void lay_weights(Correlation* t, Weights* w, const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int parts) noexcept:
+cdef void lay_steps(Correlation* t, const Weights* w, const Pass* p) noexcept nogil:
     """What `pack` needs of a correlation."""
-    cdef Py_ssize_t size = sizeof(real)
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
-    t.parts, t.lanes, t.channels, t.y.taps, t.x.taps = parts, w.lanes, w.channels, w_kcrs.shape[2], w_kcrs.shape[3]
+    t.parts, t.lanes, t.channels = p.extra, w.lanes, w.channels
+    t.y.taps, t.x.taps = p.convolution.down.kernel, p.convolution.across.kernel
     t[0] = unit_steps(t)
 
 
-def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int parts):
-    """Elements that `pack` writes."""
+cdef Py_ssize_t packed_size(const Pass* p) noexcept nogil:
     cdef Correlation t
-    cdef Weights w
-    lay_weights(&t, &w, w_kcrs, groups, parts)
-    return HEAD + groups*packed_group(&t, &w) // <Py_ssize_t>sizeof(real)
+    cdef Weights w = weights_of(p)
+    lay_steps(&t, &w, p)
+    return HEAD + w.groups*packed_group(&t, &w) // <Py_ssize_t>sizeof(real)
 
 
-def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups, int parts):
-    """Write the weights as tiles of parts, for calls that find them so; and before them, whether all have parts."""
+cdef bint pack(const Pass* p, real* packed) noexcept nogil:
+    """As tiles of parts; and before them, whether all have parts."""
     cdef Correlation t
-    cdef Weights w, chunk
+    cdef Weights w = weights_of(p), chunk
     cdef Py_ssize_t g, first, size, block, step
     cdef Py_ssize_t* place
-    cdef char* tiles = <char*>&packed[HEAD]
+    cdef char* tiles = <char*>(packed + HEAD)
     cdef bint beyond = False
-    lay_weights(&t, &w, w_kcrs, groups, parts)
+    lay_steps(&t, &w, p)
     size = chunk_of(&t, w.channels)
     place = <Py_ssize_t*>scratch(t.steps*sizeof(Py_ssize_t))
     if place is NULL:
-        raise MemoryError
+        return False
     for step in range(t.steps):
-        place[step] = step*step_bytes(parts)
-    for g in range(groups):
+        place[step] = step*step_bytes(t.parts)
+    for g in range(w.groups):
         chunk, first = w, 0
         while first < w.channels:
             t.channels = chunk.channels = min(size, w.channels - first)
@@ -530,57 +455,8 @@ def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups, int
             first += size
     free(place)
     packed[0] = HAS_NO_PARTS if beyond else 0
+    return True
 
 
-def forward_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
-):
-    """Bytes of scratch that `forward` takes for arrays of these shapes, if no image has to be computed again."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Correlation t
-    cdef Weights w
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_forward(&t, &w, &c, parts)
-    return convolve_scratch(&t, &w, &c.down, &c.across, threads)
-
-
-def backward_input(
-    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
-):
-    """The gradient of the input: for each phase of the stride, a correlation with the taps that belong to it."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real), first, behind
-    cdef uint8_t[MARKS] marks
-    cdef bint done
-    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_backward_input(&t, &w, &c, parts)
-    t.input, t.output, t.marks = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0], marks
-    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.channels*w.channel
-    with nogil:
-        done = convolve(&t, &w, NULL, &c.down, &c.across, threads)
-    for first, behind in marked_images(&t) if done else ():
-        done = done and direct.backward_input(
-            grad_out_nhwc[first:behind], w_kcrs, grad_x_nhwc[first:behind],
-            stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups, threads)
-    return done
-
-
-def backward_input_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
-):
-    """Bytes of scratch that `backward_input` takes for arrays of these shapes, if no image has to be computed again."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Correlation t
-    cdef Weights w
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_backward_input(&t, &w, &c, parts)
-    return convolve_scratch(&t, &w, &c.down, &c.across, threads)
+FORWARD = BACKWARD_INPUT = computing(compute, scratch_bytes)
+PACKING = packing(pack, packed_size)

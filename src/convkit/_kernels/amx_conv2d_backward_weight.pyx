@@ -25,16 +25,17 @@ from convkit._kernels._amx_slots cimport (
     grad_bytes, input_bytes, pieces_of, stage_piece, units_of,
 )
 from convkit._kernels._axis cimport Range, is_identity, outputs_inside, phase_axis
-from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
+from convkit._kernels._convolution cimport Convolution, input_image, output_image
+from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._phases cimport phases, tap_phase, tap_place
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vr, vsplat, vstore, vstore_lanes, vtranspose,
 )
 from convkit._kernels._split cimport MOST_SUM, least_sum
-from convkit._kernels._strip cimport ceil_div, nhwc
+from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-from convkit._kernels._weights cimport Weights
+from convkit._kernels._weights cimport Weights, weights_of
 
 cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
@@ -252,56 +253,45 @@ cdef bint sum_groups(const WeightGradient* call, Py_ssize_t groups, int threads)
     return done
 
 
-cdef void set_up(WeightGradient* t, const Convolution* c, int parts) noexcept nogil:
-    """All but where arrays lie."""
-    t.images, t.channels, t.lanes, t.parts = c.images, c.filters, c.lanes, parts
-    t.y, t.x = phase_axis(&c.down, 0), phase_axis(&c.across, 0)
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-
-
 cdef inline bint is_blank(const WeightGradient* t) noexcept nogil:
     """Whether there is not a single product."""
     return t.images*t.y.count*t.x.count*t.lanes*t.y.taps*t.x.taps*t.channels == 0
 
 
-def backward_weight(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
-):
-    """The gradient of the weight, from 1, 2 or 3 parts of each number.
+cdef void clear(const Convolution* c, const Weights* w) noexcept nogil:
+    """Sums of no products."""
+    cdef Py_ssize_t k, i, r, s
+    for k in range(c.outputs):
+        for i in range(c.filters):
+            for r in range(c.down.kernel):
+                for s in range(c.across.kernel):
+                    w.data[k*w.lane + i*w.channel + r*w.row + s*w.col] = 0
 
-    Returns NO_MEMORY, DONE or NOT_FINITE.
-    """
+
+cdef WeightGradient begin(const Pass* p) noexcept nogil:
+    """From 1, 2 or 3 parts of each number: `extra`."""
+    cdef const Convolution* c = &p.convolution
     cdef WeightGradient t
-    cdef Weights* w = &t.result
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done, beyond = False
-    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_up(&t, &c, parts)
+    t.images, t.channels, t.lanes, t.parts = c.images, c.filters, c.lanes, p.extra
+    t.y, t.x = phase_axis(&c.down, 0), phase_axis(&c.across, 0)
+    t.input, t.grad, t.source, t.target, t.result = p.input, p.grad, input_image(c), output_image(c), weights_of(p)
+    return t
+
+
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef WeightGradient t = begin(p)
+    cdef bint beyond = False
+    t.beyond = &beyond
     if is_blank(&t):
-        grad_w_kcrs[...] = 0
-        return DONE
-    t.input, t.grad, t.beyond = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0], &beyond
-    w.data, w.lane, w.channel = &grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
-    w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, t.lanes*w.lane
-    with nogil:
-        done = sum_groups(&t, groups, threads)
-    if not done:
+        clear(&p.convolution, &t.result)
+    elif not sum_groups(&t, p.convolution.groups, p.threads):
         return NO_MEMORY
     return NOT_FINITE if beyond else DONE
 
 
-def backward_weight_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int parts, int threads,
-):
-    """Bytes of scratch that `backward_weight` takes for arrays of these shapes, if it is not computed again."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef WeightGradient t
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_up(&t, &c, parts)
-    return 0 if is_blank(&t) else granted(make_room(&t, threads).bytes)
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef WeightGradient t = begin(p)
+    return 0 if is_blank(&t) else granted(make_room(&t, p.threads).bytes)
+
+
+BACKWARD_WEIGHT = computing(compute, scratch_bytes)

@@ -7,7 +7,6 @@ channels), stage the strip and run tiles over it. Every output is summed in one 
 neither the number of threads nor the cut into strips can be seen in the result.
 
 Scratch: the packed weights, and a strip for each thread (STRIP_BYTES, or the input of one tile where that is larger).
-A function returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -17,19 +16,18 @@ from libc.string cimport memcpy, memset
 from convkit._kernels._axis cimport (
     Axis, Range, Spatial, forward_axis, is_identity, leave_out, phase_axis, phase_count, stays_inside, taps_inside,
 )
-from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
 from convkit._kernels._columns cimport best_width, group_axis, spread, spread_weights
-from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._convolution cimport source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
+from convkit._kernels._image cimport Image, nhwc
+from convkit._kernels._pass cimport Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
-from convkit._kernels._simd cimport (
-    TILE_ROWS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vstream_end,
-)
+from convkit._kernels._simd cimport TILE_ROWS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vstream_end
 from convkit._kernels._stream cimport streams
-from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, cache_sized, ceil_div, cut, merge_pixels, nhwc, stage
+from convkit._kernels._strip cimport STRIP_BYTES, Strips, cache_sized, ceil_div, cut, merge_pixels, stage
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
-from convkit._kernels._weights cimport Weights, block_count, is_panel, lay_filters, pack_block, padded
+from convkit._kernels._weights cimport Weights, block_count, is_panel, pack_block, padded, weights_of
 
 cdef enum:
     CACHE_LINE = 64                 # bytes
@@ -458,7 +456,7 @@ cdef Weights turn(Correlation* t, const Weights* w, Py_ssize_t pixels) noexcept 
     """Let the weights, which have no bias, be the input, and the pixels the weights."""
     cdef Weights vectors
     cdef Axis one = forward_axis(1, 1, 1, 1, 0, 1), rows = forward_axis(w.lanes, w.lanes, 1, 1, 0, 1)
-    vectors.data, vectors.groups, vectors.channels, vectors.lanes = t.input, 1, w.channels, pixels
+    vectors.data, vectors.groups, vectors.channels, vectors.lanes = <real*>t.input, 1, w.channels, pixels
     vectors.group, vectors.channel, vectors.lane, vectors.row, vectors.col = 0, 1, t.source.col, 0, 0
     t.input, t.source = w.data, nhwc(1, w.lanes, w.lane)
     t.target, t.epilogue = nhwc(1, w.lanes, pixels), plain()
@@ -526,126 +524,42 @@ cdef bint convolve_groups(
     return done
 
 
-cdef void set_forward(Correlation* t, Weights* w, const Convolution* c) noexcept nogil:
-    """All but where arrays lie."""
-    t.images, t.packed, t.constant, t.epilogue = c.images, NULL, False, plain()
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    w.groups, w.channels, w.lanes = c.groups, c.filters, c.lanes
-
-
-cdef void set_backward_input(Correlation* t, Weights* w, Convolution* c) noexcept nogil:
-    """All but where arrays lie."""
-    c.down.adjoint = c.across.adjoint = True
-    t.images, t.packed, t.constant, t.epilogue = c.images, NULL, False, plain()
-    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    w.groups, w.channels, w.lanes = c.groups, c.lanes, c.filters
-
-
-def forward(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """out = x * w + bias; `padding` is that of the top and left edge, the others follow from out's size."""
+cdef Correlation begin(const Pass* p) noexcept nogil:
+    """All but what differs from one phase to the next."""
     cdef Correlation t
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_forward(&t, &w, &c)
-    t.input, t.output, w.data = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0], &w_kcrs[0, 0, 0, 0]
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
-    with nogil:
-        done = convolve(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, &c.down, &c.across, threads)
-    return done
+    t.images, t.source, t.target = p.convolution.images, source_image(&p.convolution), target_image(&p.convolution)
+    t.input, t.output, t.epilogue, t.packed, t.constant = p.input, p.output, p.epilogue, p.packed, p.constant
+    return t
 
 
-cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
-    """out = rectifier(x * w + bias + residual)."""
-    cdef Correlation t
-    cdef Weights w
-    set_forward(&t, &w, &c.convolution)
-    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
-    t.packed, t.constant = c.packed, True
-    w.data, w.lane, w.channel, w.row, w.col, w.group = c.w, c.w_k, c.w_c, c.w_r, c.w_s, w.lanes*c.w_k
-    return convolve(&t, &w, c.bias, &c.convolution.down, &c.convolution.across, threads)
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef Correlation t = begin(p)
+    cdef Weights w = weights_of(p)
+    return convolve(&t, &w, p.bias, &p.convolution.down, &p.convolution.across, p.threads)
 
 
-CALL = capsule(run)
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef Correlation t = begin(p)
+    cdef Weights w = weights_of(p)
+    return convolve_scratch(&t, &w, &p.convolution.down, &p.convolution.across, p.threads)
 
 
-def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups):
-    """Elements that `pack` writes."""
-    return groups*padded(w_kcrs.shape[0] // groups)*w_kcrs.shape[1]*w_kcrs.shape[2]*w_kcrs.shape[3]
+cdef Py_ssize_t packed_size(const Pass* p) noexcept nogil:
+    cdef Weights w = weights_of(p)
+    return w.groups*padded(w.lanes)*w.channels*p.convolution.down.kernel*p.convolution.across.kernel
 
 
-def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups):
-    """Write the weights in the order in which the forward tile reads them, for calls that find them so."""
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real), block
-    cdef Axis y = forward_axis(1, 1, w_kcrs.shape[2], 1, 0, 1), x = forward_axis(1, 1, w_kcrs.shape[3], 1, 0, 1)
-    w.data, w.groups, w.channels, w.lanes = &w_kcrs[0, 0, 0, 0], groups, w_kcrs.shape[1], w_kcrs.shape[0] // groups
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.lanes*w.lane
-    for block in range(groups*block_count(w.lanes)):
-        pack_block(&w, &y, &x, block, &packed[0])
+cdef bint pack(const Pass* p, real* packed) noexcept nogil:
+    cdef Weights w = weights_of(p)
+    cdef Axis y = phase_axis(&p.convolution.down, 0), x = phase_axis(&p.convolution.across, 0)
+    cdef Py_ssize_t block
+    for block in range(w.groups*block_count(w.lanes)):
+        pack_block(&w, &y, &x, block, packed)
+    return True
 
 
-def forward_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `forward` takes for arrays of these shapes, the weight lying as (R, S, C, K)."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Weights w
-    set_forward(&t, &w, &c)
-    lay_filters(&w, c.outputs, c.filters, c.across.kernel)
-    return convolve_scratch(&t, &w, &c.down, &c.across, threads)
-
-
-def backward_input(
-    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the input: for each phase of the stride, a correlation with the taps that belong to it."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_backward_input(&t, &w, &c)
-    t.input, t.output, w.data = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0], &w_kcrs[0, 0, 0, 0]
-    w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, w.channels*w.channel
-    with nogil:
-        done = convolve(&t, &w, NULL, &c.down, &c.across, threads)
-    return done
-
-
-def backward_input_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_input` takes for arrays of these shapes, the weight lying as (R, S, C, K)."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Weights w
-    set_backward_input(&t, &w, &c)
-    lay_filters(&w, c.outputs, c.filters, c.across.kernel)
-    w.lane, w.channel, w.group = w.channel, w.lane, w.channels*w.lane
-    return convolve_scratch(&t, &w, &c.down, &c.across, threads)
-
+FORWARD = BACKWARD_INPUT = computing(compute, scratch_bytes)
+PACKING = packing(pack, packed_size)
 
 #: (rows, lanes) of the register tile: tests take their sizes from it.
 TILE = (TILE_ROWS, VLEN)

@@ -7,8 +7,7 @@ for some of the panels and some of the blocks: chunks are cut by the shape alone
 threads can be seen in the result.
 
 Scratch: the partial sums (PARTIAL_BYTES, or one copy of the gradient where that is larger), and for each thread a
-strip of input (STRIP_BYTES, or one tile's pixels) and of gradient (STRIP_PIXELS*STAGED_LANES elements). The function
-returns False where there is no memory for them, True otherwise.
+strip of input (STRIP_BYTES, or one tile's pixels) and of gradient (STRIP_PIXELS*STAGED_LANES elements).
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -16,16 +15,17 @@ from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
 from convkit._kernels._axis cimport Axis, Range, inside, is_identity, outputs_inside, phase_axis, span, stays_inside
-from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._convolution cimport Convolution, input_image, output_image
+from convkit._kernels._image cimport Image
+from convkit._kernels._pass cimport Pass, computing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vsplat,
-    vstore,
+    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vsplat, vstore,
 )
-from convkit._kernels._strip cimport STRIP_BYTES, Image, Strips, ceil_div, cut, merge_pixels, nhwc
+from convkit._kernels._strip cimport STRIP_BYTES, Strips, ceil_div, cut, merge_pixels
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
-from convkit._kernels._weights cimport Weights, block_count, lay_filters, padded
+from convkit._kernels._weights cimport Weights, block_count, padded, weights_of
 
 
 cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
@@ -523,46 +523,24 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     return True
 
 
-cdef void set_up(WeightGradient* t, const Convolution* c) noexcept nogil:
-    """All but where arrays lie."""
+cdef WeightGradient begin(const Pass* p) noexcept nogil:
+    cdef WeightGradient t
+    cdef const Convolution* c = &p.convolution
     t.images, t.groups, t.channels, t.lanes = c.images, c.groups, c.filters, c.lanes
     t.y, t.x = phase_axis(&c.down, 0), phase_axis(&c.across, 0)
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    t.result.groups, t.result.channels, t.result.lanes = c.groups, c.filters, c.lanes
+    t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
+    t.result = weights_of(p)
+    return t
 
 
-def backward_weight(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
-    cdef WeightGradient t
-    cdef Weights* w = &t.result
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_up(&t, &c)
-    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
-    w.data = &grad_w_kcrs[0, 0, 0, 0]
-    w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
-    w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, t.lanes*w.lane
-    with nogil:
-        done = sum_gradient(&t, threads)
-    return done
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef WeightGradient t = begin(p)
+    return sum_gradient(&t, p.threads)
 
 
-def backward_weight_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_weight` takes for arrays of these shapes, the weight lying as (R, S, C, K)."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef WeightGradient t
-    set_up(&t, &c)
-    lay_filters(&t.result, c.outputs, c.filters, c.across.kernel)
-    return granted(make_room(&t, threads).bytes)
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef WeightGradient t = begin(p)
+    return granted(make_room(&t, p.threads).bytes)
+
+
+BACKWARD_WEIGHT = computing(compute, scratch_bytes)

@@ -9,7 +9,7 @@ Threads take units of work: a few lines of outputs, whole, so that memory is rea
 output is summed whole by one thread in an order that the shape decides.
 
 Scratch: the packed weights, or for backward-weight the partial sums (a sixteenth of the input, or one copy of the
-weights where that is larger). A function returns False where there is no memory for them, True otherwise.
+weights where that is larger).
 """
 
 from cython.parallel cimport prange
@@ -17,14 +17,15 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._axis cimport Axis, Range, outputs_inside, phase_axis, phase_count, taps_inside
-from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
-from convkit._kernels._convolution cimport Convolution, convolution
-from convkit._kernels._epilogue cimport Epilogue, finish, plain
+from convkit._kernels._convolution cimport Convolution, input_image, output_image, source_image, target_image
+from convkit._kernels._epilogue cimport Epilogue, finish
+from convkit._kernels._image cimport Image
 from convkit._kernels._lanewise cimport (
     CACHE_LINE, RUN, WHOLE, Fetch, LaneProduct, Run, fetch, lane_tile_height, lane_tile_of,
 )
 from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
-from convkit._kernels._lines cimport Image, is_near, nhwc
+from convkit._kernels._lines cimport is_near
+from convkit._kernels._pass cimport Filters, Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._strip cimport ceil_div
@@ -45,6 +46,14 @@ cdef struct Weights:
     # One logical weight (C, 1, rows, cols), by strides in elements.
     real* data
     Py_ssize_t channel, row, col, rows, cols, channels
+
+
+cdef Weights weights_of(const Pass* p) noexcept nogil:
+    cdef const Filters* f = &p.filters
+    cdef Weights w
+    w.data, w.channel, w.row, w.col = f.data, f.output, f.row, f.col
+    w.channels, w.rows, w.cols = p.convolution.outputs, p.convolution.down.kernel, p.convolution.across.kernel
+    return w
 
 
 cdef inline Py_ssize_t vectors_of(Py_ssize_t channels) noexcept nogil:
@@ -368,35 +377,20 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     return True
 
 
-cdef Weights weights_of(const Convolution* c) noexcept nogil:
-    """Weights whose place is not known yet."""
-    cdef Weights w
-    w.data, w.channels, w.rows, w.cols = NULL, c.outputs, c.down.kernel, c.across.kernel
-    w.channel = w.row = w.col = 0
-    return w
-
-
-cdef void lie_at(Weights* w, const real* data, const Py_ssize_t* strides) noexcept nogil:
-    cdef Py_ssize_t size = sizeof(real)
-    w.data = <real*>data
-    w.channel, w.row, w.col = strides[0] // size, strides[2] // size, strides[3] // size
-
-
 cdef Py_ssize_t phases_bytes(const Convolution* c) noexcept nogil:
     return phase_count(&c.across)*sizeof(Phase) + phase_count(&c.down)*sizeof(Axis)
 
 
-cdef void set_up(Correlation* t, const Convolution* c, void* phases) noexcept nogil:
-    """Forward, or the gradient of the input: a correlation for every phase of the stride."""
+cdef void set_up(Correlation* t, const Pass* p, void* phases) noexcept nogil:
+    """A correlation for every phase of the stride."""
+    cdef const Convolution* c = &p.convolution
     cdef Phase* x = <Phase*>phases
     cdef Axis* y
     cdef Axis axis
     cdef Py_ssize_t i
     t.images, t.y_phases, t.x_phases = c.images, phase_count(&c.down), phase_count(&c.across)
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    if c.down.adjoint:
-        t.source, t.target = t.target, t.source
+    t.source, t.target = source_image(c), target_image(c)
+    t.input, t.output, t.packed, t.epilogue = p.input, p.output, p.packed, p.epilogue
     y = <Axis*>(x + t.x_phases)
     for i in range(t.y_phases):
         y[i] = phase_axis(&c.down, i)
@@ -406,119 +400,45 @@ cdef void set_up(Correlation* t, const Convolution* c, void* phases) noexcept no
     t.y, t.x = y, x
 
 
-cdef bint correlate_phases(
-    Correlation* t, const Convolution* c, const Weights* w, const real* bias, int threads,
-) noexcept nogil:
-    cdef void* phases = scratch(phases_bytes(c))
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef void* phases = scratch(phases_bytes(&p.convolution))
+    cdef Weights w = weights_of(p)
+    cdef Correlation t
     cdef bint done = phases is not NULL
     if done:
-        set_up(t, c, phases)
-        done = correlate(t, w, bias, threads)
+        set_up(&t, p, phases)
+        done = correlate(&t, &w, p.bias, p.threads)
     free(phases)
     return done
 
 
-cdef Py_ssize_t scratch_of(const Convolution* c, int threads) except -1:
-    """What `correlate_phases` takes at a time."""
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef void* phases = scratch(phases_bytes(&p.convolution))
+    cdef Weights w = weights_of(p)
     cdef Correlation t
-    cdef Weights w = weights_of(c)
-    cdef Py_ssize_t bytes = granted(phases_bytes(c))
-    cdef void* phases = scratch(phases_bytes(c))
-    if phases is NULL:
-        raise MemoryError
-    set_up(&t, c, phases)
-    t.packed = NULL
-    bytes += granted(make_room(&t, &w, threads).bytes)
+    cdef Py_ssize_t bytes = -1
+    if phases is not NULL:
+        set_up(&t, p, phases)
+        bytes = granted(phases_bytes(&p.convolution)) + granted(make_room(&t, &w, p.threads).bytes)
     free(phases)
     return bytes
 
 
-def forward(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """out = x * w + bias; `padding` is that of the top and left edge, the others follow from out's size."""
-    cdef Correlation t
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Weights w = weights_of(&c)
-    lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
-    t.input, t.output, t.packed, t.epilogue = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0], NULL, plain()
-    with nogil:
-        done = correlate_phases(&t, &c, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
-    return done
+cdef Py_ssize_t packed_size(const Pass* p) noexcept nogil:
+    cdef Weights w = weights_of(p)
+    return vectors_of(w.channels)*panel(&w)
 
 
-cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
-    """out = rectifier(x * w + bias + residual)."""
-    cdef Correlation t
-    cdef Weights w = weights_of(&c.convolution)
-    w.data, w.channel, w.row, w.col = <real*>c.w, c.w_k, c.w_r, c.w_s
-    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
-    t.packed = c.packed
-    return correlate_phases(&t, &c.convolution, &w, c.bias, threads)
-
-
-CALL = capsule(run)
-
-
-def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups):
-    """Elements that `pack` writes."""
-    return vectors_of(groups)*w_kcrs.shape[2]*w_kcrs.shape[3]*VLEN
-
-
-def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups):
-    """Write the weights in the order in which the tile reads them, for calls that find them so."""
-    cdef Weights w
+cdef bint pack(const Pass* p, real* packed) noexcept nogil:
+    cdef Weights w = weights_of(p)
     cdef Py_ssize_t vector
-    w.channels, w.rows, w.cols = groups, w_kcrs.shape[2], w_kcrs.shape[3]
-    lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
-    for vector in range(vectors_of(groups)):
-        pack_vector(&w, vector, &packed[vector*panel(&w)])
+    for vector in range(vectors_of(w.channels)):
+        pack_vector(&w, vector, packed + vector*panel(&w))
+    return True
 
 
-def forward_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `forward` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    return scratch_of(&c, threads)
-
-
-def backward_input(
-    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the input: a correlation for every phase of the stride."""
-    cdef Correlation t
-    cdef bint done
-    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Weights w = weights_of(&c)
-    lie_at(&w, &w_kcrs[0, 0, 0, 0], w_kcrs.strides)
-    c.down.adjoint = c.across.adjoint = True
-    t.input, t.output, t.packed, t.epilogue = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0], NULL, plain()
-    with nogil:
-        done = correlate_phases(&t, &c, &w, NULL, threads)
-    return done
-
-
-def backward_input_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_input` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    c.down.adjoint = c.across.adjoint = True
-    return scratch_of(&c, threads)
+FORWARD = BACKWARD_INPUT = computing(compute, scratch_bytes)
+PACKING = packing(pack, packed_size)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -658,41 +578,25 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     return True
 
 
-cdef void set_gradient(WeightGradient* t, const Convolution* c, const Weights* w) noexcept nogil:
+cdef WeightGradient begin(const Pass* p, const Weights* w) noexcept nogil:
+    cdef const Convolution* c = &p.convolution
+    cdef WeightGradient t
     t.y, t.x, t.images, t.w = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images, w
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    divide_sum(t)
+    t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
+    divide_sum(&t)
+    return t
 
 
-def backward_weight(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
-    cdef WeightGradient t
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Weights w = weights_of(&c)
-    lie_at(&w, &grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)
-    set_gradient(&t, &c, &w)
-    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
-    with nogil:
-        done = sum_gradient(&t, threads)
-    return done
+cdef int compute_gradient(const Pass* p) noexcept nogil:
+    cdef Weights w = weights_of(p)
+    cdef WeightGradient t = begin(p, &w)
+    return sum_gradient(&t, p.threads)
 
 
-def backward_weight_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_weight` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef WeightGradient t
-    cdef Weights w = weights_of(&c)
-    set_gradient(&t, &c, &w)
+cdef Py_ssize_t gradient_bytes(const Pass* p) noexcept nogil:
+    cdef Weights w = weights_of(p)
+    cdef WeightGradient t = begin(p, &w)
     return granted(sums_bytes(&t))
+
+
+BACKWARD_WEIGHT = computing(compute_gradient, gradient_bytes)

@@ -11,37 +11,29 @@ tiles over it, which call the next lines into the cache. Every output is summed 
 the shape decides.
 
 Scratch: the packed weights, and a ring of staged lines for each thread (STRIP_BYTES, or the input of one line of
-outputs where that is larger). A function returns False where there is no memory for them, True otherwise.
+outputs where that is larger).
 """
 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 
-from convkit._kernels._axis cimport Axis, phase_axis
-from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
-from convkit._kernels._convolution cimport Convolution, convolution
-from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
+from convkit._kernels._convolution cimport Convolution, source_image, target_image
+from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
+from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
-from convkit._kernels._lanewise cimport (
-    PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height,
-)
+from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, adjoint_side, cut_down, dealt, forward_side, is_far, lay_out, list_lines,
-    list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
+    Layout, Phase, Side, Window, cut_down, dealt, is_far, lay_out, list_lines, list_windows, panel, pass_on,
+    phases_bytes, rows_of, side_of, stage_lines, staged_at, windows_of,
 )
+from convkit._kernels._pass cimport Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, viload_i32, vload_lanes, vr, vsplat,
-    vstore,
+    VLEN, flush_denormals, real, restore_denormals, viload_i32, vload_lanes, vr, vsplat, vstore,
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-
-cdef struct Weights:
-    # One logical weight, by strides in elements. Lanes become outputs, channels are summed over.
-    const real* data
-    Py_ssize_t group, channel, lane, row, col
-
+from convkit._kernels._weights cimport Weights, weights_of
 
 cdef struct Correlation:
     Side y, x
@@ -284,141 +276,56 @@ cdef inline vr bias_of(const Layout* lay, const real* bias, Py_ssize_t index) no
                        lanes_of(&lay.lanes, bundle, vector))
 
 
-cdef void set_forward(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
-    cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
-    cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
-    t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
-    t.images, t.layout, t.packed, t.epilogue = c.images, lay_out(&lanes, &t.y, &t.x), NULL, plain()
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+cdef void set_up(Correlation* t, const Pass* p, const Weights* w, Phase* phases) noexcept nogil:
+    """All phases of both axes."""
+    cdef const Convolution* c = &p.convolution
+    cdef Lanes lanes = lay_lanes(w.groups, w.lanes, w.channels)
+    t.y = side_of(&c.down, phases)
+    t.x = side_of(&c.across, phases + t.y.phases)
+    t.images, t.source, t.target = c.images, source_image(c), target_image(c)
+    t.layout = lay_out(&lanes, &t.y, &t.x)
+    t.input, t.output, t.packed, t.epilogue = p.input, p.output, p.packed, p.epilogue
 
 
-cdef Py_ssize_t phases_of(const Convolution* c) noexcept nogil:
-    """So many does `set_backward_input` list."""
-    return min(c.down.stride, c.down.in_size) + min(c.across.stride, c.across.in_size)
-
-
-cdef void set_backward_input(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
-    """The input's channels are the lanes, each summed over its group's outputs."""
-    cdef Lanes lanes = lay_lanes(c.groups, c.filters, c.lanes)
-    t.y = adjoint_side(&c.down, phases)
-    t.x = adjoint_side(&c.across, phases + t.y.phases)
-    t.images, t.layout, t.packed, t.epilogue = c.images, lay_out(&lanes, &t.y, &t.x), NULL, plain()
-    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
-
-
-def forward(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """out = x * w + bias; `padding` is that of the top and left edge, the others follow from out's size."""
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef Phase* phases = <Phase*>scratch(phases_bytes(&p.convolution))
+    cdef Weights w = weights_of(p)
     cdef Correlation t
-    cdef Weights w
-    cdef Phase phases[2]
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_forward(&t, &c, phases)
-    t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
-    w.data = &w_kcrs[0, 0, 0, 0]
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, c.lanes*w.lane
-    with nogil:
-        done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, threads)
-    return done
-
-
-cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
-    """out = rectifier(x * w + bias + residual)."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Phase phases[2]
-    set_forward(&t, &c.convolution, phases)
-    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
-    t.packed = c.packed
-    w.data, w.lane, w.channel, w.row, w.col, w.group = c.w, c.w_k, c.w_c, c.w_r, c.w_s, c.convolution.lanes*c.w_k
-    return correlate(&t, &w, c.bias, threads)
-
-
-CALL = capsule(run)
-
-
-def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups):
-    """Elements that `pack` writes."""
-    cdef Lanes lanes = lay_lanes(groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1])
-    return lanes.bundles*lanes.vectors*w_kcrs.shape[2]*w_kcrs.shape[3]*lanes.channels*VLEN
-
-
-def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups):
-    """Write the weights in the order in which the tile reads them, for calls that find them so."""
-    cdef Weights w
-    cdef Lanes lanes = lay_lanes(groups, w_kcrs.shape[0] // groups, w_kcrs.shape[1])
-    cdef Py_ssize_t size = sizeof(real), vector
-    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, lanes.lanes*w.lane
-    for vector in range(lanes.bundles*lanes.vectors):
-        pack_vector(&lanes, &w, w_kcrs.shape[2], w_kcrs.shape[3], vector,
-                    &packed[vector*w_kcrs.shape[2]*w_kcrs.shape[3]*lanes.channels*VLEN])
-
-
-def forward_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `forward` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Phase phases[2]
-    set_forward(&t, &c, phases)
-    return granted(make_room(&t, threads).bytes)
-
-
-def backward_input(
-    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the input."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Phase* phases
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
-    w.data = &w_kcrs[0, 0, 0, 0]
-    w.lane, w.channel = w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
-    w.row, w.col, w.group = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size, c.lanes*w.channel
-    with nogil:
-        phases = <Phase*>scratch(phases_of(&c)*sizeof(Phase))
-        done = phases is not NULL
-        if done:
-            set_backward_input(&t, &c, phases)
-            done = correlate(&t, &w, NULL, threads)
-        free(phases)
-    return done
-
-
-def backward_input_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_input` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Py_ssize_t table = phases_of(&c)*sizeof(Phase)
-    cdef Phase* phases = <Phase*>scratch(table)
-    if phases is NULL:
-        raise MemoryError
-    set_backward_input(&t, &c, phases)
-    table = granted(table) + granted(make_room(&t, threads).bytes)
+    cdef bint done = phases is not NULL
+    if done:
+        set_up(&t, p, &w, phases)
+        done = correlate(&t, &w, p.bias, p.threads)
     free(phases)
-    return table
+    return done
+
+
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef Phase* phases = <Phase*>scratch(phases_bytes(&p.convolution))
+    cdef Weights w = weights_of(p)
+    cdef Correlation t
+    cdef Py_ssize_t bytes = -1
+    if phases is not NULL:
+        set_up(&t, p, &w, phases)
+        bytes = granted(phases_bytes(&p.convolution)) + granted(make_room(&t, p.threads).bytes)
+    free(phases)
+    return bytes
+
+
+cdef Py_ssize_t packed_size(const Pass* p) noexcept nogil:
+    cdef const Convolution* c = &p.convolution
+    cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
+    return lanes.bundles*lanes.vectors*c.down.kernel*c.across.kernel*lanes.channels*VLEN
+
+
+cdef bint pack(const Pass* p, real* packed) noexcept nogil:
+    cdef const Convolution* c = &p.convolution
+    cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
+    cdef Weights w = weights_of(p)
+    cdef Py_ssize_t vectors = lanes.bundles*lanes.vectors, size = packed_size(p) // vectors, vector
+    for vector in range(vectors):
+        pack_vector(&lanes, &w, c.down.kernel, c.across.kernel, vector, packed + vector*size)
+    return True
+
+
+FORWARD = BACKWARD_INPUT = computing(compute, scratch_bytes)
+PACKING = packing(pack, packed_size)

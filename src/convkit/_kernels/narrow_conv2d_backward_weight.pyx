@@ -12,33 +12,29 @@ for them, True otherwise.
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 
-from convkit._kernels._axis cimport Axis, phase_axis
-from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._convolution cimport Convolution, input_image, output_image
+from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, groups_of, lay_lanes, stage_outputs
 from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, Run
 from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sources_of, sum_run_of
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, clear, cut_across, cut_down, dealt, forward_side, is_far, lay_out, list_lines,
-    list_windows, nhwc, panel, pass_on, rows_of, stage_lines, staged_at, windows_of,
+    Layout, Phase, Side, Window, clear, cut_across, cut_down, dealt, is_far, lay_out, list_lines, list_windows, panel,
+    pass_on, rows_of, side_of, stage_lines, staged_at, windows_of,
 )
+from convkit._kernels._pass cimport Pass, computing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     SUM_SOURCES, VLEN, flush_denormals, real, restore_denormals, viload_i32, vload, vstore,
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
+from convkit._kernels._weights cimport Weights, weights_of
 
 cdef enum:
     DEPTH = 768                     # pixels of a line, at most: the error of a chain of sums grows with its length
     SUMS_BYTES = 4*1024*1024        # of all chunks' sums
     MOST_CHUNKS = 32
     ENOUGH_UNITS = 8                # parallelism offered, whatever the number of threads
-
-
-cdef struct Weights:
-    # One logical weight, by strides in elements. Lanes become outputs.
-    real* data
-    Py_ssize_t group, channel, lane, row, col
 
 
 cdef struct WeightGradient:
@@ -276,47 +272,27 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     return True
 
 
-cdef void set_up(WeightGradient* t, const Convolution* c, Phase* phases) noexcept nogil:
+cdef void set_up(WeightGradient* t, const Pass* p, Phase* phases) noexcept nogil:
+    cdef const Convolution* c = &p.convolution
     cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
-    cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
-    t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
+    t.y, t.x = side_of(&c.down, phases), side_of(&c.across, phases + 1)
     t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+    t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
 
 
-def backward_weight(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the weight, summed over images and positions in an order that the shape alone decides."""
+cdef int compute(const Pass* p) noexcept nogil:
     cdef WeightGradient t
-    cdef Weights w
+    cdef Weights w = weights_of(p)
     cdef Phase phases[2]
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_up(&t, &c, phases)
-    t.input, t.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
-    w.data = &grad_w_kcrs[0, 0, 0, 0]
-    w.lane, w.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
-    w.row, w.col, w.group = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size, c.lanes*w.lane
-    with nogil:
-        done = sum_gradient(&t, &w, threads)
-    return done
+    set_up(&t, p, phases)
+    return sum_gradient(&t, &w, p.threads)
 
 
-def backward_weight_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_weight` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
     cdef WeightGradient t
     cdef Phase phases[2]
-    set_up(&t, &c, phases)
-    return granted(make_room(&t, threads).bytes)
+    set_up(&t, p, phases)
+    return granted(make_room(&t, p.threads).bytes)
+
+
+BACKWARD_WEIGHT = computing(compute, scratch_bytes)

@@ -8,23 +8,23 @@ Threads take units of work: an image, some lines of its outputs. A few lines at 
 transposed, and run tiles over it. Every output is summed whole by one thread in an order that the shape decides.
 
 Scratch: the packed weights, and a ring of staged lines for each thread (STRIP_BYTES, or the input of one line of
-outputs where that is larger). A function returns False where there is no memory for them, True otherwise.
+outputs where that is larger).
 """
 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from convkit._kernels._axis cimport Axis, phase_axis
-from convkit._kernels._call cimport Call, capsule, epilogue, memory_at
-from convkit._kernels._convolution cimport Convolution, convolution
-from convkit._kernels._epilogue cimport Epilogue, finish, plain
+from convkit._kernels._convolution cimport Convolution, source_image, target_image
+from convkit._kernels._epilogue cimport Epilogue, finish
+from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, lay_lanes
 from convkit._kernels._lanewise cimport Run
 from convkit._kernels._lines cimport (
-    Image, Layout, Phase, Side, Window, adjoint_side, clear, cut_down, forward_side, keep, lay_out, list_lines,
-    list_windows, nhwc, windows_of,
+    Layout, Phase, Side, Window, clear, cut_down, keep, lay_out, list_lines, list_windows, phases_bytes, side_of,
+    windows_of,
 )
+from convkit._kernels._pass cimport Pass, computing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     PLANAR_SUMS, VLEN, flush_denormals, opaque, pinned, real, restore_denormals, vload, vload_lanes, vr, vsplat, vstore,
@@ -32,6 +32,7 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
+from convkit._kernels._weights cimport Weights, weights_of
 
 cdef enum:
     DEPTH = 768                     # products summed in registers at a time: the error of a chain grows with its length
@@ -39,12 +40,6 @@ cdef enum:
     MOST_LINES = 4                  # of a tile
     MOST_BLOCKS = 2                 # vectors of columns of a tile
     FEW_CHANNELS = 4                # so few are not worth a transposition in registers
-
-
-cdef struct Weights:
-    # One logical weight, by strides in elements.
-    const real* data
-    Py_ssize_t output, channel, row, col
 
 
 cdef struct Correlation:
@@ -227,7 +222,7 @@ cdef void pack(const Correlation* t, const Weights* w, real* p) noexcept nogil:
         for s in range(t.x.kernel):
             for c in range(t.channels):
                 for k in range(t.outputs):
-                    p[k] = w.data[k*w.output + c*w.channel + r*w.row + s*w.col]
+                    p[k] = w.data[k*w.lane + c*w.channel + r*w.row + s*w.col]
                 p = p + t.outputs
 
 
@@ -393,123 +388,40 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
     return True
 
 
-cdef void set_forward(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
-    cdef Lanes lanes = lay_lanes(1, c.outputs, c.channels)
-    cdef Axis y = phase_axis(&c.down, 0), x = phase_axis(&c.across, 0)
-    t.y, t.x = forward_side(&y, c.down.kernel, phases), forward_side(&x, c.across.kernel, phases + 1)
-    t.images, t.outputs, t.channels = c.images, c.outputs, c.channels
-    t.layout, t.epilogue = lay_out(&lanes, &t.y, &t.x), plain()
-    t.source = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    t.target = nhwc(c.down.out_size, c.across.out_size, c.outputs)
+cdef void set_up(Correlation* t, const Pass* p, const Weights* w, Phase* phases) noexcept nogil:
+    """All phases of both axes."""
+    cdef const Convolution* c = &p.convolution
+    cdef Lanes lanes = lay_lanes(1, w.lanes, w.channels)
+    t.y = side_of(&c.down, phases)
+    t.x = side_of(&c.across, phases + t.y.phases)
+    t.images, t.outputs, t.channels, t.bias = c.images, w.lanes, w.channels, p.bias
+    t.source, t.target = source_image(c), target_image(c)
+    t.layout = lay_out(&lanes, &t.y, &t.x)
+    t.input, t.output, t.epilogue = p.input, p.output, p.epilogue
 
 
-cdef Py_ssize_t phases_of(const Convolution* c) noexcept nogil:
-    """So many does `set_backward_input` list."""
-    return min(c.down.stride, c.down.in_size) + min(c.across.stride, c.across.in_size)
-
-
-cdef void set_backward_input(Correlation* t, const Convolution* c, Phase* phases) noexcept nogil:
-    cdef Lanes lanes = lay_lanes(1, c.channels, c.outputs)
-    t.y = adjoint_side(&c.down, phases)
-    t.x = adjoint_side(&c.across, phases + t.y.phases)
-    t.images, t.outputs, t.channels, t.bias = c.images, c.channels, c.outputs, NULL
-    t.layout, t.epilogue = lay_out(&lanes, &t.y, &t.x), plain()
-    t.source = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    t.target = nhwc(c.down.in_size, c.across.in_size, c.channels)
-
-
-def forward(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """out = x * w + bias, for at most MOST_OUTPUTS outputs and one group."""
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef Phase* phases = <Phase*>scratch(phases_bytes(&p.convolution))
+    cdef Weights w = weights_of(p)
     cdef Correlation t
-    cdef Weights w
-    cdef Phase phases[2]
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_forward(&t, &c, phases)
-    t.input, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
-    t.bias = &bias_k[0] if bias_k.shape[0] else NULL
-    w.data, w.output, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
-    with nogil:
-        done = correlate(&t, &w, threads)
-    return done
-
-
-cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
-    """out = rectifier(x * w + bias + residual)."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Phase phases[2]
-    set_forward(&t, &c.convolution, phases)
-    t.input, t.output, t.epilogue = memory_at(memory, c.x), memory_at(memory, c.out), epilogue(c, memory)
-    t.bias = c.bias
-    w.data, w.output, w.channel, w.row, w.col = c.w, c.w_k, c.w_c, c.w_r, c.w_s
-    return correlate(&t, &w, threads)
-
-
-CALL = capsule(run)
-
-
-def forward_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `forward` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Phase phases[2]
-    set_forward(&t, &c, phases)
-    return granted(make_room(&t, threads).bytes)
-
-
-def backward_input(
-    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the input, for at most MOST_OUTPUTS channels of it and one group."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Phase* phases
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    t.input, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
-    w.data, w.output, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
-    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
-    with nogil:
-        phases = <Phase*>scratch(phases_of(&c)*sizeof(Phase))
-        done = phases is not NULL
-        if done:
-            set_backward_input(&t, &c, phases)
-            done = correlate(&t, &w, threads)
-        free(phases)
-    return done
-
-
-def backward_input_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_input` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Py_ssize_t table = phases_of(&c)*sizeof(Phase)
-    cdef Phase* phases = <Phase*>scratch(table)
-    if phases is NULL:
-        raise MemoryError
-    set_backward_input(&t, &c, phases)
-    table = granted(table) + granted(make_room(&t, threads).bytes)
+    cdef bint done = phases is not NULL
+    if done:
+        set_up(&t, p, &w, phases)
+        done = correlate(&t, &w, p.threads)
     free(phases)
-    return table
+    return done
+
+
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef Phase* phases = <Phase*>scratch(phases_bytes(&p.convolution))
+    cdef Weights w = weights_of(p)
+    cdef Correlation t
+    cdef Py_ssize_t bytes = -1
+    if phases is not NULL:
+        set_up(&t, p, &w, phases)
+        bytes = granted(phases_bytes(&p.convolution)) + granted(make_room(&t, p.threads).bytes)
+    free(phases)
+    return bytes
+
+
+FORWARD = BACKWARD_INPUT = computing(compute, scratch_bytes)

@@ -11,9 +11,10 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
-from convkit._kernels._call cimport NOWHERE, Call, Place, Run, PyCapsule_GetPointer, capsule, epilogue, memory_at
+from convkit._kernels._call cimport NOWHERE, Call, Place, PyCapsule_GetPointer, Run, capsule, epilogue, memory_at
 from convkit._kernels._convolution cimport convolution
 from convkit._kernels._epilogue cimport Epilogue, finish
+from convkit._kernels._pass cimport NO_MEMORY, Pass, compute_of, compute_pass, filters_of
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vload_lanes, vstore, vstore_lanes,
 )
@@ -73,6 +74,14 @@ cdef bint scale(const Call* c, real* const* memory, int threads) noexcept nogil:
     return True
 
 
+cdef bint convolve(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """out = rectifier(x * w + bias + residual)."""
+    cdef Pass p = c.convolution
+    p.input, p.output = memory_at(memory, c.x), memory_at(memory, c.out)
+    p.epilogue, p.threads = epilogue(c, memory), threads
+    return compute_pass(c.compute, c.by_products, &p) != NO_MEMORY
+
+
 cdef bint put(const Call* c, real* const* memory, int threads) noexcept nogil:
     """Put x among the channels of an image that has more of them."""
     cdef const real* x = memory_at(memory, c.x)
@@ -86,6 +95,7 @@ cdef bint put(const Call* c, real* const* memory, int threads) noexcept nogil:
 
 ADD = capsule(add)
 SCALE = capsule(scale)
+CONVOLVE = capsule(convolve)
 PUT = capsule(put)
 
 
@@ -128,17 +138,12 @@ cdef Place place(object where):
 
 cdef void write_convolution(Call* call, dict c) except *:
     cdef const real[:, :, :, :] w = c["weight"]
-    cdef Py_ssize_t size = sizeof(real), stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w
     cdef Py_ssize_t[4] x_sizes = c["input"], out_sizes = c["output"]
-    stride_h, stride_w = c["stride"]
-    padding_h, padding_w = c["padding"]
-    dilation_h, dilation_w = c["dilation"]
-    call.convolution = convolution(x_sizes, w.shape, out_sizes, stride_h, stride_w, padding_h, padding_w, dilation_h,
-                                   dilation_w, c["groups"])
-    call.extra = c["extra"]
-    call.w, call.packed, call.bias = &w[0, 0, 0, 0], elements(c["packed"]), elements(c["bias"])
-    call.w_k, call.w_c = w.strides[0] // size, w.strides[1] // size
-    call.w_r, call.w_s = w.strides[2] // size, w.strides[3] // size
+    cdef Pass* p = &call.convolution
+    p.convolution = convolution(x_sizes, w.shape, out_sizes, c["geometry"])
+    p.filters, p.grad = filters_of(&w[0, 0, 0, 0], w.strides), NULL
+    p.packed, p.bias, p.extra, p.constant = elements(c["packed"]), elements(c["bias"]), c["extra"], True
+    call.compute, call.by_products = compute_of(c["compute"]), compute_of(c["by_products"])
 
 
 cdef void write_call(Call* call, dict c) except *:

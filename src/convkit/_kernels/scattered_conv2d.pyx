@@ -11,14 +11,15 @@ keeps the sums of the rows that it has begun in registers: only those that are d
 
 Threads take images. The order in which a pixel's sums are added is that of the columns.
 
-Scratch: the packed weights. A function returns False where there is no memory for them, True otherwise.
+Scratch: the packed weights.
 """
 
 from cython.parallel cimport prange
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from convkit._kernels._convolution cimport Convolution, convolution
+from convkit._kernels._convolution cimport Convolution
+from convkit._kernels._pass cimport Pass, computing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     PLANAR_SUMS, VLEN, flush_denormals, opaque, pinned, real, restore_denormals, vload, vload_lanes, vr, vsplat,
@@ -26,6 +27,7 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
+from convkit._kernels._weights cimport Weights, weights_of
 
 cdef enum:
     MOST_ROWS = 7                   # of a filter
@@ -41,18 +43,6 @@ cdef struct Scatter:
     real* grad_x
 
 
-cdef struct Weights:
-    # One logical weight, by strides in elements.
-    const real* data
-    Py_ssize_t output, channel, row, col
-
-
-cdef void set_up(Scatter* t, const Convolution* c) noexcept nogil:
-    cdef Py_ssize_t width = c.across.kernel*c.channels
-    t.sizes, t.vectors = c[0], ceil_div(width, VLEN)
-    t.lanes = <int>(width - (t.vectors - 1)*VLEN)
-
-
 cdef void pack(const Scatter* t, const Weights* w, real* packed) noexcept nogil:
     """In the order in which tiles read, with zeros behind the last lane."""
     cdef const Convolution* c = &t.sizes
@@ -62,7 +52,7 @@ cdef void pack(const Scatter* t, const Weights* w, real* packed) noexcept nogil:
         for k in range(c.outputs):
             for r in range(c.down.kernel):
                 for e in range(v*VLEN, min((v + 1)*VLEN, c.across.kernel*c.channels)):
-                    packed[e - v*VLEN] = w.data[k*w.output + e % c.channels*w.channel + r*w.row + e // c.channels*w.col]
+                    packed[e - v*VLEN] = w.data[k*w.channel + e % c.channels*w.lane + r*w.row + e // c.channels*w.col]
                 packed = packed + VLEN
 
 
@@ -197,35 +187,24 @@ cdef Py_ssize_t packed_bytes(const Scatter* t) noexcept nogil:
     return t.vectors*t.sizes.outputs*t.sizes.down.kernel*VLEN*sizeof(real)
 
 
-def backward_input(
-    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of the input, for one group, no padding or dilation, rows of stride 1, and 2 to 7 rows of taps."""
+cdef Scatter begin(const Pass* p) noexcept nogil:
     cdef Scatter t
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
-    cdef bint done
-    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_up(&t, &c)
-    t.grad, t.grad_x = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
-    w.data, w.output, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
-    with nogil:
-        done = scatter_images(&t, &w, threads)
-    return done
+    cdef Py_ssize_t width = p.convolution.across.kernel*p.convolution.channels
+    t.sizes, t.grad, t.grad_x, t.vectors = p.convolution, p.input, p.output, ceil_div(width, VLEN)
+    t.lanes = <int>(width - (t.vectors - 1)*VLEN)
+    return t
 
 
-def backward_input_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_input` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Scatter t
-    set_up(&t, &c)
+cdef int compute(const Pass* p) noexcept nogil:
+    """For one group, no padding or dilation, rows of stride 1, and 2 to MOST_ROWS rows of taps."""
+    cdef Scatter t = begin(p)
+    cdef Weights w = weights_of(p)
+    return scatter_images(&t, &w, p.threads)
+
+
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef Scatter t = begin(p)
     return granted(packed_bytes(&t))
+
+
+BACKWARD_INPUT = computing(compute, scratch_bytes)

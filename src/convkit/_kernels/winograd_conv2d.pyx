@@ -14,35 +14,34 @@ caller is told of outputs that are not finite. Denormals count as zero, in the t
 were off by a few times the smallest normal number.
 
 Scratch: U, which is (m + 2)^2/9 times 3x3 weights for each part, and V and Q for each thread, together UNIT_BYTES, or
-those of one tile where that has more. A function returns NO_MEMORY, DONE or NOT_FINITE.
+those of one tile where that has more.
 """
 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, Range, forward_axis, phase_axis
+from convkit._kernels._axis cimport Axis, Range, phase_axis
 from convkit._kernels._blocks cimport lend, lent, take_back
-from convkit._kernels._call cimport Call, PyCapsule_GetPointer, Run, capsule, epilogue, image_of, memory_at
-from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
-from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
+from convkit._kernels._convolution cimport Convolution, source_image, target_image
+from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
+from convkit._kernels._image cimport Image
+from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vfold_sum, vload, vr, vsplat, vstore,
     vstream_end,
 )
 from convkit._kernels._stream cimport put_lanes, streams
-from convkit._kernels._strip cimport Image, ceil_div, nhwc
+from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
-from convkit._kernels._weights cimport Weights, block_count, pack_block, padded
+from convkit._kernels._weights cimport Weights, block_count, pack_block, padded, weights_of
 from convkit._kernels._winograd cimport transform_output, transform_weight
 from convkit._kernels._winograd_parts cimport MOST_PARTS, Part, Parts, parts_of, parts_with
 from convkit._kernels._winograd_tiles cimport (
     LINE, Line, Pixels, Planes, Tiles, line_of, read_line, tiles_of, whole_lines,
 )
-
-from . import conv2d as direct
 
 cdef enum:
     # Products summed in registers at a time. The error of a chain grows with its length, and in sums of Winograd's
@@ -365,157 +364,51 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     return NOT_FINITE if spoiled else DONE
 
 
-cdef void prepare(Correlation* t, Weights* w, Convolution* c, bint adjoint) noexcept nogil:
-    """All but where arrays lie, of the forward pass or of the gradient of its input."""
-    cdef Image x = nhwc(c.down.in_size, c.across.in_size, c.channels)
-    cdef Image y = nhwc(c.down.out_size, c.across.out_size, c.outputs)
-    c.down.adjoint = c.across.adjoint = adjoint
+cdef Correlation begin(const Pass* p) noexcept nogil:
+    """For three to five taps an axis; stride, dilation and groups are 1; nothing is empty."""
+    cdef const Convolution* c = &p.convolution
+    cdef Correlation t
     t.y, t.x, t.images = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images
-    t.source.strides, t.target = (y, x) if adjoint else (x, y)
+    t.source.data, t.source.strides, t.output, t.target = p.input, source_image(c), p.output, target_image(c)
     t.source.rows, t.source.cols = t.y.in_size, t.x.in_size
     t.source.first_row, t.source.first_col = t.y.first, t.x.first
-    t.channels, t.lanes = (c.outputs, c.channels) if adjoint else (c.channels, c.outputs)
-    w.groups, w.channels, w.lanes, w.group = 1, t.channels, t.lanes, 0
-    t.packed, t.epilogue = NULL, plain()
+    t.channels, t.lanes = t.source.strides.col, t.target.col
+    t.packed, t.epilogue = p.packed, p.epilogue
+    return t
 
 
-def forward(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k, real[:, :, :, ::1] out_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int m, int threads,
-):
-    """out = x * w + bias, in tiles of m x m; three to five taps an axis; stride, dilation and groups are 1; nothing is
-    empty."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
-    cdef int done
-    cdef Convolution c = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    prepare(&t, &w, &c, False)
-    t.source.data, t.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
-    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
-    with nogil:
-        done = correlate(&t, &w, &bias_k[0] if bias_k.shape[0] else NULL, m, threads)
-    return done
+cdef int compute(const Pass* p) noexcept nogil:
+    """In tiles of `extra` x `extra`."""
+    cdef Correlation t = begin(p)
+    cdef Weights w = weights_of(p)
+    return correlate(&t, &w, p.bias, p.extra, p.threads)
 
 
-cdef int run_images(
-    const Call* c, real* const* memory, Py_ssize_t first, Py_ssize_t images, int threads,
-) noexcept nogil:
-    """Some of the images of a call."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Convolution part = c.convolution
-    part.images = images
-    prepare(&t, &w, &part, False)
-    t.source.data = memory_at(memory, c.x) + first*t.source.strides.image
-    t.output, t.epilogue, t.packed = memory_at(memory, c.out), epilogue(c, memory), c.packed
-    t.output += first*t.target.image
-    w.data, w.lane, w.channel, w.row, w.col = c.w, c.w_k, c.w_c, c.w_r, c.w_s
-    return correlate(&t, &w, c.bias, c.extra, threads)
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef Correlation t = begin(p)
+    return lent(divide(&t, p.extra, p.threads).bytes)
 
 
-cdef Run direct_run = <Run>PyCapsule_GetPointer(direct.CALL, "convkit.run")
-
-
-cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
-    """out = rectifier(x * w + bias + residual); images with outputs that are not finite are summed directly."""
-    cdef int done = run_images(c, memory, 0, c.images, threads)
-    cdef Py_ssize_t image
-    cdef Call one
-    if done != NOT_FINITE:
-        return done != NO_MEMORY
-    for image in range(c.images):
-        one, done = image_of(c, image), run_images(c, memory, image, 1, threads)
-        if done == NO_MEMORY or (done == NOT_FINITE and not direct_run(&one, memory, threads)):
-            return False
-    return True
-
-
-CALL = capsule(run)
-
-
-cdef void lay_weights(Correlation* t, Weights* w, const real[:, :, :, :] w_kcrs, int m) noexcept:
-    """What `pack` needs of a correlation."""
-    cdef Py_ssize_t size = sizeof(real)
-    w.data, w.groups, w.channels, w.lanes, w.group = &w_kcrs[0, 0, 0, 0], 1, w_kcrs.shape[1], w_kcrs.shape[0], 0
-    w.lane, w.channel = w_kcrs.strides[0] // size, w_kcrs.strides[1] // size
-    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
-    t.channels, t.lanes = w.channels, w.lanes
-    t.y = forward_axis(w_kcrs.shape[2], 1, w_kcrs.shape[2], 1, 0, 1)
-    t.x = forward_axis(w_kcrs.shape[3], 1, w_kcrs.shape[3], 1, 0, 1)
-    lay_panels(t, m)
-
-
-def packed_size(const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int m):
-    """Elements that `pack` writes."""
-    cdef Correlation t
-    cdef Weights w
-    lay_weights(&t, &w, w_kcrs, m)
+cdef Py_ssize_t packed_size(const Pass* p) noexcept nogil:
+    cdef Correlation t = begin(p)
+    lay_panels(&t, p.extra)
     return t.points*t.panel_point
 
 
-def pack(const real[:, :, :, :] w_kcrs, real[::1] packed, Py_ssize_t groups, int m):
-    """Write the weights, transformed, in the order in which the tile reads them, for calls that find them so."""
-    cdef Correlation t
-    cdef Weights w
+cdef bint pack(const Pass* p, real* packed) noexcept nogil:
+    cdef Correlation t = begin(p)
+    cdef Weights w = weights_of(p)
     cdef Py_ssize_t piece
     cdef real* taps
-    lay_weights(&t, &w, w_kcrs, m)
-    t.panels, taps = &packed[0], <real*>scratch(piece_room(&t)*sizeof(real))
+    lay_panels(&t, p.extra)
+    t.panels, taps = packed, <real*>scratch(piece_room(&t)*sizeof(real))
     if taps is NULL:
-        raise MemoryError
+        return False
     for piece in range(block_count(t.lanes)*t.pieces):
         pack_piece(&t, &w, piece, taps)
     free(taps)
+    return True
 
 
-def forward_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int m, int threads,
-):
-    """Bytes of scratch that `forward` takes for arrays of these shapes, if all outputs are finite."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Weights w
-    prepare(&t, &w, &c, False)
-    return lent(divide(&t, m, threads).bytes)
-
-
-def backward_input(
-    const real[:, :, :, ::1] grad_out_nhwc, const real[:, :, :, :] w_kcrs, real[:, :, :, ::1] grad_x_nhwc,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int m, int threads,
-):
-    """The gradient of the input: the correlation of the output's with the filters rotated by 180 degrees."""
-    cdef Correlation t
-    cdef Weights w
-    cdef Py_ssize_t size = sizeof(real)
-    cdef int done
-    cdef Convolution c = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    prepare(&t, &w, &c, True)
-    t.source.data, t.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
-    w.data, w.lane, w.channel = &w_kcrs[0, 0, 0, 0], w_kcrs.strides[1] // size, w_kcrs.strides[0] // size
-    w.row, w.col = w_kcrs.strides[2] // size, w_kcrs.strides[3] // size
-    with nogil:
-        done = correlate(&t, &w, NULL, m, threads)
-    return done
-
-
-def backward_input_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int m, int threads,
-):
-    """Bytes of scratch that `backward_input` takes for arrays of these shapes, if all results are finite."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Correlation t
-    cdef Weights w
-    prepare(&t, &w, &c, True)
-    return lent(divide(&t, m, threads).bytes)
+FORWARD = BACKWARD_INPUT = computing(compute, scratch_bytes)
+PACKING = packing(pack, packed_size)

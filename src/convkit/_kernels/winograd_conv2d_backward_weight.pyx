@@ -30,31 +30,24 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._axis cimport Range
-from convkit._kernels._convolution cimport DONE, NO_MEMORY, NOT_FINITE, Convolution, convolution
+from convkit._kernels._convolution cimport Convolution, input_image, output_image
+from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore, vstore_lanes,
 )
-from convkit._kernels._strip cimport ceil_div, nhwc
+from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
-from convkit._kernels._weights cimport padded
+from convkit._kernels._weights cimport Weights, padded, weights_of
 from convkit._kernels._winograd_gradient cimport POINTS, TILES, contract, plane, transform_grads
 from convkit._kernels._winograd_parts cimport Part, Parts, parts_of, parts_with
-from convkit._kernels._winograd_tiles cimport (
-    Line, Pixels, Planes, Rows, Tiles, line_of, read_line, rows_of, tiles_of,
-)
+from convkit._kernels._winograd_tiles cimport Line, Pixels, Planes, Rows, Tiles, line_of, read_line, rows_of, tiles_of
 
 cdef enum:
     BLOCK_BYTES = 256               # of channels, and of lanes, that a unit takes
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
     PARTIAL_BYTES = 8*1024*1024     # all partial gradients together, where there is more than one
-
-
-cdef struct Taps:
-    # A weight's gradient: strides in elements.
-    real* data
-    Py_ssize_t lane, channel, row, col
 
 
 cdef struct Gradient:
@@ -65,7 +58,7 @@ cdef struct Gradient:
     Py_ssize_t wide, broad                      # channels and lanes of a unit,
     Py_ssize_t channel_blocks, lane_blocks      # and units that all of them make
     Py_ssize_t chunks
-    Taps sums                                   # of all chunks, or the result itself where there is one
+    Weights sums                                   # of all chunks, or the result itself where there is one
     Py_ssize_t taps_across, chunk               # columns of taps, and distance of chunks there
     bint* spoiled                               # set where a gradient is not finite
 
@@ -137,7 +130,7 @@ cdef void add_products(const Gradient* t, const Unit* u, Py_ssize_t tiles, bint 
 
 
 cdef inline vr write_taps(
-    const real* sums, Py_ssize_t point, int lanes, const Part* part, const Taps* taps, real* target,
+    const real* sums, Py_ssize_t point, int lanes, const Part* part, const Weights* taps, real* target,
 ) noexcept nogil:
     """A part's taps of one channel and one vector of lanes; returns zeros, NaN where a tap is not finite."""
     cdef vr y[12]
@@ -225,7 +218,7 @@ cdef void divide(Gradient* t) noexcept nogil:
     t.chunks = max(<Py_ssize_t>1, t.chunks)
 
 
-cdef void add_chunks(const Gradient* t, const Taps* result, Py_ssize_t unit) noexcept nogil:
+cdef void add_chunks(const Gradient* t, const Weights* result, Py_ssize_t unit) noexcept nogil:
     """One channel of one tap: add up the partial gradients, in order."""
     cdef Py_ssize_t c = unit % t.channels, tap = unit // t.channels, chunk, k
     cdef Py_ssize_t r = tap // t.taps_across, s = tap % t.taps_across
@@ -257,7 +250,7 @@ cdef Room make_room(const Gradient* t, bint lanes_apart, int threads) noexcept n
     return room
 
 
-cdef int sum_gradient(Gradient* t, const Taps* result, int threads) noexcept nogil:
+cdef int sum_gradient(Gradient* t, const Weights* result, int threads) noexcept nogil:
     cdef Room room = make_room(t, result.lane != 1, threads)
     cdef bint spoiled = False
     cdef Py_ssize_t unit
@@ -282,51 +275,31 @@ cdef int sum_gradient(Gradient* t, const Taps* result, int threads) noexcept nog
     return NOT_FINITE if spoiled else DONE
 
 
-cdef void set_up(Gradient* t, const Convolution* c) noexcept nogil:
+cdef Gradient begin(const Pass* p) noexcept nogil:
+    """For three to five taps an axis; strides, dilations and groups are 1; nothing is empty."""
+    cdef const Convolution* c = &p.convolution
+    cdef Gradient t
     t.images, t.channels, t.lanes = c.images, c.channels, c.outputs
-    t.image.rows, t.image.cols, t.grad.rows, t.grad.cols = (
-        c.down.in_size, c.across.in_size, c.down.out_size, c.across.out_size)
-    t.image.first_row, t.image.first_col, t.grad.first_row, t.grad.first_col = -c.down.padding, -c.across.padding, 0, 0
-    t.image.strides = nhwc(t.image.rows, t.image.cols, t.channels)
-    t.grad.strides = nhwc(t.grad.rows, t.grad.cols, t.lanes)
+    t.image.data, t.image.strides, t.grad.data, t.grad.strides = p.input, input_image(c), p.grad, output_image(c)
+    t.image.rows, t.image.cols, t.image.first_row, t.image.first_col = (
+        c.down.in_size, c.across.in_size, -c.down.padding, -c.across.padding)
+    t.grad.rows, t.grad.cols, t.grad.first_row, t.grad.first_col = c.down.out_size, c.across.out_size, 0, 0
     t.tiles = tiles_of(2, t.images, t.grad.rows, t.grad.cols)
     t.taps_across, t.chunk = c.across.kernel, c.down.kernel*c.across.kernel*t.channels*t.lanes
     t.parts = parts_of(c.down.kernel, c.across.kernel)
-    divide(t)
+    divide(&t)
+    return t
 
 
-def backward_weight(
-    const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc, real[:, :, :, :] grad_w_kcrs,
-    Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """The gradient of a weight of three to five taps an axis. Strides, dilations, groups are 1; nothing is empty.
-
-    Returns NO_MEMORY, DONE or NOT_FINITE.
-    """
-    cdef Gradient t
-    cdef Taps result
-    cdef Py_ssize_t size = sizeof(real)
-    cdef int done
-    cdef Convolution c = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    set_up(&t, &c)
-    t.image.data, t.grad.data, result.data = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0], &grad_w_kcrs[0, 0, 0, 0]
-    result.lane, result.channel = grad_w_kcrs.strides[0] // size, grad_w_kcrs.strides[1] // size
-    result.row, result.col = grad_w_kcrs.strides[2] // size, grad_w_kcrs.strides[3] // size
-    with nogil:
-        done = sum_gradient(&t, &result, threads)
-    return done
+cdef int compute(const Pass* p) noexcept nogil:
+    cdef Gradient t = begin(p)
+    cdef Weights result = weights_of(p)
+    return sum_gradient(&t, &result, p.threads)
 
 
-def backward_weight_scratch(
-    x_nhwc, w_kcrs, out_nhwc, Py_ssize_t stride_h, Py_ssize_t stride_w, Py_ssize_t padding_h, Py_ssize_t padding_w,
-    Py_ssize_t dilation_h, Py_ssize_t dilation_w, Py_ssize_t groups, int threads,
-):
-    """Bytes of scratch that `backward_weight` takes for arrays of these shapes."""
-    cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Convolution c = convolution(x_sizes, w_sizes, out_sizes,
-                                     stride_h, stride_w, padding_h, padding_w, dilation_h, dilation_w, groups)
-    cdef Gradient t
-    set_up(&t, &c)
-    return granted(make_room(&t, False, threads).bytes)
+cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
+    cdef Gradient t = begin(p)
+    return granted(make_room(&t, p.filters.output != 1, p.threads).bytes)
+
+
+BACKWARD_WEIGHT = computing(compute, scratch_bytes)

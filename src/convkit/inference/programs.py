@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._dispatch import kernel
 from .._precision import float32_precision
-from ..ops._convolution import Algorithm, linear_plan, plan
+from ..ops._convolution import Plan, geometry_of, linear_plan, plan
 from .arena import Place, place_values
 from .geometry import KINDS, convolution, image, pooling
 from .graph import INPUT, Graph, Node
@@ -30,10 +30,9 @@ _BLANK: Call = {
     "bias": None,
     "scale": None,
     "shift": None,
-    "stride": (1, 1),
-    "padding": (0, 0),
-    "dilation": (1, 1),
-    "groups": 1,
+    "geometry": (1, 1, 0, 0, 1, 1, 1),
+    "compute": None,
+    "by_products": None,
     "extra": 0,
     "spacing": ((1, 1, 1, 0, 1), (1, 1, 1, 0, 1)),
     "count_include_pad": False,
@@ -78,10 +77,8 @@ class Programs:
 
     def _complete(self, node: Node, call: Call) -> Call:
         complete = {**_BLANK, **self._constants.get(node.output, {}), **call}
-        if isinstance(complete["run"], tuple):
-            name, capsule = complete["run"]
-            complete["run"] = getattr(kernel(name, self.graph.dtype), capsule)
-        return complete
+        name, capsule = complete["run"]
+        return {**complete, "run": getattr(kernel(name, self.graph.dtype), capsule)}
 
 
 def _turned(graph: Graph) -> Graph:
@@ -100,23 +97,29 @@ def _constants(graph: Graph, node: Node) -> Call:
         return {name: np.ascontiguousarray(node.arrays[name]) for name in ("scale", "shift")}
     if node.op == "linear":
         weight = node.arrays["weight"][:, :, None, None]
-        planned = linear_plan("forward", graph.dtype, graph.images, weight.shape[:2])
-        return _packed(planned.algorithm, node, weight, 1)
+        return _packed(linear_plan("forward", graph.dtype, graph.images, weight.shape[:2]), node, weight)
     if node.op == "conv2d":
         sizes = convolution(node, graph.shape(node.inputs[0]), graph.images)
-        planned = plan("forward", graph.dtype, sizes)
-        return _packed(planned.algorithm, node, node.arrays["weight"], sizes.groups)
+        return _packed(plan("forward", graph.dtype, sizes), node, node.arrays["weight"])
     return {}
 
 
-def _packed(algorithm: Algorithm, node: Node, weight: Array, groups: int) -> Call:
-    module = kernel(algorithm.kernel, weight.dtype)
-    packed = None
-    if hasattr(module, "pack"):
-        packed = _aligned(module.packed_size(weight, groups, *algorithm.extra), weight.dtype)
-        module.pack(weight, packed, groups, *algorithm.extra)
-    bias, extra = np.ascontiguousarray(node.arrays["bias"]), sum(algorithm.extra)
-    return {"run": module.CALL, "weight": weight, "packed": packed, "bias": bias, "extra": extra}
+def _packed(planned: Plan, node: Node, weight: Array) -> Call:
+    module, passes = kernel(planned.algorithm.kernel, weight.dtype), kernel("passes", weight.dtype)
+    packed, extra, groups = None, planned.algorithm.extra, planned.layer.groups
+    if hasattr(module, "PACKING"):
+        pack, size = module.PACKING
+        packed = _aligned(passes.packed_size(size, weight, groups, extra), weight.dtype)
+        passes.pack(pack, weight, packed, groups, extra)
+    return {
+        "run": ("program", "CONVOLVE"),
+        "compute": planned.computing[0],
+        "by_products": planned.by_products[0],
+        "weight": weight,
+        "packed": packed,
+        "bias": np.ascontiguousarray(node.arrays["bias"]),
+        "extra": extra,
+    }
 
 
 def _aligned(size: int, dtype: np.dtype[Any]) -> Array:
@@ -171,7 +174,7 @@ def _put(graph: Graph, node: Node, call: Call, places: Places) -> list[Call]:
 
 def _conv2d(node: Node, read: tuple[int, ...], places: Places) -> Call:
     sizes = convolution(node, read)
-    return {"stride": sizes.stride, "padding": sizes.padding, "dilation": sizes.dilation, "groups": sizes.groups}
+    return {"geometry": geometry_of(sizes)}
 
 
 def _linear(node: Node, read: tuple[int, ...], places: Places) -> Call:

@@ -8,18 +8,18 @@
         |
     Algorithm                                  its name, its kernel, what that is told beside the geometry
         |
-    Plan                                       that kernel's function, and its arguments
+    Plan                                       what the kernel computes the pass with, and its arguments
         |
-    plan.carry_out(op, arrays...)              call it; again, by products, where a transform spread an Inf or a NaN
+    plan.carry_out(op, arrays...)              do it; again, by products, where a transform spread an Inf or a NaN
 
-A kernel has a function for each pass that it computes, called ``forward``, ``backward_input`` or ``backward_weight``,
-and beside each one another, ``forward_scratch`` and so on, that tells how much scratch it takes. A new algorithm is an
-`Algorithm`, and the line in `_transformed`, `_correlation`, `_weight_gradient` or `_dense` that chooses it. Results
-repeat because nothing is tried out and nothing but the arguments is asked.
+A kernel names the passes that it computes FORWARD, BACKWARD_INPUT or BACKWARD_WEIGHT, and the kernel ``passes`` does
+them for arrays (see _kernels/_pass.pxd). A new algorithm is an `Algorithm`, and the line in `_transformed`,
+`_correlation`, `_weight_gradient` or `_dense` that chooses it. Results repeat because nothing is tried out and nothing
+but the arguments is asked.
 
 Algorithms that transform images or split numbers have the finite results of a sum of products, and less work; but an
-Inf, a NaN or an overflow reaches neighbours that it has no part in. Their kernels say so (NOT_FINITE), and the pass is
-computed again by the products themselves.
+Inf, a NaN or an overflow reaches neighbours that it has no part in. Their kernels say so, and the pass is computed
+again by the products themselves.
 """
 
 import math
@@ -201,25 +201,26 @@ class Algorithm(NamedTuple):
 
     name: str  # that `conv2d_plan` gives
     kernel: str
-    extra: tuple[int, ...] = ()  # what the kernel takes behind `groups`, before `threads`
+    extra: int = 0  # what the kernel is told beside: m of Winograd, parts of AMX
     products: Callable[[Layer], int] = _every_product
 
 
 def _winograd(layer: Layer) -> Algorithm:
     """Return how Winograd's tiles of m x m outputs sum what filters of this size take."""
     name = f"winograd F({layer.tile}x{layer.tile}, {layer.height}x{layer.width})"
-    return Algorithm(name, "winograd_conv2d", (layer.tile,), _tile_products)
+    return Algorithm(name, "winograd_conv2d", layer.tile, _tile_products)
 
 
 def _split(kernel: str, parts: int) -> Algorithm:
     """Return how AMX sums the products of bfloat16 parts: the first with all others, the second with all but one ..."""
-    return Algorithm("split", kernel, (parts,), lambda layer: parts * (parts + 1) // 2 * _every_product(layer))
+    return Algorithm("split", kernel, parts, lambda layer: parts * (parts + 1) // 2 * _every_product(layer))
 
 
 DIRECT = Algorithm("direct", "conv2d")
 PLANAR = Algorithm("planar", "planar_conv2d")
 SCATTERED = Algorithm("scattered", "scattered_conv2d")
 CROWDED = Algorithm("crowded", "crowded_conv2d")
+CROWDED_GRADIENT = Algorithm("crowded", "crowded_conv2d_backward_weight")
 NARROW = Algorithm("narrow", "narrow_conv2d")
 DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d")
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight")
@@ -284,7 +285,7 @@ def _weight_gradient(layer: Layer) -> Algorithm:
     if layer.is_depthwise:
         return DEPTHWISE
     if layer.is_crowded:
-        return CROWDED
+        return CROWDED_GRADIENT
     if (layer.is_narrow and (layer.groups > 1 or layer.length <= _CACHED_SUMS)) or layer.is_thin:
         return NARROW_GRADIENT
     return _dense_gradient(layer)
@@ -303,7 +304,7 @@ def _dense_gradient(layer: Layer) -> Algorithm:
 # Plans
 
 
-_NO_MEMORY, _NOT_FINITE = 0, 2  # what kernels return where they are not done
+Computing = tuple[object, object]  # what a kernel hands out of a pass: how to compute it, and its scratch
 
 
 class Plan(NamedTuple):
@@ -311,24 +312,26 @@ class Plan(NamedTuple):
 
     layer: Layer
     algorithm: Algorithm
-    run: Callable[..., int]  # the kernel's function
-    arguments: tuple[int, ...]  # stride, padding and dilation, each of height and width; groups; what is extra
+    geometry: tuple[int, ...]
+    run: Callable[..., bool]  # the pass, of the kernel `passes`
+    computing: Computing
+    by_products: Computing  # done where the algorithm's results are not finite
 
     def carry_out(self, op: str, *arrays: Array) -> None:
-        """Call the kernel; `arrays` are its arguments before the geometry, the last of them the result."""
-        outcome = self.run(*arrays, *self.arguments, get_num_threads())
-        need_memory(op, outcome != _NO_MEMORY)
-        if outcome == _NOT_FINITE:
-            pass_, convolution, dtype, precision, *_ = self.layer
-            _plan(choose_by_products, pass_, dtype, precision, False, convolution).carry_out(op, *arrays)
+        """Compute the pass; `arrays` are what it reads, and behind that its result."""
+        done = self.run(
+            self.computing[0], self.by_products[0], *arrays, self.geometry, self.algorithm.extra, get_num_threads()
+        )
+        need_memory(op, done)
 
     def scratch_bytes(self, threads: int) -> int:
         """Return the most scratch that the kernel holds at a time on so many threads, as the kernel itself has it."""
-        scratch: Callable[..., int] = getattr(
-            kernel(self.algorithm.kernel, self.layer.dtype), f"{self.layer.pass_}_scratch"
-        )
+        scratch: Callable[..., int] = kernel("passes", self.layer.dtype).scratch
         x, weight, *_, out = self.layer.convolution
-        return scratch(_nhwc(x), weight, _nhwc(out), *self.arguments, threads)
+        adjoint = self.layer.pass_ == "backward_input"
+        return scratch(
+            self.computing[1], _nhwc(x), weight, _nhwc(out), self.geometry, adjoint, self.algorithm.extra, threads
+        )
 
 
 def _nhwc(shape: Shape) -> Shape:
@@ -361,7 +364,22 @@ def _plan(
 ) -> Plan:  # fmt: skip
     precision = precision if dtype == np.float32 else "highest"
     layer = Layer(pass_, convolution, dtype, precision, isa, tile_shape(dtype)[1], of_bfloat16)
-    algorithm = rules(layer)
-    run = getattr(kernel(algorithm.kernel, dtype), pass_)
-    geometry = (*convolution.stride, *convolution.padding, *convolution.dilation, convolution.groups)
-    return Plan(layer, algorithm, run, geometry + algorithm.extra)
+    algorithm, by_products = rules(layer), choose_by_products(layer)
+    return Plan(
+        layer,
+        algorithm,
+        geometry_of(convolution),
+        getattr(kernel("passes", dtype), pass_),
+        _computing(algorithm, layer),
+        _computing(by_products, layer),
+    )
+
+
+def _computing(algorithm: Algorithm, layer: Layer) -> Computing:
+    computing: Computing = getattr(kernel(algorithm.kernel, layer.dtype), layer.pass_.upper())
+    return computing
+
+
+def geometry_of(convolution: Conv2d) -> tuple[int, ...]:
+    """Return what kernels are told of a convolution beside the shapes."""
+    return (*convolution.stride, *convolution.padding, *convolution.dilation, convolution.groups)
