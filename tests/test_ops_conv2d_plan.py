@@ -255,3 +255,11 @@ def test_what_is_no_gradient(value):
 def test_what_is_no_dtype():
     rule = r"^conv2d_plan: dtype=int32 must be float32 or float64"
     refuses(TypeError, rule, ops.conv2d_plan, (1, 3, 8, 8), (4, 3, 3, 3), dtype=np.int32)
+
+
+def test_weights_that_are_packed_before_cost_nothing():
+    """One small image does not pay for the transform of its weights; many images do, and so do many calls."""
+    one = layer("forward", (1, 16, 14, 14), (32, 16, 5, 5), "x86_v4", 16, padding=2)
+    many = layer("forward", (64, 16, 14, 14), (32, 16, 5, 5), "x86_v4", 16, padding=2)
+    names = [_convolution.choose(case).name for case in (one, many, one._replace(packed=True))]
+    assert names == ["direct", "winograd F(2x2, 5x5)", "winograd F(2x2, 5x5)"]

@@ -50,6 +50,7 @@ cdef struct Correlation:
     bint streams                    # the output goes past the caches
     int parts
     bint* beyond                    # set where a number has no parts, or a result is out of their range
+    bint merged                     # all images into one row of pixels
     # How the input is staged. Positions are counted in staged columns.
     bint lined                      # channels without gaps, summed along with columns
     Py_ssize_t together             # images side by side: 1 or TILE
@@ -166,7 +167,7 @@ cdef inline void divide(Correlation* t, int threads) noexcept nogil:
     cdef Py_ssize_t rows = t.y.count, cols = t.x.count
     cdef bint row_fits
     t.together = 1
-    if t.pixels == 0:
+    if not t.merged:
         lay_side_by_side(t)
     groups = ceil_div(t.images, t.together)
     lay_strip(t, 1, cols)

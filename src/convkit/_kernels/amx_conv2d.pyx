@@ -25,7 +25,7 @@ from convkit._kernels._amx_strip cimport (
     strip_bytes,
 )
 from convkit._kernels._amx_weights cimport step_bytes
-from convkit._kernels._axis cimport Range, Spatial, phase_axis, phase_count, taps_inside
+from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, phase_count, taps_inside
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport finish, is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
@@ -37,7 +37,7 @@ from convkit._kernels._split cimport MOST_SUM, least_sum
 from convkit._kernels._stream cimport put_lanes, streams
 from convkit._kernels._strip cimport ceil_div, merge_pixels
 from convkit._kernels._threads cimport worth
-from convkit._kernels._weights cimport Weights
+from convkit._kernels._weights cimport Weights, weights_of
 
 cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
@@ -251,6 +251,7 @@ cdef struct Room:
 cdef Room make_room(Correlation* t, int threads) noexcept nogil:
     """Divide the work of one phase of one group for one chunk of channels."""
     cdef Room room
+    t.merged = is_identity(&t.y) and is_identity(&t.x)
     merge_pixels(&t.images, &t.y, &t.x)
     room.threads = worth(
         threads, <double>t.images*t.y.count*t.x.count*t.lanes*(t.y.taps*t.x.taps*t.channels + 1)/FASTER)

@@ -361,8 +361,9 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     t.panels, t.panel_group, t.panel_lane, t.panel_row = t.packed, wide*taps*t.channels, taps*t.channels, 0
     if pack:
         t.panels = memory
-        for unit in prange(0 if t.apart else t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
-            pack_block(w, &t.y, &t.x, unit, memory)
+        if not t.apart:             # a thread packs its own share
+            for unit in prange(t.groups*block_count(t.lanes), schedule='static', num_threads=threads):
+                pack_block(w, &t.y, &t.x, unit, memory)
     elif t.packed is NULL:
         t.panels, t.panel_group, t.panel_lane, t.panel_row = w.data, w.group, 1, w.channel
     memset(padded_bias, 0, t.groups*wide*sizeof(real))
@@ -373,6 +374,9 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     if t.apart:
         for unit in prange(t.shares, schedule='static', num_threads=threads):
             correlate_share(t, w if pack else NULL, unit, units // t.shares, memory, strip_memory + unit*strip)
+    elif threads == 1:              # a team of one waits for itself, in the operating system
+        for unit in range(units):
+            correlate_unit(t, unit, strip_memory)
     else:
         with parallel(num_threads=threads):
             for unit in prange(units, schedule='dynamic'):

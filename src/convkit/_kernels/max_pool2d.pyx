@@ -171,11 +171,21 @@ cdef void placed_row(
     max_row(True, rows, cols, crowd, channels, x, p, out, index)
 
 
+cdef void values_rows(
+    const Call* c, const Axis* rows, const Axis* cols, const Crowd* crowd, const real* x, Py_ssize_t first,
+    Py_ssize_t behind, real* out,
+) noexcept nogil:
+    """Rows [first, behind) of all images."""
+    cdef Py_ssize_t image = c.rows*c.cols*c.channels, row = c.out_cols*c.channels, unit
+    for unit in range(first, behind):
+        values_row(rows, cols, crowd, c.channels, x + unit // c.out_rows*image, unit % c.out_rows, out + unit*row)
+
+
 cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
     """out = the maximum of each window of x."""
     cdef Axis rows, cols
     cdef Crowd crowd
-    cdef Py_ssize_t image = c.rows*c.cols*c.channels, row = c.out_cols*c.channels, unit
+    cdef Py_ssize_t units = c.images*c.out_rows, share
     cdef const real* x = memory_at(memory, c.x)
     cdef real* out = memory_at(memory, c.out)
     cdef bint had
@@ -184,10 +194,12 @@ cdef bint run(const Call* c, real* const* memory, int threads) noexcept nogil:
            and lay_axis(&cols, c.cols, c.out_cols, c.spacing_w, False))
     if had:
         lay_windows(&crowd, &cols, c.channels)
-        threads = worth(threads, <double>c.images*image)
-        for unit in prange(c.images*c.out_rows, schedule='static', num_threads=threads):
-            values_row(&rows, &cols, &crowd, c.channels, x + unit // c.out_rows*image, unit % c.out_rows,
-                       out + unit*row)
+        threads = worth(threads, <double>c.images*c.rows*c.cols*c.channels)
+        if threads == 1:            # a team of one waits for itself, in the operating system
+            values_rows(c, &rows, &cols, &crowd, x, 0, units, out)
+        else:
+            for share in prange(threads, schedule='static', num_threads=threads):
+                values_rows(c, &rows, &cols, &crowd, x, share*units // threads, (share + 1)*units // threads, out)
         free(crowd.pick)
     free(rows.window)
     free(cols.window)

@@ -11,6 +11,7 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from convkit._kernels._blocks cimport lend, take_back
 from convkit._kernels._call cimport NOWHERE, Call, Place, PyCapsule_GetPointer, Run, capsule, epilogue, memory_at
 from convkit._kernels._convolution cimport convolution
 from convkit._kernels._epilogue cimport Epilogue, finish
@@ -205,26 +206,38 @@ cdef bint run_piece(
 
 def run(
     _Program larger, Py_ssize_t larger_count, _Program smaller, Py_ssize_t smaller_count, const real[::1] x,
-    real[::1] out, real[::1] arena, int threads,
+    real[::1] out, int threads,
 ):
     """Run one program over the first pieces of x, and another, of smaller pieces, over the others.
 
-    The arena has room for as many threads as there are, or one place, if there are fewer pieces than threads. Returns
-    whether all calls had memory for their scratch.
+    Returns whether there was memory for the arenas, one for each thread that takes pieces, and for all calls' scratch.
     """
     cdef Pieces first = pieces_of(larger, larger_count), second = pieces_of(smaller, smaller_count)
-    cdef Py_ssize_t room = max(larger.arena_size, smaller.arena_size), pieces = larger_count + smaller_count, i
+    cdef Py_ssize_t room = max(larger.arena_size, smaller.arena_size), pieces = larger_count + smaller_count
     cdef const real* x_start = &x[0]
     cdef real* out_start = &out[0]
-    cdef real* arena_start = &arena[0]
-    cdef bint failed = False
-    cdef bint* any_failed = &failed
+    cdef bint done
     with nogil:
-        if pieces < threads:
-            for i in range(pieces):
-                failed |= not run_piece(&first, &second, i, x_start, out_start, arena_start, threads)
-        else:
-            for i in prange(pieces, schedule='dynamic', num_threads=threads):
-                if not run_piece(&first, &second, i, x_start, out_start, arena_start + threadid()*room, 1):
-                    any_failed[0] = True
+        done = run_pieces(&first, &second, pieces, x_start, out_start, room, threads)
+    return done
+
+
+cdef bint run_pieces(
+    const Pieces* first, const Pieces* second, Py_ssize_t pieces, const real* x, real* out, Py_ssize_t room,
+    int threads,
+) noexcept nogil:
+    cdef Py_ssize_t bytes = max(<Py_ssize_t>1, (threads if pieces >= threads else 1)*room)*sizeof(real), i
+    cdef real* arena = <real*>lend(bytes)
+    cdef bint failed = arena is NULL
+    cdef bint* any_failed = &failed
+    if failed:
+        return False
+    if pieces < threads:
+        for i in range(pieces):
+            failed |= not run_piece(first, second, i, x, out, arena, threads)
+    else:
+        for i in prange(pieces, schedule='dynamic', num_threads=threads):
+            if not run_piece(first, second, i, x, out, arena + threadid()*room, 1):
+                any_failed[0] = True
+    take_back(arena, bytes)
     return not failed

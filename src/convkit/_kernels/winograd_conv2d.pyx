@@ -356,8 +356,9 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     t.spoiled = &spoiled
     t.streams = is_plain(&t.epilogue) and t.lanes % VLEN == 0 and streams(t.output, t.images*t.target.image)
     with parallel(num_threads=r.threads):
-        for unit in prange(pieces if t.packed is NULL else 0, schedule='static'):
-            pack_piece(t, w, unit, units + threadid()*r.unit)
+        if t.packed is NULL:
+            for unit in prange(pieces, schedule='static'):
+                pack_piece(t, w, unit, units + threadid()*r.unit)
         for unit in prange(count, schedule='dynamic'):
             correlate_unit(t, unit, units + threadid()*r.unit)
     take_back(memory, r.bytes)

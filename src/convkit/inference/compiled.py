@@ -95,10 +95,8 @@ class CompiledModel:
     def _compute(self, flat: Array, in_c_order: bool, images: int, out: Array) -> None:
         threads = get_num_threads()
         plan = self._plan(images, in_c_order, threads)
-        rooms = threads if plan.larger_count + plan.smaller_count >= threads else 1
-        arena = empty((max(1, rooms * max(plan.larger.arena, plan.smaller.arena)),), self.graph.dtype)
         larger, smaller = (plan.larger.handle, plan.larger_count), (plan.smaller.handle, plan.smaller_count)
-        need_memory("CompiledModel", self._programs.run(*larger, *smaller, flat, out.reshape(-1), arena, threads))
+        need_memory("CompiledModel", self._programs.run(*larger, *smaller, flat, out.reshape(-1), threads))
 
     def _plan(self, images: int, in_c_order: bool, threads: int) -> _Plan:
         key = (images, in_c_order, threads)

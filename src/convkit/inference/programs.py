@@ -97,10 +97,10 @@ def _constants(graph: Graph, node: Node) -> Call:
         return {name: np.ascontiguousarray(node.arrays[name]) for name in ("scale", "shift")}
     if node.op == "linear":
         weight = node.arrays["weight"][:, :, None, None]
-        return _packed(linear_plan("forward", graph.dtype, graph.images, weight.shape[:2]), node, weight)
+        return _packed(linear_plan("forward", graph.dtype, graph.images, weight.shape[:2], packed=True), node, weight)
     if node.op == "conv2d":
         sizes = convolution(node, graph.shape(node.inputs[0]), graph.images)
-        return _packed(plan("forward", graph.dtype, sizes), node, node.arrays["weight"])
+        return _packed(plan("forward", graph.dtype, sizes, packed=True), node, node.arrays["weight"])
     return {}
 
 

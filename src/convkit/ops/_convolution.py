@@ -51,6 +51,7 @@ class Layer(NamedTuple):
     isa: str
     lanes: int  # of a vector
     of_bfloat16: bool = False  # whether the operands came as such
+    packed: bool = False  # whether the weights are packed once, for many calls
 
     @property
     def images(self) -> int:
@@ -163,7 +164,8 @@ class Layer(NamedTuple):
         if not (self.is_plain and self.height in (3, 5) and self.width in (3, 5)):
             return 0
         sizes = (2,) if self.precision == "highest" else (2, 4)
-        return best_tile(sizes, self.images, self.size, (self.height, self.width), self.channels, self.outputs)
+        taps = self.height, self.width
+        return best_tile(sizes, self.images, self.size, taps, self.channels, self.outputs, self.packed)
 
     @property
     def suits_winograd_gradient(self) -> bool:
@@ -267,7 +269,8 @@ def _splits(layer: Layer) -> bool:
     """Whether AMX tiles take fewer cycles than the tile of float32."""
     if layer.isa != "amx" or layer.dtype != np.float32:
         return False
-    return split_cycles(layer.pass_, layer.convolution, layer.parts) < direct_cycles(layer.convolution)
+    cycles = split_cycles(layer.pass_, layer.convolution, layer.parts, layer.packed)
+    return cycles < direct_cycles(layer.convolution)
 
 
 def _correlation(layer: Layer) -> Algorithm:
@@ -339,15 +342,15 @@ def _nhwc(shape: Shape) -> Shape:
     return images, rows, cols, channels
 
 
-def plan(pass_: Pass, dtype: Dtype, convolution: Conv2d) -> Plan:
+def plan(pass_: Pass, dtype: Dtype, convolution: Conv2d, packed: bool = False) -> Plan:
     """Return how a pass of a convolution is computed under the precision in force."""
-    return _plan(choose, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), convolution)
+    return _plan(choose, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), packed, convolution)
 
 
-def linear_plan(pass_: Pass, dtype: Dtype, vectors: int, weight_shape: Shape) -> Plan:
+def linear_plan(pass_: Pass, dtype: Dtype, vectors: int, weight_shape: Shape, packed: bool = False) -> Plan:
     """Return how a pass of a linear layer is computed under the precision in force."""
     convolution = _pointwise(vectors, *weight_shape)
-    return _plan(choose_linear, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), convolution)
+    return _plan(choose_linear, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), packed, convolution)
 
 
 @lru_cache(maxsize=4096)
@@ -360,10 +363,10 @@ def _pointwise(vectors: int, outputs: int, inputs: int) -> Conv2d:
 @lru_cache(maxsize=4096)
 def _plan(
     rules: Callable[[Layer], Algorithm], pass_: Pass, dtype: Dtype, precision: str, of_bfloat16: bool,
-    convolution: Conv2d,
+    packed: bool, convolution: Conv2d,
 ) -> Plan:  # fmt: skip
     precision = precision if dtype == np.float32 else "highest"
-    layer = Layer(pass_, convolution, dtype, precision, isa, tile_shape(dtype)[1], of_bfloat16)
+    layer = Layer(pass_, convolution, dtype, precision, isa, tile_shape(dtype)[1], of_bfloat16, packed)
     algorithm, by_products = rules(layer), choose_by_products(layer)
     return Plan(
         layer,

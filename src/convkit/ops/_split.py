@@ -26,8 +26,8 @@ def direct_cycles(convolution: Conv2d) -> float:
     return math.prod(convolution.output_shape) * math.prod(convolution.weight_shape[1:]) / _DIRECT
 
 
-def split_cycles(pass_: str, convolution: Conv2d, parts: int) -> float:
-    """Estimate the cycles of a pass from 1, 2 or 3 parts."""
+def split_cycles(pass_: str, convolution: Conv2d, parts: int, packed: bool = False) -> float:
+    """Estimate the cycles of a pass from 1, 2 or 3 parts; `packed` says whether weights were split before."""
     products = parts * (parts + 1) // 2
     if pass_ == "backward_weight":
         return _gradient_tiles(convolution) * products * _PRODUCT + _gradient_stage(convolution, parts)
@@ -42,7 +42,7 @@ def split_cycles(pass_: str, convolution: Conv2d, parts: int) -> float:
     return (
         tiles * products * _PRODUCT
         + images * channels * height * width * _STAGED[parts]
-        + math.prod(convolution.weight_shape) * _WEIGHT[parts]
+        + math.prod(convolution.weight_shape) * (0.0 if packed else _WEIGHT[parts])
         + images * outputs * rows * cols * _STORED
     )
 

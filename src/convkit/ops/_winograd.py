@@ -7,7 +7,7 @@ either algorithm at the same speed::
 
     direct      R*S*C*K for each output pixel
     winograd    (points*C*K + read*points*C + write*K) for each tile, those at the edge that are not full too
-                + weight*parts*C*K
+                + weight*parts*C*K, but not where compiled networks have packed the weights before
 
 What transforms cost was measured with AVX-512, where they cost most beside the products.
 """
@@ -50,9 +50,12 @@ def tile_products(
 
 
 def best_tile(
-    sizes: Sequence[int], images: int, size: tuple[int, int], taps: tuple[int, int], channels: int, outputs: int
-) -> int:
+    sizes: Sequence[int], images: int, size: tuple[int, int], taps: tuple[int, int], channels: int, outputs: int,
+    packed: bool = False,
+) -> int:  # fmt: skip
     """Return the m of `sizes` of which tiles cost least, or 0 where a direct convolution costs less.
+
+    `packed` says whether weights were transformed before.
 
     Examples
     --------
@@ -66,7 +69,7 @@ def best_tile(
         transforms, tiles = _TRANSFORMS[m], tile_count(m, images, size)
         ends = tiles * (transforms.read * point_count(m, taps) * channels + transforms.write * outputs)
         parts = math.prod(1 if n == 3 else 2 for n in taps)
-        weights = transforms.weight * parts * channels * outputs
+        weights = 0 if packed else transforms.weight * parts * channels * outputs
         return (1 + _LEAST_GAIN) * (tile_products(m, images, size, taps, channels, outputs) + ends + weights)
 
     best = min(sizes, key=cost)
