@@ -10,10 +10,10 @@ from libc.stdlib cimport malloc
 
 from convkit._kernels._incoming cimport Incoming, gathered
 from convkit._kernels._rectifiers cimport IDENTITY, LEAKY_RELU, RELU, RELU6, rectified_gradient
-from convkit._kernels._rows cimport group_width
+from convkit._kernels._rows cimport group_width, strip_groups
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vi, viequal, viload_u8, visplat, vload_lanes, vloaded, vr, vselect,
-    vsplat, vstream_end,
+    VLEN, flush_denormals, prefetch, real, restore_denormals, vi, viequal, viload_u8, visplat, vload_lanes, vloaded, vr,
+    vselect, vsplat, vstream_end,
 )
 from convkit._kernels._stream cimport put_lanes
 from convkit._kernels._windows cimport Window
@@ -41,27 +41,29 @@ cdef inline bint tile(Tables* t, Py_ssize_t channels) noexcept nogil:
 
 
 cdef inline vr input_gradient(
-    const bint training, vr grad, vr x, vr scale, vr centre, vr slope, vr shift,
+    const bint training, vr grad, vr deviation, vr scale, vr slope, vr shift,
 ) noexcept nogil:
     if not training:
         return grad*scale
-    x = x - centre
-    x = x*slope + shift
-    return grad*scale + x
+    deviation = deviation*slope + shift
+    return grad*scale + deviation
 
 
 cdef inline void columns(
     const int vectors, const int lanes, const int kind, const bint training, const Tables* t, const Incoming* g,
-    Py_ssize_t c, Py_ssize_t at, Py_ssize_t groups, real* out, bint stream,
+    Py_ssize_t c, Py_ssize_t at, Py_ssize_t groups, Py_ssize_t ahead, real* out, bint stream,
 ) noexcept nogil:
-    """A few vectors of each group of rows, from channel c on: what is known of the channels stays in registers."""
+    """A few vectors of each group of rows, from channel c on: what is known of the channels stays in registers.
+
+    An activation's map has the centre of the batch norm that it is of. What lies `ahead`, if so many elements are
+    given, comes near meanwhile.
+    """
     cdef const real* grad = g.grad + at
     cdef const real* x = g.x + at
     cdef vr scale[VECTORS]
     cdef vr centre[VECTORS]
     cdef vr slope[VECTORS]
     cdef vr shift[VECTORS]
-    cdef vr map_centre[VECTORS]
     cdef vr map_scale[VECTORS]
     cdef vr map_shift[VECTORS]
     cdef vr value, incoming, leak = vsplat(g.slope)
@@ -73,47 +75,52 @@ cdef inline void columns(
         slope[v] = vload_lanes(t.slope + c + v*VLEN, lanes)
         shift[v] = vload_lanes(t.shift + c + v*VLEN, lanes)
         if kind != IDENTITY:
-            map_centre[v] = vload_lanes(g.map.centre + c + v*VLEN, lanes)
             map_scale[v] = vload_lanes(g.map.scale + c + v*VLEN, lanes)
             map_shift[v] = vload_lanes(g.map.shift + c + v*VLEN, lanes)
     for _ in range(groups):
         for v in range(vectors):
-            value = vload_lanes(x + v*VLEN, lanes)
+            value = vload_lanes(x + v*VLEN, lanes) - centre[v]
             incoming = vloaded(vload_lanes(grad + v*VLEN, lanes))
+            if ahead:
+                prefetch(x + v*VLEN + ahead)
+                prefetch(grad + v*VLEN + ahead)
             if kind != IDENTITY:
-                incoming = rectified_gradient(
-                    kind, incoming, (value - map_centre[v])*map_scale[v] + map_shift[v], leak)
-            value = input_gradient(training, incoming, value, scale[v], centre[v], slope[v], shift[v])
+                incoming = rectified_gradient(kind, incoming, value*map_scale[v] + map_shift[v], leak)
+            value = input_gradient(training, incoming, value, scale[v], slope[v], shift[v])
             put_lanes(out + v*VLEN, value, lanes, stream)
         grad, x, out = grad + width, x + width, out + width
 
 
 cdef inline void group_columns(
     const int kind, const bint training, const Tables* t, const Incoming* g, Py_ssize_t at, Py_ssize_t groups,
-    Py_ssize_t count, real* out, bint stream,
+    Py_ssize_t count, Py_ssize_t ahead, real* out, bint stream,
 ) noexcept nogil:
     """The first columns of groups of rows."""
     cdef Py_ssize_t c = 0
     while c + VECTORS*VLEN <= count:
-        columns(VECTORS, VLEN, kind, training, t, g, c, at + c, groups, out + c, stream)
+        columns(VECTORS, VLEN, kind, training, t, g, c, at + c, groups, ahead, out + c, stream)
         c += VECTORS*VLEN
     while c + VLEN <= count:
-        columns(1, VLEN, kind, training, t, g, c, at + c, groups, out + c, stream)
+        columns(1, VLEN, kind, training, t, g, c, at + c, groups, ahead, out + c, stream)
         c += VLEN
     if c < count:
-        columns(1, <int>(count - c), kind, training, t, g, c, at + c, groups, out + c, False)
+        columns(1, <int>(count - c), kind, training, t, g, c, at + c, groups, ahead, out + c, False)
 
 
 cdef inline void element_band(
     const int kind, const bint training, const Tables* t, const Incoming* g, Py_ssize_t at, Py_ssize_t length,
     real* out, bint stream,
 ) noexcept nogil:
-    """A run of elements, in order: groups are taken together only if they are as wide as what is worked on."""
-    cdef Py_ssize_t groups = length // t.width, group = 0, together = groups if t.width == VECTORS*VLEN else 1
+    """A run of elements: in order, or where rows are wider than what is worked on, a strip of them at a time."""
+    cdef bint in_order = t.width == VECTORS*VLEN
+    cdef Py_ssize_t groups = length // t.width, group = 0, strip = groups if in_order else strip_groups(t.width)
+    cdef Py_ssize_t ahead = 0 if in_order else strip*t.width
     while group < groups:
-        group_columns(kind, training, t, g, at + group*t.width, together, t.width, out + group*t.width, stream)
-        group += together
-    group_columns(kind, training, t, g, at + groups*t.width, 1, length - groups*t.width, out + groups*t.width, stream)
+        group_columns(kind, training, t, g, at + group*t.width, min(strip, groups - group), t.width, ahead,
+                      out + group*t.width, stream)
+        group += strip
+    group_columns(kind, training, t, g, at + groups*t.width, 1, length - groups*t.width, 0, out + groups*t.width,
+                  stream)
 
 
 cdef inline void gradient_elements(
@@ -156,8 +163,8 @@ cdef inline void pixel(
 ) noexcept nogil:
     cdef int v
     for v in range(vectors):
-        put_lanes(out + v*VLEN, input_gradient(training, incoming[v], vload_lanes(x + v*VLEN, lanes), scale[v],
-                                               centre[v], slope[v], shift[v]), lanes, stream)
+        put_lanes(out + v*VLEN, input_gradient(training, incoming[v], vload_lanes(x + v*VLEN, lanes) - centre[v],
+                                               scale[v], slope[v], shift[v]), lanes, stream)
 
 
 cdef inline void pixels(
