@@ -23,6 +23,7 @@ from convkit.nn.utils import clip_grad_norm_, clip_grad_value_
 from convkit.ops import _affine
 from convkit.ops._arrays import channels_first, nhwc
 from convkit.ops._bfloat16 import narrowed, widened
+from convkit.ops.batch_norm import input_weight_and_bias_gradients
 from convkit.ops.nll_loss import Labels, cross_entropy_backward, nll_loss
 
 PAGE = mmap.PAGESIZE
@@ -168,6 +169,10 @@ def calls(dtype, rng):
         yield ops.batch_norm_stats, (x,)
         yield ops.batch_norm, (x, mean, var, weight, bias)
         yield ops.batch_norm_backward, (g, x, mean, var, weight)
+        yield (
+            lambda g, *of: input_weight_and_bias_gradients(copied(g).data, *of, 1e-5, True, overwrite=True),
+            (g, x, mean, var, weight),
+        )
         yield _affine.add, (g, x)
         for activation in ("", "relu", "relu6", "leaky_relu"):
             a, b = make(3, shape[1]), make(3, shape[1])

@@ -10,6 +10,9 @@ import convkit as ck
 import convkit.functional as F
 from convkit._dispatch import tile_shape
 from convkit._threads import num_threads
+from convkit.ops import _affine
+from convkit.ops.activation._elementwise import gradient
+from convkit.ops.batch_norm import batch_norm_map, input_weight_and_bias_gradients
 
 LANES = tile_shape(np.dtype(np.float32))[1]
 CHANNELS = sorted({1, 3, LANES - 1, LANES, LANES + 1, 4 * LANES + 2})
@@ -187,3 +190,41 @@ def test_errors_come_from_the_call_that_they_belong_to():
     assert not mean.data.any()
     refuses(ValueError, r"^max_pool2d: ", F.max_pool2d, F.relu(x), 9)
     refuses(TypeError, r"^leaky_relu: negative_slope", F.leaky_relu, x, "steep")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", ["channels-last", "C order", "every second"])
+@pytest.mark.parametrize("channels", CHANNELS)
+def test_gradients_written_over_what_they_are_made_of(channels, layout, dtype):
+    rng = np.random.default_rng(channels)
+    x, output, grad = (LAYOUTS["channels-last"](reals(rng, (3, channels, 9, 11), dtype)) for _ in range(3))
+    mean, var, weight, bias = (np.abs(reals(rng, channels, dtype)) for _ in range(4))
+    map = batch_norm_map(x, mean, var, weight, bias, 1e-5)
+    statistics = x, mean, var, weight, 1e-5
+    gradients = {
+        "batch norm": lambda g, **o: input_weight_and_bias_gradients(g, *statistics, True, **o),
+        "constant statistics": lambda g, **o: input_weight_and_bias_gradients(g, *statistics, False, **o),
+        "relu6 of it": lambda g, **o: _affine.batch_norm_backward_activated(
+            g, map, "relu6", 0.0, *statistics, True, **o
+        ),
+        "leaky_relu": lambda g, **o: [gradient("leaky_relu", g, "output", output, 0.1, **o)],
+    }
+    for name, function in gradients.items():
+        expected, own = function(grad), LAYOUTS[layout](grad)
+        found = function(own, overwrite=True)
+        assert_same_bits({"over": found, "apart": expected}, f"{name}, {channels} channels, {layout}")
+        assert np.shares_memory(found[0], own) or layout != "channels-last"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_written_over_one_of_their_terms(dtype):
+    rng = np.random.default_rng(0)
+    a, b, output = (LAYOUTS["channels-last"](reals(rng, (3, LANES + 1, 9, 11), dtype)) for _ in range(3))
+
+    def rectified(a, b, grad=None):
+        return _affine.activation_backward_of_sum(a, b, output, "relu", 0.0, grad)
+
+    for function, place in itertools.product((_affine.add, rectified), (0, 1)):
+        terms = [a.copy("K"), b.copy("K")]
+        assert function(*terms, terms[place]) is terms[place]
+        assert_same_bits({"over": [terms[place]], "apart": [function(a, b)]}, f"{function.__name__} over {place}")

@@ -6,6 +6,11 @@ norm computes everything in two passes. All others get arrays: the tape sees to 
     x.grad ◄── batch_norm ◄── PooledGradient ◄── relu ◄── PooledGradient ◄── max_pool2d ◄── array
     x.grad ◄── batch_norm ◄── ActivatedGradient ◄── relu ◄── array
     arrays ◄── add ◄── ActivatedGradient ◄── relu ◄── SummedGradient ◄── two operations that used its output
+
+An `OwnGradient` does not wait, but may be written over: what is made of it, element by element, takes its place, and no
+other memory has to come near::
+
+    conv2d ◄── array ◄── batch_norm ◄── ActivatedGradient ◄── relu ◄── OwnGradient ◄── conv2d
 """
 
 from __future__ import annotations
@@ -14,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import ops
 from .._memory import LEAST
 from ..ops import _affine
 from ..ops._arrays import dense
+from ..ops.activation._elementwise import gradient as activation_gradient
 from ._arrays import applied
 
 if TYPE_CHECKING:
@@ -45,6 +50,16 @@ class PendingGradient:
         raise NotImplementedError
 
 
+class OwnGradient(PendingGradient):
+    """One in an array that an operation has made for it, and kept for nobody else: who gets it may write over it."""
+
+    __slots__ = ()
+
+    def __init__(self, value: Array) -> None:
+        super().__init__()
+        self._value = value
+
+
 class PooledGradient(PendingGradient):
     """That of a pending value that was pooled, past its activation."""
 
@@ -61,15 +76,16 @@ class PooledGradient(PendingGradient):
 class SummedGradient(PendingGradient):
     """The sum of what came from two operations."""
 
-    __slots__ = ("a", "b")
+    __slots__ = ("a", "b", "spare")
 
-    def __init__(self, a: Array, b: Array) -> None:
+    def __init__(self, a: Array | PendingGradient, b: Array | PendingGradient) -> None:
         super().__init__()
-        self.a, self.b = a, b
+        self.a, self.b = settled(a), settled(b)
+        self.spare = own(b) if own(a) is None else own(a)
 
     def _computed(self) -> Array:
         if in_step(self.a, self.b):
-            return _affine.add(self.a, self.b)
+            return _affine.add(self.a, self.b, self.spare)
         return applied(np.add, self.a, self.b)
 
 
@@ -87,16 +103,25 @@ class ActivatedGradient(PendingGradient):
         grad, output = self.grad, self.output.value()
         activation, slope = self.output.activation, self.output.slope
         if isinstance(grad, SummedGradient) and in_step(grad.a, grad.b, output):
-            return _affine.activation_backward_of_sum(grad.a, grad.b, output, activation, slope)
-        grad = settled(grad)
-        if activation == "leaky_relu":
-            return ops.leaky_relu_backward(grad, output, slope)
-        return ops.relu6_backward(grad, output) if activation == "relu6" else ops.relu_backward(grad, output)
+            return _affine.activation_backward_of_sum(grad.a, grad.b, output, activation, slope, grad.spare)
+        return activation_gradient(activation, settled(grad), "output", output, slope, overwrite=own(grad) is not None)
 
 
 def settled(gradient: Any) -> Any:
     """Return a gradient as an array."""
     return gradient.value() if isinstance(gradient, PendingGradient) else gradient
+
+
+def own(gradient: Any) -> Array | None:
+    """Return the array of a gradient that may be written over."""
+    return gradient.value() if isinstance(gradient, OwnGradient) else None
+
+
+def shared(gradient: Any) -> Any:
+    """Return a gradient that is passed on, perhaps to several: none of them may write over anything of it."""
+    if isinstance(gradient, SummedGradient):
+        gradient.spare = None
+    return gradient.value() if isinstance(gradient, OwnGradient) else gradient
 
 
 def in_step(*arrays: Array) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._arrays import reduced
 from .pending import Pending
-from .pending_gradients import PendingGradient, SummedGradient, settled
+from .pending_gradients import PendingGradient, SummedGradient, settled, shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,10 +94,10 @@ def gradients_of_leaves(root: Target, gradient: Array, retain_graph: bool) -> di
                 continue
             gradient = _fitted(computed, target, node)
             if target in gradients:
-                both = SummedGradient(settled(gradients[target]), settled(gradient))
+                both = SummedGradient(gradients[target], gradient)
                 gradients[target] = both if isinstance(target, Node) else both.value()
             elif isinstance(target, Node):
-                gradients[target] = gradient
+                gradients[target] = shared(gradient) if computed is incoming else gradient
                 heapq.heappush(queue, (-target.number, target))
             else:
                 gradients[target] = _own(gradient, incoming)

@@ -11,12 +11,13 @@ from ..autograd import (
     Tensor,
     arrays,
     borrowed,
+    own,
     pending_of,
     record_joint,
     settled,
 )
 from ..ops import _affine
-from ..ops.batch_norm import batch_norm_map, move_averages
+from ..ops.batch_norm import batch_norm_map, input_weight_and_bias_gradients, move_averages
 
 
 def batch_norm(
@@ -111,8 +112,10 @@ def _gradients(grad: Any, map: Array | None, statistics: tuple[Any, ...]) -> tup
         return _affine.batch_norm_backward_pooled(grad.grad, grad.places, grad.pool, *statistics)
     if map is not None and isinstance(grad, ActivatedGradient) and grad.output.is_activation_of(map):
         kind, slope = grad.output.activation, grad.output.slope
-        return _affine.batch_norm_backward_activated(settled(grad.grad), map, kind, slope, *statistics)
-    return ops.batch_norm_backward(settled(grad), *statistics)
+        return _affine.batch_norm_backward_activated(
+            settled(grad.grad), map, kind, slope, *statistics, overwrite=own(grad.grad) is not None
+        )
+    return input_weight_and_bias_gradients(settled(grad), *statistics, overwrite=own(grad) is not None)
 
 
 def _values_per_channel(x: Array, average_mean: Array | None, average_var: Array | None) -> int:

@@ -2,7 +2,7 @@
 
 from .. import _shapes, ops
 from .._shapes import Array, Padding, Pair
-from ..autograd import Tensor, borrowed, record, unseen
+from ..autograd import OwnGradient, Tensor, borrowed, record, unseen
 from ..ops.conv2d import input_gradient, weight_gradient
 
 
@@ -68,7 +68,7 @@ def conv2d(
     return record(
         "conv2d",
         unseen(output),
-        (input, lambda grad: input_gradient(geometry, w, grad)),
+        (input, lambda grad: OwnGradient(input_gradient(geometry, w, grad))),
         (weight, lambda grad: weight_gradient(geometry, x, grad)),
         (bias, lambda grad: ops.conv2d_backward_bias(grad, untied)),
     )
@@ -139,7 +139,7 @@ def conv_transpose2d(
     return record(
         "conv_transpose2d",
         unseen(output),
-        (input, lambda grad: ops.conv_transpose2d_backward_input(input_shape, w, grad, *geometry)),
+        (input, lambda grad: OwnGradient(ops.conv_transpose2d_backward_input(input_shape, w, grad, *geometry))),
         (weight, lambda grad: ops.conv_transpose2d_backward_weight(x, weight_shape, grad, *geometry)),
         (bias, ops.conv2d_backward_bias),
     )

@@ -43,18 +43,23 @@ def affine(
     return as_shape_of(out, x.shape)
 
 
-def add(x: Array, y: Array) -> Array:
-    """Add arrays of one shape whose elements lie in one order, without gaps."""
-    out = empty_like(x)
+def add(x: Array, y: Array, out: Array | None = None) -> Array:
+    """Add arrays of one shape whose elements lie in one order, without gaps; the sum may be put over one of them."""
+    out = empty_like(x) if out is None else out
     rows = [array.ravel("K").reshape(-1, 1) for array in (x, y, out)]
     module = kernel("affine", x.dtype)
     need_memory("add", module.forward(rows[0], None, rows[1], None, module.KINDS[""], 0.0, rows[2], get_num_threads()))
     return out
 
 
-def activation_backward_of_sum(a: Array, b: Array, output: Array, activation: str, slope: float) -> Array:
-    """Return the gradient of an activation's input, where that of its output is a + b, of one order in memory."""
-    grad = empty_like(output)
+def activation_backward_of_sum(
+    a: Array, b: Array, output: Array, activation: str, slope: float, grad: Array | None = None
+) -> Array:
+    """Return the gradient of an activation's input, where that of its output is a + b, of one order in memory.
+
+    It may be written over one of these.
+    """
+    grad = empty_like(output) if grad is None else grad
     module = kernel("affine", output.dtype)
     flat = [array.ravel("K") for array in (a, b, output, grad)]
     module.backward_of_sum(*flat[:3], module.KINDS[activation], slope, flat[3], get_num_threads())
@@ -90,15 +95,17 @@ def batch_norm_backward_activated(
     weight: Array | None,
     eps: float,
     training: bool,
+    *,
+    overwrite: bool = False,
 ) -> tuple[Array, Array, Array]:
-    """Return the gradients of ``activation(batch_norm(...))``."""
-    x = rows_of_channels(input)
-    grads = empty_like(x), empty_like(mean), empty_like(mean)
+    """Return the gradients of ``activation(batch_norm(...))``. `grad_output` may be written over, if so said."""
+    grad, x = rows_of_channels(grad_output), rows_of_channels(input)
+    grads = grad if overwrite else empty_like(x), empty_like(mean), empty_like(mean)
     scale = None if weight is None else contiguous(weight)
     module = kernel("batch_norm", x.dtype)
     kind = kernel("affine", x.dtype).KINDS[activation]
     had = module.activated_backward(
-        rows_of_channels(grad_output), map, kind, slope, x, mean, var, scale, eps, training, *grads, get_num_threads()
+        grad, map, kind, slope, x, mean, var, scale, eps, training, *grads, get_num_threads()
     )
     need_memory("batch_norm_backward", had)
     return as_shape_of(grads[0], input.shape), grads[1], grads[2]

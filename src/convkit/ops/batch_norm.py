@@ -195,10 +195,24 @@ def batch_norm_backward(
     _check_channels(op, input, eps, mean=mean, var=var, weight=weight)
     _shapes.array(op, "grad_output", grad_output, None, input)
     _shapes.same_shape(op, "grad_output", grad_output.shape, input.shape)
+    return input_weight_and_bias_gradients(grad_output, input, mean, var, weight, float(eps), bool(training))
+
+
+def input_weight_and_bias_gradients(
+    grad_output: Array,
+    input: Array,
+    mean: Array,
+    var: Array,
+    weight: Array | None,
+    eps: float,
+    training: bool,
+    *,
+    overwrite: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Compute `batch_norm_backward`; everything has been checked. `grad_output` may be written over, if so said."""
     grad, x = rows_of_channels(grad_output), rows_of_channels(input)
-    grad_input, grad_weight, grad_bias = empty_like(x), empty_like(mean), empty_like(mean)
+    grads = grad if overwrite else empty_like(x), empty_like(mean), empty_like(mean)
     vectors = [None if v is None else contiguous(v) for v in (mean, var, weight)]
     backward = kernel("batch_norm", input.dtype).backward
-    grads = grad_input, grad_weight, grad_bias
-    need_memory(op, backward(grad, x, *vectors, float(eps), bool(training), *grads, get_num_threads()))
-    return as_shape_of(grad_input, input.shape), grad_weight, grad_bias
+    need_memory("batch_norm_backward", backward(grad, x, *vectors, eps, training, *grads, get_num_threads()))
+    return as_shape_of(grads[0], input.shape), grads[1], grads[2]

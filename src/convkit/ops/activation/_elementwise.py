@@ -18,23 +18,29 @@ def value(op: str, input: Array, p: float = 0.0, q: float = 0.0, *, kind: str | 
 
 
 def gradient(
-    of: str, grad_output: Array, name: str, value: Array, p: float = 0.0, q: float = 0.0, *, kind: str | None = None
+    of: str,
+    grad_output: Array,
+    name: str,
+    value: Array,
+    p: float = 0.0,
+    q: float = 0.0,
+    *,
+    kind: str | None = None,
+    overwrite: bool = False,
 ) -> Array:
-    """Return the gradient of activation `of`; `value` is the forward pass's input or output, as `name` says."""
+    """Return the gradient of activation `of`; `value` is the forward pass's input or output, as `name` says.
+
+    `grad_output` may be written over, if so said.
+    """
     op = f"{of}_backward"
     _shapes.array(op, name, value)
     _shapes.array(op, "grad_output", grad_output, None, value, name)
     _shapes.same_shape(op, "grad_output", grad_output.shape, value.shape)
     value = dense(value)
-    grad_input = empty_like(value)
+    grad = ordered_like(grad_output, value)
+    grad_input = grad if overwrite else empty_like(value)
     activation = kernel("activation", value.dtype)
     activation.backward(
-        activation.KINDS[kind or of],
-        flat(ordered_like(grad_output, value)),
-        flat(value),
-        flat(grad_input),
-        p,
-        q,
-        get_num_threads(),
+        activation.KINDS[kind or of], flat(grad), flat(value), flat(grad_input), p, q, get_num_threads()
     )
     return grad_input
