@@ -7,10 +7,12 @@ program.pyx as a part of networks.
 """
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libc.stdlib cimport free, malloc
 
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue
 from convkit._kernels._image cimport Image
+from convkit._kernels._prologue cimport Prologue, map_pixels, maps, nothing
 from convkit._kernels._simd cimport real
 
 cdef enum:
@@ -29,6 +31,7 @@ cdef struct Filters:
 cdef struct Pass:
     Convolution convolution
     const real* input               # the images; where their gradient is computed, the gradient of the output
+    Prologue prologue               # of the images, for kernels that can do it
     const real* grad                # the gradient of the output, where that of the filters is computed
     Filters filters
     const real* packed              # the filters as the kernel itself packs them, or NULL
@@ -95,11 +98,23 @@ cdef inline bint goes_by_image(const Pass* p) noexcept nogil:
     return p.grad is NULL and p.convolution.images > 1 and (p.constant or image.rows*image.cols > 1)
 
 
-cdef inline int compute_unpacked(Compute compute, const Pass* p) noexcept nogil:
-    """By another kernel than that which has packed the filters."""
+cdef inline int compute_plain(Compute compute, const Pass* p) noexcept nogil:
+    """By another kernel than that which has packed the filters, and can do the prologue."""
     cdef Pass other = p[0]
-    other.packed = NULL
-    return compute(&other)
+    cdef Image image = source_image(&p.convolution)
+    cdef real* mapped = NULL
+    cdef int done
+    other.packed, other.prologue = NULL, nothing()
+    if maps(&p.prologue):
+        mapped = <real*>malloc(p.convolution.images*image.image*sizeof(real))
+        if mapped is NULL:
+            return NO_MEMORY
+        map_pixels(&p.prologue, 0, image.col, p.input, image.col, p.convolution.images*image.rows*image.cols, mapped,
+                   image.col)
+        other.input = mapped
+    done = compute(&other)
+    free(mapped)
+    return done
 
 
 cdef inline int compute_pass(Compute compute, Compute by_products, const Pass* p) noexcept nogil:
@@ -114,12 +129,12 @@ cdef inline int compute_pass(Compute compute, Compute by_products, const Pass* p
     if done != NOT_FINITE:
         return done
     if not goes_by_image(p):
-        return compute_unpacked(by_products, p)
+        return compute_plain(by_products, p)
     for image in range(p.convolution.images):
         one = image_of(p, image)
         done = compute(&one)
         if done == NOT_FINITE:
-            done = compute_unpacked(by_products, &one)
+            done = compute_plain(by_products, &one)
         if done == NO_MEMORY:
             return NO_MEMORY
     return DONE

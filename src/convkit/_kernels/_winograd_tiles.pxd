@@ -4,7 +4,7 @@ Tiles of m x m outputs are numbered along rows, from image to image; those of on
 each of a run of tiles, a row of channels: [point][tile][channel].
 """
 
-from convkit._kernels._image cimport Image
+from convkit._kernels._mapped_lines cimport Lines, image_with
 from convkit._kernels._simd cimport VLEN, real, vload_lanes, vr, vsplat, vstore_lanes
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._winograd cimport MOST_POINTS, MOST_SIDE, input_line
@@ -27,10 +27,8 @@ cdef struct Line:
 
 cdef struct Pixels:
     # What tiles read: images, and zeros around them.
-    const real* data
-    Image strides
-    Py_ssize_t rows, cols
-    Py_ssize_t first_row, first_col         # of the first tile's first pixel
+    Lines lines
+    Py_ssize_t first_row, first_col         # of an image's first tile's first pixel
     const real* zeros               # a pixel outside of the image
 
 
@@ -70,14 +68,14 @@ cdef struct Rows:
     Py_ssize_t cols
 
 
-cdef inline Rows rows_of(const Pixels* p, Py_ssize_t image, Py_ssize_t top, int count) noexcept nogil:
+cdef inline Rows rows_of(const Pixels* p, const real* image, Py_ssize_t top, int count) noexcept nogil:
     cdef Rows r
     cdef Py_ssize_t i
-    r.cols = p.cols
+    r.cols = p.lines.source.cols
     for i in range(count):
         r.first[i], r.step[i] = p.zeros, 0
-        if 0 <= top + i < p.rows:
-            r.first[i], r.step[i] = p.data + image*p.strides.image + (top + i)*p.strides.row, p.strides.col
+        if 0 <= top + i < p.lines.source.rows:
+            r.first[i], r.step[i] = image + (top + i)*p.lines.row, p.lines.col
     return r
 
 
@@ -152,19 +150,19 @@ cdef inline void read_part(
 
 
 cdef inline void read_line(
-    const Pixels* p, const Parts* parts, const int m, const Line* line, Py_ssize_t channels, Py_ssize_t at,
-    const Planes* v,
+    Pixels* p, const Parts* parts, const int m, const Line* line, Py_ssize_t at, const Planes* v,
 ) noexcept nogil:
     """Transform what a line reads; its tiles become tiles `at` and following of the planes."""
-    cdef const Part* part
+    cdef const Part* part = &parts.part[parts.count - 1]        # none is further down
     cdef Rows rows
-    cdef Py_ssize_t col, k
+    cdef Py_ssize_t col, k, channels = p.lines.channels, top = p.first_row + line.row
+    cdef const real* image = image_with(&p.lines, line.image, top, top + m + part.row + part.rows - 1)
     cdef real* first
     for k in range(parts.count):
         part = &parts.part[k]
         first = v.data + at*v.tile + k*v.part
         col = p.first_col + line.col + part.col
-        rows = rows_of(p, line.image, p.first_row + line.row + part.row, m + 1 + (part.rows == TAPS))
+        rows = rows_of(p, image, top + part.row, m + 1 + (part.rows == TAPS))
         if part.rows == TAPS and part.cols == TAPS:
             read_part(m, True, True, &rows, line, col, channels, first, v)
         elif part.rows == TAPS:

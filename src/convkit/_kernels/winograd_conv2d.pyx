@@ -14,7 +14,7 @@ caller is told of outputs that are not finite. Denormals count as zero, in the t
 were off by a few times the smallest normal number.
 
 Scratch: U, which is (m + 2)^2/9 times 3x3 weights for each part, and V and Q for each thread, together UNIT_BYTES, or
-those of one tile where that has more.
+those of one tile where that has more; and with a prologue a strip (of _mapped_lines.pxd).
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -26,6 +26,7 @@ from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
 from convkit._kernels._image cimport Image
+from convkit._kernels._mapped_lines cimport lines_of, strip_size
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
@@ -145,14 +146,16 @@ cdef inline Planes planes_of(Py_ssize_t tiles, Py_ssize_t channels, Py_ssize_t p
 
 
 cdef inline void read_tiles(
-    const Correlation* t, const int m, Py_ssize_t first, Py_ssize_t tiles, const Planes* v,
+    const Correlation* t, const int m, Py_ssize_t first, Py_ssize_t tiles, const Planes* v, real* strip,
 ) noexcept nogil:
     """Transform what a run of tiles reads."""
     cdef Py_ssize_t at = 0
+    cdef Pixels source = t.source
     cdef Line line
+    source.lines.strip = strip
     while at < tiles:
         line = line_of(&t.tiles, m, first + at, first + tiles)
-        read_line(&t.source, &t.parts, m, &line, t.channels, at, v)
+        read_line(&source, &t.parts, m, &line, at, v)
         at += line.count
 
 
@@ -277,14 +280,15 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t index, real* v) noexce
     cdef Py_ssize_t lane = first*BLOCK, behind_lane = min(behind*BLOCK, t.lanes)
     cdef Planes planes = t.v
     cdef real* q = v + t.points*t.v.point
+    cdef real* strip = q + t.points*t.q.point
     if tiles <= 0:
         return
     cdef unsigned long mode = flush_denormals()
     planes.data = v
     if t.m == 2:
-        read_tiles(t, 2, tile, tiles, &planes)
+        read_tiles(t, 2, tile, tiles, &planes, strip)
     else:
-        read_tiles(t, 4, tile, tiles, &planes)
+        read_tiles(t, 4, tile, tiles, &planes, strip)
     multiply_points(t, tile, tiles, first, behind, v, q)
     if t.m == 2:
         write_tiles(t, 2, tile, tiles, lane, behind_lane, q)
@@ -333,7 +337,7 @@ cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     r.panels = whole_lines(t.points*t.panel_point) if t.packed is NULL else 0
     r.biases = whole_lines(padded(t.lanes))
     r.zeros = whole_lines(max(padded(t.channels), <Py_ssize_t>BLOCK))
-    r.unit = whole_lines(max(t.points*(t.v.point + t.q.point), piece_room(t)))
+    r.unit = whole_lines(max(t.points*(t.v.point + t.q.point) + strip_size(&t.source.lines), piece_room(t)))
     r.bytes = (r.panels + r.biases + r.zeros + r.threads*r.unit)*sizeof(real)
     return r
 
@@ -370,10 +374,11 @@ cdef Correlation begin(const Pass* p) noexcept nogil:
     cdef const Convolution* c = &p.convolution
     cdef Correlation t
     t.y, t.x, t.images = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images
-    t.source.data, t.source.strides, t.output, t.target = p.input, source_image(c), p.output, target_image(c)
-    t.source.rows, t.source.cols = t.y.in_size, t.x.in_size
+    cdef Image source = source_image(c)
+    t.output, t.target = p.output, target_image(c)
+    t.channels, t.lanes = source.col, t.target.col
+    t.source.lines = lines_of(&p.prologue, p.input, &source, t.channels, p.extra + t.y.taps - 1)
     t.source.first_row, t.source.first_col = t.y.first, t.x.first
-    t.channels, t.lanes = t.source.strides.col, t.target.col
     t.packed, t.epilogue = p.packed, p.epilogue
     return t
 

@@ -19,8 +19,9 @@ A unit of work is a chunk of the tiles, for a block of channels and a block of l
 second-level cache from the first tile to the last. Chunks are cut by the shape alone and added up in order, so no
 number of threads can be seen in the result.
 
-Scratch: for each thread 16 matrices of products' sums, and of TILES transformed patches and gradients (772 KB); and the
-partial gradients where there is more than one chunk (PARTIAL_BYTES).
+Scratch: for each thread 16 matrices of products' sums, and of TILES transformed patches and gradients (772 KB), and
+with a prologue a strip (of _mapped_lines.pxd); and the partial gradients where there is more than one chunk
+(PARTIAL_BYTES).
 
 [1] A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
 """
@@ -31,7 +32,10 @@ from libc.string cimport memset
 
 from convkit._kernels._axis cimport Range
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
+from convkit._kernels._image cimport Image
+from convkit._kernels._mapped_lines cimport image_with, lines_of, strip_size
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
+from convkit._kernels._prologue cimport Prologue, nothing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore, vstore_lanes,
@@ -66,6 +70,7 @@ cdef struct Gradient:
 cdef struct Unit:
     Py_ssize_t channel, channels, lane, lanes   # first, and how many
     Py_ssize_t wide, broad                      # channels of all parts, and lanes, in whole vectors
+    Pixels image, grad
     Planes patches                              # [point][tile][part][channel]
     real* grads                                 # [point][tile][lane]
     real* sums                                  # [point][part][channel][lane]
@@ -76,15 +81,13 @@ cdef struct Unit:
 # Transforms
 
 
-cdef void transform_tiles(const Gradient* t, const Unit* u, const Line* line, Py_ssize_t at) noexcept nogil:
+cdef void transform_tiles(const Gradient* t, Unit* u, const Line* line, Py_ssize_t at) noexcept nogil:
     """Transform the tiles of a line; they become tiles `at` and following of the unit's."""
     cdef Py_ssize_t k = 0
-    cdef Pixels image = t.image, grad = t.grad
     cdef Rows rows
     cdef real* out = u.grads + at*u.broad
-    image.data, image.zeros, grad.data, grad.zeros = t.image.data + u.channel, u.zeros, t.grad.data + u.lane, u.zeros
-    read_line(&image, &t.parts, 2, line, u.channels, at, &u.patches)
-    rows = rows_of(&grad, line.image, line.row, 2)
+    read_line(&u.image, &t.parts, 2, line, at, &u.patches)
+    rows = rows_of(&u.grad, image_with(&u.grad.lines, line.image, line.row, line.row + 2), line.row, 2)
     while k + VLEN <= u.lanes:
         transform_grads(VLEN, &rows, line.col, line.count, k, u.broad, out + k)
         k += VLEN
@@ -185,6 +188,10 @@ cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real
     u.patches.data, u.patches.part, u.patches.tile, u.patches.point = memory, u.channels, u.wide, plane(u.wide)
     u.zeros, u.grads = zeros, memory + POINTS*plane(u.wide)
     u.sums = u.grads + POINTS*plane(u.broad)
+    u.image, u.grad = t.image, t.grad
+    u.image.zeros = u.grad.zeros = zeros
+    u.image.lines.channel, u.image.lines.channels, u.grad.lines.channel = u.channel, u.channels, u.lane
+    u.image.lines.strip = u.sums + POINTS*u.wide*u.broad
     cdef Py_ssize_t blocks = ceil_div(t.tiles.count, TILES)
     tile, behind = chunk*blocks // t.chunks*TILES, min(t.tiles.count, (chunk + 1)*blocks // t.chunks*TILES)
     cdef unsigned long mode = flush_denormals()
@@ -245,7 +252,7 @@ cdef Room make_room(const Gradient* t, bint lanes_apart, int threads) noexcept n
     room.zeros, room.partial = max(wide, t.broad), 0
     if t.chunks > 1 or lanes_apart:
         room.partial = ceil_div(t.chunks*t.chunk, 64)*64
-    room.share = POINTS*(plane(wide) + plane(t.broad) + wide*t.broad)
+    room.share = POINTS*(plane(wide) + plane(t.broad) + wide*t.broad) + strip_size(&t.image.lines)
     room.bytes = (room.zeros + room.partial + room.threads*room.share)*sizeof(real)
     return room
 
@@ -280,14 +287,16 @@ cdef Gradient begin(const Pass* p) noexcept nogil:
     cdef const Convolution* c = &p.convolution
     cdef Gradient t
     t.images, t.channels, t.lanes = c.images, c.channels, c.outputs
-    t.image.data, t.image.strides, t.grad.data, t.grad.strides = p.input, input_image(c), p.grad, output_image(c)
-    t.image.rows, t.image.cols, t.image.first_row, t.image.first_col = (
-        c.down.in_size, c.across.in_size, -c.down.padding, -c.across.padding)
-    t.grad.rows, t.grad.cols, t.grad.first_row, t.grad.first_col = c.down.out_size, c.across.out_size, 0, 0
-    t.tiles = tiles_of(2, t.images, t.grad.rows, t.grad.cols)
+    cdef Image image = input_image(c), grad = output_image(c)
+    cdef Prologue none = nothing()
+    t.image.first_row, t.image.first_col = -c.down.padding, -c.across.padding
+    t.grad.first_row, t.grad.first_col = 0, 0
+    t.grad.lines = lines_of(&none, p.grad, &grad, t.lanes, 2)
+    t.tiles = tiles_of(2, t.images, grad.rows, grad.cols)
     t.taps_across, t.chunk = c.across.kernel, c.down.kernel*c.across.kernel*t.channels*t.lanes
     t.parts = parts_of(c.down.kernel, c.across.kernel)
     divide(&t)
+    t.image.lines = lines_of(&p.prologue, p.input, &image, t.wide, c.down.kernel + 1)
     return t
 
 
