@@ -513,7 +513,8 @@ cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* mapped) noexc
     while line < behind:
         count = min(min(most, behind - line), rows - line % rows)
         if not is_near(t.images*(t.source.image + t.target.image)) and t.shares == 1:
-            x = fetch_lines(t.input, &t.source, line + count, min(count, behind - line - count), t, vectors)
+            if not maps(&t.prologue):
+                x = fetch_lines(t.input, &t.source, line + count, min(count, behind - line - count), t, vectors)
             grad = fetch_of(t.grad + (line + count)*t.target.row,
                             t.grad + min(line + 2*count, behind)*t.target.row, vectors)
         for v in range(first, last):
@@ -548,7 +549,8 @@ cdef void sum_lines(
     p.row = t.y.first + line*p.line_rows
     if maps(&t.prologue):
         first, behind = max(p.row, <Py_ssize_t>0), min(p.row + (lines - 1)*p.line_rows + reach(&t.y), p.rows)
-        map_column(&t.prologue, channel, input + first*t.source.row, pixel, (behind - first)*p.cols, mapped)
+        map_column(&t.prologue, channel, input + first*t.source.row, pixel, (behind - first)*p.cols,
+                   lines*p.line_rows*t.source.row, mapped)
         pixel = VLEN
         input = mapped - first*p.cols*pixel
     p.x_line, p.x_row, p.grad_line = p.line_rows*p.cols*pixel, p.tap_rows*p.cols*pixel, t.target.row
