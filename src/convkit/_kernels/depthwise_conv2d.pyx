@@ -12,7 +12,7 @@ What a prologue makes of the input (_prologue.pxd) lies in cache: forward, a str
 vector of channels of a few.
 
 Scratch: the packed weights, or for backward-weight the partial sums (a sixteenth of the input, or one copy of the
-weights where that is larger); with a prologue, for each thread a strip (of _mapped_lines.pxd), or a few lines of a
+weights where that is larger); with a prologue, for each thread a strip (of _staged_lines.pxd), or a few lines of a
 vector.
 """
 
@@ -29,7 +29,7 @@ from convkit._kernels._lanewise cimport (
 )
 from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
 from convkit._kernels._lines cimport is_near
-from convkit._kernels._mapped_lines cimport Lines, image_with, lines_of, strip_size
+from convkit._kernels._staged_lines cimport Lines, image_with, lines_of, strip_size
 from convkit._kernels._pass cimport Filters, Pass, computing, packing
 from convkit._kernels._prologue cimport Prologue, map_column, maps
 from convkit._kernels._scratch cimport granted, scratch
@@ -416,7 +416,7 @@ cdef void set_up(Correlation* t, const Pass* p, void* phases) noexcept nogil:
         axis = phase_axis(&c.across, i)
         x[i] = phase_of(&axis)
     t.y, t.x = y, x
-    t.lines = lines_of(&p.prologue, p.input, &t.source, t.source.col, reach(y))
+    t.lines = lines_of(&p.prologue, p.input, &t.source, t.source.col, reach(y), False)
 
 
 cdef int compute(const Pass* p) noexcept nogil:

@@ -14,7 +14,7 @@ caller is told of outputs that are not finite. Denormals count as zero, in the t
 were off by a few times the smallest normal number.
 
 Scratch: U, which is (m + 2)^2/9 times 3x3 weights for each part, and V and Q for each thread, together UNIT_BYTES, or
-those of one tile where that has more; and with a prologue a strip (of _mapped_lines.pxd).
+those of one tile where that has more; and a strip (of _staged_lines.pxd).
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -26,7 +26,7 @@ from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
 from convkit._kernels._image cimport Image
-from convkit._kernels._mapped_lines cimport lines_of, strip_size
+from convkit._kernels._staged_lines cimport lines_of, strip_size
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
@@ -377,7 +377,8 @@ cdef Correlation begin(const Pass* p) noexcept nogil:
     cdef Image source = source_image(c)
     t.output, t.target = p.output, target_image(c)
     t.channels, t.lanes = source.col, t.target.col
-    t.source.lines = lines_of(&p.prologue, p.input, &source, t.channels, p.extra + t.y.taps - 1)
+    t.source.lines = lines_of(&p.prologue, p.input, &source, t.channels, p.extra + t.y.taps - 1,
+                              t.channels > VLEN and source.cols <= UNIT_COLUMNS)
     t.source.first_row, t.source.first_col = t.y.first, t.x.first
     t.packed, t.epilogue = p.packed, p.epilogue
     return t

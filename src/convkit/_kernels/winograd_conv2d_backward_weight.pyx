@@ -20,8 +20,7 @@ second-level cache from the first tile to the last. Chunks are cut by the shape 
 number of threads can be seen in the result.
 
 Scratch: for each thread 16 matrices of products' sums, and of TILES transformed patches and gradients (772 KB), and
-with a prologue a strip (of _mapped_lines.pxd); and the partial gradients where there is more than one chunk
-(PARTIAL_BYTES).
+a strip (of _staged_lines.pxd); and the partial gradients where there is more than one chunk (PARTIAL_BYTES).
 
 [1] A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
 """
@@ -33,7 +32,7 @@ from libc.string cimport memset
 from convkit._kernels._axis cimport Range
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
 from convkit._kernels._image cimport Image
-from convkit._kernels._mapped_lines cimport image_with, lines_of, strip_size
+from convkit._kernels._staged_lines cimport image_with, lines_of, strip_size
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._prologue cimport Prologue, nothing
 from convkit._kernels._scratch cimport granted, scratch
@@ -291,12 +290,12 @@ cdef Gradient begin(const Pass* p) noexcept nogil:
     cdef Prologue none = nothing()
     t.image.first_row, t.image.first_col = -c.down.padding, -c.across.padding
     t.grad.first_row, t.grad.first_col = 0, 0
-    t.grad.lines = lines_of(&none, p.grad, &grad, t.lanes, 2)
+    t.grad.lines = lines_of(&none, p.grad, &grad, t.lanes, 2, False)
     t.tiles = tiles_of(2, t.images, grad.rows, grad.cols)
     t.taps_across, t.chunk = c.across.kernel, c.down.kernel*c.across.kernel*t.channels*t.lanes
     t.parts = parts_of(c.down.kernel, c.across.kernel)
     divide(&t)
-    t.image.lines = lines_of(&p.prologue, p.input, &image, t.wide, c.down.kernel + 1)
+    t.image.lines = lines_of(&p.prologue, p.input, &image, t.wide, c.down.kernel + 1, t.wide > VLEN)
     return t
 
 

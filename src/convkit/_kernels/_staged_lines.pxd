@@ -1,14 +1,14 @@
-"""Lines of images as a prologue makes them, for kernels that read images where they lie.
+"""Lines of images, staged as they lie: for kernels that read them where they are, but for a prologue, or more than once.
 
-Mapped lines lie in a strip, one behind the other as in the image. When it is full, those that are still read move to
-its front. Without a prologue, lines are read where they are.
+Staged lines are in a strip, one behind the other as in the image. When it is full, those that are still read move to its
+front. What is read vector by vector, over and over along a line, comes from memory in order that way, and once.
 """
 
 from libc.string cimport memmove
 
 from convkit._kernels._image cimport Image
 from convkit._kernels._prologue cimport Prologue, map_pixels, maps
-from convkit._kernels._simd cimport real
+from convkit._kernels._simd cimport VLEN, real, vload, vload_lanes, vstore, vstore_lanes
 
 cdef enum:
     STRIP_BYTES = 192*1024          # of a strip, unless what is read at a time takes more
@@ -25,14 +25,33 @@ cdef struct Lines:
     Py_ssize_t first, behind        # lines that it holds, counted over all images
 
 
+cdef inline void copy_pixels(
+    Py_ssize_t channels, const real* x, Py_ssize_t step, Py_ssize_t pixels, real* out, Py_ssize_t out_step,
+) noexcept nogil:
+    """What map_pixels does, without a map."""
+    cdef Py_ssize_t _, c
+    for _ in range(pixels):
+        c = 0
+        while c + VLEN <= channels:
+            vstore(out + c, vload(x + c))
+            c += VLEN
+        if c < channels:
+            vstore_lanes(out + c, vload_lanes(x + c, <int>(channels - c)), <int>(channels - c))
+        x, out = x + step, out + out_step
+
+
 cdef inline Lines lines_of(
     const Prologue* prologue, const real* images, const Image* source, Py_ssize_t channels, Py_ssize_t together,
+    bint copied,
 ) noexcept nogil:
-    """So many channels of images, of which `together` lines are read at a time; nothing is in a strip yet."""
+    """So many channels of images, of which `together` lines are read at a time; nothing is in a strip yet.
+
+    Without a prologue, they are staged if they are to be `copied`.
+    """
     cdef Lines s
     s.prologue, s.images, s.source, s.channel, s.channels = prologue[0], images, source[0], 0, channels
     s.row, s.col, s.room = source.row, source.col, 0
-    if maps(prologue):
+    if copied or maps(prologue):
         s.row, s.col = source.cols*channels, channels
         s.room = max(together, STRIP_BYTES // max(<Py_ssize_t>1, s.row*<Py_ssize_t>sizeof(real)))
     s.strip, s.first, s.behind = NULL, 0, 0
@@ -59,7 +78,11 @@ cdef inline const real* image_with(Lines* s, Py_ssize_t image, Py_ssize_t first,
         memmove(s.strip, s.strip + (first - s.first)*s.row, (s.behind - first)*s.row*sizeof(real))
         s.first = first
     if s.behind < behind:
-        map_pixels(&s.prologue, s.channel, s.channels, s.images + s.behind*s.source.row + s.channel, s.source.col,
-                   (behind - s.behind)*s.source.cols, s.strip + (s.behind - s.first)*s.row, s.col)
+        if maps(&s.prologue):
+            map_pixels(&s.prologue, s.channel, s.channels, s.images + s.behind*s.source.row + s.channel, s.source.col,
+                       (behind - s.behind)*s.source.cols, s.strip + (s.behind - s.first)*s.row, s.col)
+        else:
+            copy_pixels(s.channels, s.images + s.behind*s.source.row + s.channel, s.source.col,
+                        (behind - s.behind)*s.source.cols, s.strip + (s.behind - s.first)*s.row, s.col)
         s.behind = behind
     return s.strip + (top - s.first)*s.row
