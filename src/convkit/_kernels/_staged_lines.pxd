@@ -1,7 +1,7 @@
-"""Lines of images, staged as they lie: for kernels that read them where they are, but for a prologue, or more than once.
+"""Lines of images, staged as they lie, for kernels that read images where they are: through a prologue, or in order.
 
-Staged lines are in a strip, one behind the other as in the image. When it is full, those that are still read move to its
-front. What is read vector by vector, over and over along a line, comes from memory in order that way, and once.
+Staged lines are in a strip, one behind the other as in the image. When it is full, those that are still read move to
+its front. What a kernel reads vector by vector, and so line by line again and again, comes from memory in order.
 """
 
 from libc.string cimport memmove
@@ -46,14 +46,14 @@ cdef inline Lines lines_of(
 ) noexcept nogil:
     """So many channels of images, of which `together` lines are read at a time; nothing is in a strip yet.
 
-    Without a prologue, they are staged if they are to be `copied`.
+    Without a prologue, they are staged if they are to be `copied` and fit a strip.
     """
     cdef Lines s
+    cdef Py_ssize_t row = source.cols*channels, fit = STRIP_BYTES // max(<Py_ssize_t>1, row*<Py_ssize_t>sizeof(real))
     s.prologue, s.images, s.source, s.channel, s.channels = prologue[0], images, source[0], 0, channels
     s.row, s.col, s.room = source.row, source.col, 0
-    if copied or maps(prologue):
-        s.row, s.col = source.cols*channels, channels
-        s.room = max(together, STRIP_BYTES // max(<Py_ssize_t>1, s.row*<Py_ssize_t>sizeof(real)))
+    if maps(prologue) or (copied and together <= fit):
+        s.row, s.col, s.room = row, channels, max(together, fit)
     s.strip, s.first, s.behind = NULL, 0, 0
     return s
 
