@@ -8,7 +8,9 @@ in a pass of its own, to the bit. Padding is what a kernel takes it for, zero: o
 from libc.math cimport INFINITY
 
 from convkit._kernels._rectifiers cimport RELU, RELU6
-from convkit._kernels._simd cimport VLEN, prefetch, real, vload, vload_lanes, vmax, vmin, vr, vsplat, vstore, vstore_lanes
+from convkit._kernels._simd cimport (
+    VLEN, prefetch, real, vload, vload_lanes, vmax, vmin, vr, vsplat, vstore, vstore_lanes,
+)
 
 
 cdef struct Prologue:
@@ -70,7 +72,8 @@ cdef inline void map_pixels(
 
 
 cdef inline void map_column(
-    const Prologue* p, Py_ssize_t channel, const real* x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t ahead, real* out,
+    const Prologue* p, Py_ssize_t channel, const real* x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t ahead,
+    real* out,
 ) noexcept nogil:
     """One vector of channels of pixels that are `step` apart, packed; those that are so far ahead come near."""
     cdef vr centre = vload(p.centre + channel), scale = vload(p.scale + channel), shift = vload(p.shift + channel)
