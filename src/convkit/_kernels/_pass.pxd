@@ -13,7 +13,7 @@ from convkit._kernels._convolution cimport Convolution, source_image, target_ima
 from convkit._kernels._epilogue cimport Epilogue
 from convkit._kernels._image cimport Image
 from convkit._kernels._prologue cimport Prologue, map_pixels, maps, nothing
-from convkit._kernels._simd cimport real
+from convkit._kernels._simd cimport flush_denormals, real, restore_denormals
 
 cdef enum:
     # What a pass returns. Those that never transform anything say False or True.
@@ -102,6 +102,7 @@ cdef inline int compute_plain(Compute compute, const Pass* p) noexcept nogil:
     """By another kernel than that which has packed the filters, and can do the prologue."""
     cdef Pass other = p[0]
     cdef Image image = source_image(&p.convolution)
+    cdef unsigned long mode
     cdef real* mapped = NULL
     cdef int done
     other.packed, other.prologue = NULL, nothing()
@@ -109,8 +110,10 @@ cdef inline int compute_plain(Compute compute, const Pass* p) noexcept nogil:
         mapped = <real*>malloc(p.convolution.images*image.image*sizeof(real))
         if mapped is NULL:
             return NO_MEMORY
+        mode = flush_denormals()
         map_pixels(&p.prologue, 0, image.col, p.input, image.col, p.convolution.images*image.rows*image.cols, mapped,
                    image.col)
+        restore_denormals(mode)
         other.input = mapped
     done = compute(&other)
     free(mapped)
