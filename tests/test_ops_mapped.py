@@ -29,11 +29,13 @@ def layers(lanes):
     yield "narrow_conv2d", (2, lanes, 8, 11), (lanes, lanes, 2, 3), {"padding": 1}
     yield "winograd_conv2d", (2, 32, 9, 20), (33, 32, 3, 3), {"padding": 1}
     yield "winograd_conv2d", (2, 67, 30, 17), (40, 67, 5, 5), {"padding": 2}
+    yield "winograd_conv2d", (3, 33, 15, 17), (40, 33, 3, 5), {"padding": (6, 1)}
     for shape, options in [
         ((2, wide, 9, 8), {"padding": 1}),
         ((3, wide, 12, 7), {"padding": (2, 0), "stride": (2, 1)}),
         ((2, lanes, 11, 13), {"padding": 2, "dilation": 2}),
         ((1, wide, 40, 31), {"padding": 1, "stride": 2}),
+        ((3, wide, 2, 20), {"padding": (5, 1)}),
     ]:
         yield "depthwise_conv2d", shape, (shape[1], 1, 3, 3), {**options, "groups": shape[1]}
 

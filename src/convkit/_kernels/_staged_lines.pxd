@@ -71,7 +71,7 @@ cdef inline const real* image_with(Lines* s, Py_ssize_t image, Py_ssize_t first,
     cdef Py_ssize_t top = image*s.source.rows
     if s.room == 0:
         return s.images + image*s.source.image + s.channel
-    first, behind = top + max(first, <Py_ssize_t>0), top + min(behind, s.source.rows)
+    first, behind = top + min(max(first, <Py_ssize_t>0), s.source.rows), top + min(behind, s.source.rows)
     if first >= s.behind:
         s.first = s.behind = first
     elif behind - s.first > s.room:

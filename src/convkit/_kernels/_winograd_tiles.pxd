@@ -149,20 +149,31 @@ cdef inline void read_part(
         transform_line(m, tall, wide, <int>(channels - c), rows, col, line.count, c, v + c, planes.tile, planes.point)
 
 
+cdef inline int part_lines(const Part* part, int m) noexcept nogil:
+    """Lines that a part of the filters reads for a line of tiles."""
+    return m + 1 + (part.rows == TAPS)
+
+
+cdef inline Py_ssize_t lines_read(const Parts* parts, int m) noexcept nogil:
+    """Lines from the first to the last that any part reads: none is further down than the last."""
+    cdef const Part* last = &parts.part[parts.count - 1]
+    return last.row + part_lines(last, m)
+
+
 cdef inline void read_line(
     Pixels* p, const Parts* parts, const int m, const Line* line, Py_ssize_t at, const Planes* v,
 ) noexcept nogil:
     """Transform what a line reads; its tiles become tiles `at` and following of the planes."""
-    cdef const Part* part = &parts.part[parts.count - 1]        # none is further down
+    cdef const Part* part
     cdef Rows rows
     cdef Py_ssize_t col, k, channels = p.lines.channels, top = p.first_row + line.row
-    cdef const real* image = image_with(&p.lines, line.image, top, top + m + part.row + part.rows - 1)
+    cdef const real* image = image_with(&p.lines, line.image, top, top + lines_read(parts, m))
     cdef real* first
     for k in range(parts.count):
         part = &parts.part[k]
         first = v.data + at*v.tile + k*v.part
         col = p.first_col + line.col + part.col
-        rows = rows_of(p, image, top + part.row, m + 1 + (part.rows == TAPS))
+        rows = rows_of(p, image, top + part.row, part_lines(part, m))
         if part.rows == TAPS and part.cols == TAPS:
             read_part(m, True, True, &rows, line, col, channels, first, v)
         elif part.rows == TAPS:

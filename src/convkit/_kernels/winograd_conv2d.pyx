@@ -41,7 +41,7 @@ from convkit._kernels._weights cimport Weights, block_count, pack_block, padded,
 from convkit._kernels._winograd cimport transform_output, transform_weight
 from convkit._kernels._winograd_parts cimport MOST_PARTS, Part, Parts, parts_of, parts_with
 from convkit._kernels._winograd_tiles cimport (
-    LINE, Line, Pixels, Planes, Tiles, line_of, read_line, tiles_of, whole_lines,
+    LINE, Line, Pixels, Planes, Tiles, line_of, lines_read, read_line, tiles_of, whole_lines,
 )
 
 cdef enum:
@@ -312,7 +312,6 @@ cdef struct Room:
 cdef inline void lay_panels(Correlation* t, int m) noexcept nogil:
     """Lay out the transformed weights."""
     t.m, t.points = m, (m + 2)*(m + 2)
-    t.parts = parts_of(t.y.taps, t.x.taps)
     t.pieces = ceil_div(t.parts.count*t.channels, DEPTH)
     t.panel_point = t.parts.count*t.channels*padded(t.lanes) + VLEN
 
@@ -377,7 +376,8 @@ cdef Correlation begin(const Pass* p) noexcept nogil:
     cdef Image source = source_image(c)
     t.output, t.target = p.output, target_image(c)
     t.channels, t.lanes = source.col, t.target.col
-    t.source.lines = lines_of(&p.prologue, p.input, &source, t.channels, p.extra + t.y.taps - 1,
+    t.parts = parts_of(t.y.taps, t.x.taps)
+    t.source.lines = lines_of(&p.prologue, p.input, &source, t.channels, lines_read(&t.parts, p.extra),
                               t.channels > VLEN and source.cols <= UNIT_COLUMNS)
     t.source.first_row, t.source.first_col = t.y.first, t.x.first
     t.packed, t.epilogue = p.packed, p.epilogue

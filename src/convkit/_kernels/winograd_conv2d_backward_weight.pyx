@@ -45,7 +45,9 @@ from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
 from convkit._kernels._weights cimport Weights, padded, weights_of
 from convkit._kernels._winograd_gradient cimport POINTS, TILES, contract, plane, transform_grads
 from convkit._kernels._winograd_parts cimport Part, Parts, parts_of, parts_with
-from convkit._kernels._winograd_tiles cimport Line, Pixels, Planes, Rows, Tiles, line_of, read_line, rows_of, tiles_of
+from convkit._kernels._winograd_tiles cimport (
+    Line, Pixels, Planes, Rows, Tiles, line_of, lines_read, read_line, rows_of, tiles_of,
+)
 
 cdef enum:
     BLOCK_BYTES = 256               # of channels, and of lanes, that a unit takes
@@ -295,7 +297,7 @@ cdef Gradient begin(const Pass* p) noexcept nogil:
     t.taps_across, t.chunk = c.across.kernel, c.down.kernel*c.across.kernel*t.channels*t.lanes
     t.parts = parts_of(c.down.kernel, c.across.kernel)
     divide(&t)
-    t.image.lines = lines_of(&p.prologue, p.input, &image, t.wide, c.down.kernel + 1, t.wide > VLEN)
+    t.image.lines = lines_of(&p.prologue, p.input, &image, t.wide, lines_read(&t.parts, 2), t.wide > VLEN)
     return t
 
 
