@@ -4,8 +4,8 @@ Tiles of m x m outputs are numbered along rows, from image to image; those of on
 each of a run of tiles, a row of channels: [point][tile][channel].
 """
 
-from convkit._kernels._staged_lines cimport Lines, image_with
 from convkit._kernels._simd cimport VLEN, real, vload_lanes, vr, vsplat, vstore_lanes
+from convkit._kernels._staged_lines cimport Lines, image_with
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._winograd cimport MOST_POINTS, MOST_SIDE, input_line
 from convkit._kernels._winograd_parts cimport TAPS, Part, Parts

@@ -29,11 +29,11 @@ from convkit._kernels._lanewise cimport (
 )
 from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
 from convkit._kernels._lines cimport is_near
-from convkit._kernels._staged_lines cimport Lines, image_with, lines_of, strip_size
 from convkit._kernels._pass cimport Filters, Pass, computing, packing
 from convkit._kernels._prologue cimport Prologue, map_column, maps
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
+from convkit._kernels._staged_lines cimport Lines, image_with, lines_of, strip_size
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 

@@ -26,13 +26,13 @@ from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
 from convkit._kernels._image cimport Image
-from convkit._kernels._staged_lines cimport lines_of, strip_size
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vfold_sum, vload, vr, vsplat, vstore,
     vstream_end,
 )
+from convkit._kernels._staged_lines cimport lines_of, strip_size
 from convkit._kernels._stream cimport put_lanes, streams
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth

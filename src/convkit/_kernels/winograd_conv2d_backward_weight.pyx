@@ -32,13 +32,13 @@ from libc.string cimport memset
 from convkit._kernels._axis cimport Range
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
 from convkit._kernels._image cimport Image
-from convkit._kernels._staged_lines cimport image_with, lines_of, strip_size
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._prologue cimport Prologue, nothing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore, vstore_lanes,
 )
+from convkit._kernels._staged_lines cimport image_with, lines_of, strip_size
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
