@@ -24,6 +24,7 @@ from convkit.ops import _affine
 from convkit.ops._arrays import channels_first, nhwc
 from convkit.ops._bfloat16 import narrowed, widened
 from convkit.ops.batch_norm import input_weight_and_bias_gradients
+from convkit.ops.conv2d import convolved, weight_gradient
 from convkit.ops.nll_loss import Labels, cross_entropy_backward, nll_loss
 
 PAGE = mmap.PAGESIZE
@@ -86,6 +87,34 @@ def convolutions(dtype):
         yield (1, 7, 5, 9), (7 * each, 1, 3, 2), {"padding": 1, "groups": 7}
 
 
+def mapped_convolution_calls(dtype, make):
+    """The same of what a batch norm and a rectifier have left to be computed."""
+    lanes = tile_shape(np.dtype(dtype))[1]
+    wide = 2 * lanes + 3
+    for shape, weight, o in [
+        ((2, wide, 7, 9), (lanes + 1, wide, 1, 1), {}),
+        ((2, 20 * lanes, 7, 9), (3, 20 * lanes, 1, 1), {}),
+        ((2, wide, 12, 13), (wide, wide, 3, 3), {"padding": 1, "stride": 2}),
+        ((2, lanes, 7, 9), (lanes, lanes, 2, 3), {"padding": 1}),
+        ((2, 35, 14, 13), (40, 35, 3, 3), {"padding": 1}),
+        ((2, 64, 13, 14), (40, 64, 5, 5), {"padding": 2}),
+        ((2, wide, 9, 8), (wide, 1, 3, 3), {"padding": 1, "groups": wide}),
+        ((2, lanes, 13, 14), (lanes, 1, 3, 3), {"stride": 2, "dilation": 2, "padding": 2, "groups": lanes}),
+    ]:
+        o = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **o}
+        geometry = _shapes.conv2d("conv2d", shape, weight, **o)
+        x, g = (LAYOUTS["channels-last"](make(*s)) for s in (shape, geometry.output_shape))
+        for activation in ("", "relu6"):
+            yield (
+                lambda x, a, w, o=geometry, f=activation: convolved(o, _affine.Mapped(x, a, f), w, None),
+                (x, make(3, shape[1]), make(*weight)),
+            )
+            yield (
+                lambda x, a, g, o=geometry, f=activation: weight_gradient(o, _affine.Mapped(x, a, f), g),
+                (x, make(3, shape[1]), g),
+            )
+
+
 def convolution_calls(dtype, rng):
     """(function, array arguments) of every convolution."""
 
@@ -100,6 +129,7 @@ def convolution_calls(dtype, rng):
             yield lambda w, g, s=shape, o=o: ops.conv2d_backward_input(s, w, g, **o), (w, g)
             yield lambda x, g, s=weight, o=o: ops.conv2d_backward_weight(x, s, g, **o), (x, g)
             yield ops.conv2d_backward_bias, (g,)
+    yield from mapped_convolution_calls(dtype, make)
     lanes = tile_shape(np.dtype(dtype))[1]
     for groups, inner, outer in [(1, lanes + 1, 3), (2, lanes, 1), (lanes + 1, 1, 1), (lanes - 1, 1, 2), (5, 3, 3)]:
         for kernel, o in [((3, 2), {"stride": 2, "output_padding": 1}), ((2, 3), {"padding": 1, "dilation": 2})]:

@@ -65,9 +65,10 @@ def fusion(enabled: bool) -> Iterator[None]:
     Notes
     -----
     Batch norms, sums of images and rectifying activations of what convolutions and poolings give are computed when
-    somebody reads them, in one pass for several; a max-pooling computes them as it scans its windows, and what lies
-    between is then never in memory. Gradients go back the same way. Every tensor shows the values that it has without
-    fusion, gradients come out with the same bits, and each operation has its own node on the tape.
+    somebody reads them, in one pass for several; a max-pooling computes them as it scans its windows, a convolution
+    those of a batch norm as it stages its input, and what lies between is then never in memory. Gradients go back the
+    same way. Every tensor shows the values that it has without fusion, gradients come out with the same bits, and each
+    operation has its own node on the tape.
 
     Examples
     --------

@@ -26,6 +26,8 @@
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
     _crowded.pxd                           which pixels do
+    _prologue.pxd  what becomes of input on its way from memory: a map of each channel, a rectifier
+    _staged_lines.pxd                      lines of it, staged as they lie
     _epilogue.pxd  what becomes of outputs on their way to memory: a sum, a rectifier
     _call.pxd      a kernel's work, written down; program.pyx  lists of it: compiled networks
     _axis.pxd      which inputs meet which taps in which outputs, for a pass and a phase of the stride

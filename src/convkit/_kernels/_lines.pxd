@@ -11,6 +11,7 @@ from convkit._kernels._convolution cimport Convolution
 from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, stage_inputs
 from convkit._kernels._lanewise cimport CACHE_LINE, RUN, Fetch
+from convkit._kernels._prologue cimport Prologue, map_pixels, maps, nothing
 from convkit._kernels._simd cimport TILE_ROWS, VLEN, real
 from convkit._kernels._strip cimport ceil_div
 
@@ -128,6 +129,7 @@ cdef struct Layout:
     Py_ssize_t planes                       # of staged columns, taken apart by their phase of in_step
     Py_ssize_t plane, line, strip           # elements of a plane, a line and the ring, for one bundle
     Py_ssize_t taps                         # of the whole kernel
+    Prologue prologue                       # of the input
     const Window* window                    # of each unit across, of each plane
     const Py_ssize_t* line_at               # where line h < 2*ring lies
 
@@ -160,7 +162,7 @@ cdef inline Layout lay_out(const Lanes* lanes, const Side* y, const Side* x) noe
     cdef Layout lay
     cdef Py_ssize_t rows = max(y.count, <Py_ssize_t>1), cols = max(x.count, <Py_ssize_t>1)
     cdef Py_ssize_t room = STRIP_BYTES // sizeof(real), turns, more = 2
-    lay.lanes = lanes[0]
+    lay.lanes, lay.prologue = lanes[0], nothing()
     lay.taps = y.kernel*x.kernel
     cut_down(&lay, y, rows)
     cut_across(&lay, y, x, cols)
@@ -229,6 +231,11 @@ cdef inline void stage_line(
             plane = line + b*lay.strip + u*lay.plane
             clear(plane, window[u].before*lay.lanes.pixel)
             clear(plane + window[u].behind*lay.lanes.pixel, (window[u].staged - window[u].behind)*lay.lanes.pixel)
+        if maps(&lay.prologue):     # then there is one bundle
+            map_pixels(&lay.prologue, 0, lay.lanes.channels, image + window[u].source, apart,
+                       window[u].behind - window[u].before, line + u*lay.plane + window[u].before*lay.lanes.pixel,
+                       lay.lanes.pixel)
+            continue
         stage_inputs(&lay.lanes, bundle, bundles, image + window[u].source, apart, window[u].behind - window[u].before,
                      line + u*lay.plane + window[u].before*lay.lanes.pixel, lay.strip)
 

@@ -11,6 +11,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue
 from convkit._kernels._image cimport Image
+from convkit._kernels._prologue cimport Prologue
 from convkit._kernels._simd cimport real
 
 cdef enum:
@@ -29,6 +30,7 @@ cdef struct Filters:
 cdef struct Pass:
     Convolution convolution
     const real* input               # the images; where their gradient is computed, the gradient of the output
+    Prologue prologue               # of the images; kernels that transform them have none
     const real* grad                # the gradient of the output, where that of the filters is computed
     Filters filters
     const real* packed              # the filters as the kernel itself packs them, or NULL

@@ -9,6 +9,7 @@ from libc.string cimport memcpy, memset
 
 from convkit._kernels._axis cimport Axis, is_identity, span
 from convkit._kernels._image cimport Image
+from convkit._kernels._prologue cimport Prologue, map_pixels, maps
 from convkit._kernels._simd cimport TILE_ROWS, real
 
 cdef enum:
@@ -49,9 +50,12 @@ cdef inline Strips cache_sized(const Axis* y, const Axis* x, Py_ssize_t channels
 
 
 cdef inline void copy_pixels(
-    const real* source, Py_ssize_t step, Py_ssize_t count, Py_ssize_t channels, real* strip,
+    const Prologue* p, const real* source, Py_ssize_t step, Py_ssize_t count, Py_ssize_t channels, real* strip,
 ) noexcept nogil:
     cdef Py_ssize_t i, c
+    if maps(p):                     # then there is one group
+        map_pixels(p, 0, channels, source, step, count, strip, channels)
+        return
     if step == channels:
         memcpy(strip, source, count*channels*sizeof(real))
         return
@@ -61,7 +65,7 @@ cdef inline void copy_pixels(
 
 
 cdef inline void stage(
-    const real* image, const Image* strides, Py_ssize_t channels, const Axis* y, const Axis* x,
+    const Prologue* p, const real* image, const Image* strides, Py_ssize_t channels, const Axis* y, const Axis* x,
     Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col, Py_ssize_t cols, Py_ssize_t width, real* strip,
 ) noexcept nogil:
     """Copy the input of outputs [row, row + rows) x [col, col + cols), zeros where the image ends.
@@ -81,7 +85,7 @@ cdef inline void stage(
             memset(target, 0, wide*channels*sizeof(real))
             continue
         memset(target, 0, before*channels*sizeof(real))
-        copy_pixels(image + source_row*strides.row + (first + before*x.grain)*strides.col,
+        copy_pixels(p, image + source_row*strides.row + (first + before*x.grain)*strides.col,
                     x.grain*strides.col, behind - before, channels, target + before*channels)
         memset(target + behind*channels, 0, (wide - behind)*channels*sizeof(real))
 

@@ -21,6 +21,7 @@ from convkit._kernels._convolution cimport source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain, plain
 from convkit._kernels._image cimport Image, nhwc
 from convkit._kernels._pass cimport Pass, computing, packing
+from convkit._kernels._prologue cimport Prologue, maps
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport TILE_ROWS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vstream_end
 from convkit._kernels._stream cimport streams
@@ -70,6 +71,7 @@ cdef struct Correlation:
     Py_ssize_t panel_group, panel_lane      # distance of groups and of lanes there,
     Py_ssize_t panel_row            # and of rows: 0 where those are packed, as wide as their block
     const real* bias                # padded(lanes) of each group
+    Prologue prologue
     bint in_place                   # read the image itself: it needs no stage
     bint tall                       # tiles run down columns
     bint streams                    # the output goes past the caches
@@ -166,7 +168,7 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noe
         p.a_row = t.x.grain*t.x.in_step*t.source.col
     else:
         for i in range(part.images):
-            stage(source + i*t.source.image, &t.source, t.channels, &t.y, &t.x, part.row, part.rows,
+            stage(&t.prologue, source + i*t.source.image, &t.source, t.channels, &t.y, &t.x, part.row, part.rows,
                   part.col, part.cols, strips.width, strip + i*staged)
         part.a, part.a_image, part.a_line = strip, staged, t.y.in_step*strips.width*t.channels
         p.a_row = t.x.in_step*t.channels
@@ -326,7 +328,7 @@ cdef Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogi
     room.threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*(taps*t.channels + 1))
     # Columns, where rows are shorter than a tile needs to hide the latency of its sums.
     t.tall = t.x.count < 8 and t.y.count > t.x.count
-    t.in_place = stays_inside(&t.x) and (stays_inside(&t.y) or not t.tall)
+    t.in_place = not maps(&t.prologue) and stays_inside(&t.x) and (stays_inside(&t.y) or not t.tall)
     divide(t, room.threads)
     # Packing pays where every weight is used for many pixels: packed, it is next to those used with it.
     room.pack = t.packed is NULL and (
@@ -532,7 +534,8 @@ cdef Correlation begin(const Pass* p) noexcept nogil:
     """All but what differs from one phase to the next."""
     cdef Correlation t
     t.images, t.source, t.target = p.convolution.images, source_image(&p.convolution), target_image(&p.convolution)
-    t.input, t.output, t.epilogue, t.packed, t.constant = p.input, p.output, p.epilogue, p.packed, p.constant
+    t.input, t.output, t.packed, t.constant = p.input, p.output, p.packed, p.constant
+    t.prologue, t.epilogue = p.prologue, p.epilogue
     return t
 
 

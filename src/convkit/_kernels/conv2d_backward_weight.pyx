@@ -18,9 +18,10 @@ from convkit._kernels._axis cimport Axis, Range, inside, is_identity, outputs_in
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
 from convkit._kernels._image cimport Image
 from convkit._kernels._pass cimport Pass, computing
+from convkit._kernels._prologue cimport Prologue, map_pixels, map_vector, maps
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload, vload_lanes, vsplat, vstore,
+    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload_lanes, vr, vsplat, vstore,
 )
 from convkit._kernels._strip cimport STRIP_BYTES, Strips, ceil_div, cut, merge_pixels
 from convkit._kernels._threads cimport worth
@@ -58,6 +59,7 @@ cdef struct WeightGradient:
     Strips strips
     Py_ssize_t depth, count         # images in a strip, and strips
     Py_ssize_t wide, panels         # channels are taken in so many panels of so many
+    Prologue prologue               # of the input
     bint in_place, grad_in_place    # read the input, or the gradient, as it lies: it needs no stage
     Py_ssize_t panel, image, line, pixel    # distance of panels, images, rows and pixels, staged or in place
     bint joined                     # a row of taps, with all channels of a panel, lies in one piece
@@ -178,6 +180,8 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
         u.a = (t.input + image*t.source.image + u.group*t.channels + u.first_panel*t.wide
                + (t.y.first + t.y.grain*t.y.in_step*row)*t.source.row
                + (t.x.first + t.x.grain*t.x.in_step*col)*t.source.col)
+        if maps(&t.prologue):
+            map_in_place(t, u, cols)
     else:
         u.a = u.staged
         for i in range(images):
@@ -205,6 +209,14 @@ cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fre
         else:
             sum_blocks(t, u, first, behind, u.first_panel, u.behind_panel, cols, fresh)
         first = behind
+
+
+cdef void map_in_place(const WeightGradient* t, Sums* u, Py_ssize_t pixels) noexcept nogil:
+    """Let a strip of a 1x1 layer's pixels lie as in the image, mapped."""
+    cdef Py_ssize_t first = u.first_panel*t.wide
+    map_pixels(&t.prologue, first, min(t.channels, u.behind_panel*t.wide) - first, u.a, t.source.col, pixels,
+               u.staged + first, t.source.col)
+    u.a = u.staged + first
 
 
 cdef void fold_rows(WeightGradient* t) noexcept nogil:
@@ -265,21 +277,32 @@ cdef void stage_panels(
         for panel in range(u.behind_panel - u.first_panel):
             memset(target + panel*t.panel, 0, across.first*t.wide*sizeof(real))
         pixel = source + source_row*t.source.row + left*t.source.col
-        if t.panels == 1 and t.wide == t.source.col and t.x.grain == 1:
+        if maps(&t.prologue):
+            for i in range(across.first, across.behind):
+                deal(True, &t.prologue, first, pixel + i*t.x.grain*t.source.col, channels, t.wide, t.panel,
+                     target + i*t.wide, AHEAD*t.x.grain*t.source.col)
+        elif t.panels == 1 and t.wide == t.source.col and t.x.grain == 1:
             memcpy(target + across.first*t.wide, pixel + across.first*t.wide,
                    (across.behind - across.first)*t.wide*sizeof(real))
         else:
             for i in range(across.first, across.behind):
-                deal(pixel + i*t.x.grain*t.source.col, channels, t.wide, t.panel, target + i*t.wide,
+                deal(False, NULL, 0, pixel + i*t.x.grain*t.source.col, channels, t.wide, t.panel, target + i*t.wide,
                      AHEAD*t.x.grain*t.source.col)
         for panel in range(u.behind_panel - u.first_panel):
             memset(target + panel*t.panel + across.behind*t.wide, 0, (wide - across.behind)*t.wide*sizeof(real))
 
 
-cdef inline void deal(
-    const real* pixel, Py_ssize_t channels, Py_ssize_t wide, Py_ssize_t panel_size, real* panel, Py_ssize_t ahead,
+cdef inline vr dealt(
+    const bint mapping, const Prologue* p, Py_ssize_t channel, const int lanes, const real* x,
 ) noexcept nogil:
-    """Deal a pixel's channels out to the panels.
+    return map_vector(p, lanes, channel, x) if mapping else vload_lanes(x, lanes)
+
+
+cdef inline void deal(
+    const bint mapping, const Prologue* p, Py_ssize_t channel, const real* pixel, Py_ssize_t channels, Py_ssize_t wide,
+    Py_ssize_t panel_size, real* panel, Py_ssize_t ahead,
+) noexcept nogil:
+    """Deal a pixel's channels out to the panels, mapped or not; the first of them is `channel`.
 
     The last vector of each reaches into the place of the pixel behind, which is written later.
     """
@@ -288,13 +311,13 @@ cdef inline void deal(
         here = min(wide, channels)
         c = 0
         while c + VLEN <= here:
-            vstore(panel + c, vload(pixel + c))
+            vstore(panel + c, dealt(mapping, p, channel + c, VLEN, pixel + c))
             prefetch(pixel + ahead + c)
             c += VLEN
         if c < here:
-            vstore(panel + c, vload_lanes(pixel + c, <int>(here - c)))
+            vstore(panel + c, dealt(mapping, p, channel + c, <int>(here - c), pixel + c))
             prefetch(pixel + ahead + c)
-        pixel = pixel + here
+        pixel, channel = pixel + here, channel + here
         panel = panel + panel_size
         channels -= here
 
@@ -329,7 +352,7 @@ cdef void stage_gradient(
         for j in range(rows):
             pixel = grad + image*strides.image + j*strides.row
             for _ in range(cols):
-                deal(pixel, lanes, BLOCK, block, staged, AHEAD*strides.col)
+                deal(False, NULL, 0, pixel, lanes, BLOCK, block, staged, AHEAD*strides.col)
                 staged = staged + BLOCK
                 pixel = pixel + strides.col
 
@@ -476,7 +499,7 @@ cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
     if taps*t.channels*t.lanes*t.groups == 0:
         return room
     room.threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*taps*t.channels)
-    if is_identity(&t.y) and is_identity(&t.x) and t.result.channel == 1:
+    if is_identity(&t.y) and is_identity(&t.x) and t.result.channel == 1 and not maps(&t.prologue):
         exchange(t)
     merge_pixels(&t.images, &t.y, &t.x)
     if t.images*t.y.count*t.x.count == 0:
@@ -486,6 +509,8 @@ cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
     fold_rows(t)
     taps, blocks = t.y.taps*t.x.taps, block_count(t.lanes)
     t.in_place = taps == 1 and t.fold == 1 and stays_inside(&t.x) and lies_close(t)
+    if maps(&t.prologue):
+        t.in_place = t.in_place and is_identity(&t.y) and is_identity(&t.x)
     t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= 128
     divide_sum(t, room.threads)
     t.sums_group = padded(t.lanes)*taps*t.channels
@@ -493,6 +518,8 @@ cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
     t.direct = t.chunks == 1 and taps == 1 and t.result.lane == 1 and t.images > 0
     room.sums = 0 if t.direct else ceil_div(t.chunks*t.sums_chunk, 64)*64
     room.staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
+    if t.in_place and maps(&t.prologue):
+        room.staged = ceil_div(t.strips.cols*t.source.col, 64)*64
     room.grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES)
     room.runs = t.y.taps*t.depth*t.strips.rows
     room.share = ceil_div((room.staged + room.grads)*sizeof(real)
@@ -529,6 +556,7 @@ cdef WeightGradient begin(const Pass* p) noexcept nogil:
     t.images, t.groups, t.channels, t.lanes = c.images, c.groups, c.filters, c.lanes
     t.y, t.x = phase_axis(&c.down, 0), phase_axis(&c.across, 0)
     t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
+    t.prologue = p.prologue
     t.result = weights_of(p)
     return t
 

@@ -8,11 +8,15 @@ be channels for one vector.
 Threads take units of work: a few lines of outputs, whole, so that memory is read and written from front to back. Every
 output is summed whole by one thread in an order that the shape decides.
 
+What a prologue makes of the input (_prologue.pxd) lies in cache: forward, a strip of lines; for backward-weight, a
+vector of channels of a few.
+
 Scratch: the packed weights, or for backward-weight the partial sums (a sixteenth of the input, or one copy of the
-weights where that is larger).
+weights where that is larger); with a prologue, for each thread a strip (of _staged_lines.pxd), or a few lines of a
+vector.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -26,8 +30,10 @@ from convkit._kernels._lanewise cimport (
 from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
 from convkit._kernels._lines cimport is_near
 from convkit._kernels._pass cimport Filters, Pass, computing, packing
+from convkit._kernels._prologue cimport Prologue, map_column, maps
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
+from convkit._kernels._staged_lines cimport Lines, image_with, lines_of, strip_size
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 
@@ -97,6 +103,11 @@ cdef void unpack_vector(const Weights* w, Py_ssize_t vector, const real* p) noex
             p = p + VLEN
 
 
+cdef inline Py_ssize_t reach(const Axis* axis) noexcept nogil:
+    """Inputs from the first tap of an output to its last."""
+    return (axis.taps - 1)*axis.grain*axis.tap_step + 1
+
+
 cdef Range inner_outputs(const Axis* axis) noexcept nogil:
     """Outputs none of whose taps reads the padding."""
     cdef Range inner, last
@@ -138,6 +149,7 @@ cdef struct Correlation:
     const Phase* x
     Py_ssize_t y_phases, x_phases
     Py_ssize_t images
+    Lines lines                     # of the input
     const real* input
     Image source
     real* output
@@ -190,17 +202,19 @@ cdef const real* read_until(const Correlation* t, Py_ssize_t line) noexcept nogi
     return t.input + image*t.source.image + max(<Py_ssize_t>0, min(row, t.source.rows))*t.source.row
 
 
-cdef void correlate_unit(const Correlation* t, Py_ssize_t unit) noexcept nogil:
-    cdef Py_ssize_t lines = t.images*t.target.rows, line
+cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noexcept nogil:
+    cdef Py_ssize_t count = t.images*t.target.rows, line
+    cdef Lines lines = t.lines
     cdef unsigned long mode = flush_denormals()
-    for line in range(unit*lines // t.units, (unit + 1)*lines // t.units):
-        correlate_line(t, line)
+    lines.strip = strip
+    for line in range(unit*count // t.units, (unit + 1)*count // t.units):
+        correlate_line(t, line, &lines)
     restore_denormals(mode)
 
 
-cdef void correlate_line(const Correlation* t, Py_ssize_t line) noexcept nogil:
+cdef void correlate_line(const Correlation* t, Py_ssize_t line, Lines* lines) noexcept nogil:
     """One line of outputs, of one phase after the other."""
-    cdef Py_ssize_t image = line // t.target.rows, row = line % t.target.rows, i, col
+    cdef Py_ssize_t image = line // t.target.rows, row = line % t.target.rows, i, col, first
     cdef const Axis* y = t.y + row % t.y_phases
     cdef const Phase* x
     cdef const Run* run = t.run
@@ -208,7 +222,8 @@ cdef void correlate_line(const Correlation* t, Py_ssize_t line) noexcept nogil:
     cdef real* target = t.output + line*t.target.row
     cdef Range rows = taps_inside(y, row // t.y_phases)
     cdef LaneProduct p
-    source = t.input + image*t.source.image + (y.first + y.grain*y.in_step*(row // t.y_phases))*t.source.row
+    first = y.first + y.grain*y.in_step*(row // t.y_phases)
+    source = image_with(lines, image, first, first + reach(y)) + first*t.source.row
     call_in(t, line + 1, &p)
     for i in range(row % t.y_phases):
         for col in range(t.x_phases):
@@ -331,8 +346,8 @@ cdef void correlate_edge(
 
 
 cdef struct Room:
-    # Scratch: the weights and the bias of each vector, and a table of the runs.
-    Py_ssize_t weights
+    # Scratch: the weights and the bias of each vector, a strip for each thread, and a table of the runs.
+    Py_ssize_t weights, strip
     Py_ssize_t bytes                # 0 if there is nothing to do
     int threads
 
@@ -343,25 +358,27 @@ cdef Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogi
     cdef Room room
     # A phase has its share of the outputs, and of the taps.
     room.threads = worth(threads, <double>lines*t.target.row*(w.rows*w.cols/(<double>t.y_phases*t.x_phases) + 1))
-    room.weights, room.bytes = vectors*panel(w) if t.packed is NULL else 0, 0
+    room.weights, room.strip, room.bytes = vectors*panel(w) if t.packed is NULL else 0, strip_size(&t.lines), 0
     t.w, t.run = w, NULL
     t.units = min(lines, <Py_ssize_t>UNITS*room.threads) if room.threads > 1 else 1
     if lines*t.target.row:
-        room.bytes = (room.weights + vectors*VLEN)*sizeof(real) + list_runs(t, NULL)*sizeof(Run)
+        room.bytes = ((room.weights + vectors*VLEN + room.threads*room.strip)*sizeof(real)
+                      + list_runs(t, NULL)*sizeof(Run))
     return room
 
 
 cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int threads) noexcept nogil:
     """Pack, divide the work and run it. `bias` may be NULL."""
-    cdef Py_ssize_t vectors = vectors_of(w.channels), weights, i
+    cdef Py_ssize_t vectors = vectors_of(w.channels), weights, strip, i
     cdef Room room = make_room(t, w, threads)
     if room.bytes == 0:
         return True
     cdef real* memory = <real*>scratch(room.bytes)
     if memory is NULL:
         return False
-    threads, weights = room.threads, room.weights
-    cdef Run* run = <Run*>(memory + weights + vectors*VLEN)
+    threads, weights, strip = room.threads, room.weights, room.strip
+    cdef real* strips = memory + weights + vectors*VLEN
+    cdef Run* run = <Run*>(strips + threads*strip)
     list_runs(t, run)
     for i in range(vectors):
         if t.packed is NULL:
@@ -371,8 +388,9 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     if t.packed is NULL:
         t.packed = memory
     t.bias, t.run = memory + weights, run
-    for i in prange(t.units, schedule='dynamic', num_threads=threads):
-        correlate_unit(t, i)
+    with parallel(num_threads=threads):
+        for i in prange(t.units, schedule='dynamic'):
+            correlate_unit(t, i, strips + threadid()*strip)
     free(memory)
     return True
 
@@ -398,6 +416,7 @@ cdef void set_up(Correlation* t, const Pass* p, void* phases) noexcept nogil:
         axis = phase_axis(&c.across, i)
         x[i] = phase_of(&axis)
     t.y, t.x = y, x
+    t.lines = lines_of(&p.prologue, p.input, &t.source, reach(y))
 
 
 cdef int compute(const Pass* p) noexcept nogil:
@@ -458,6 +477,7 @@ cdef struct WeightGradient:
     Py_ssize_t images
     const real* input
     Image source
+    Prologue prologue               # of the input
     const real* grad
     Image target
     const Weights* w
@@ -473,13 +493,18 @@ cdef void divide_sum(WeightGradient* t) noexcept nogil:
     t.shares = min(vectors_of(t.w.channels), ceil_div(ENOUGH_UNITS, t.chunks))
 
 
-cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
+cdef inline Py_ssize_t lines_together(const WeightGradient* t) noexcept nogil:
+    """Lines of outputs that are summed at a time, at most."""
+    return max(<Py_ssize_t>1, PIXELS // max(t.target.cols, <Py_ssize_t>1))
+
+
+cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* mapped) noexcept nogil:
     """One chunk of the lines, for one share of the vectors: a few lines of one image at a time."""
     cdef Py_ssize_t share = unit % t.shares, chunk = unit // t.shares, rows = t.target.rows, lines = t.images*rows
     cdef Py_ssize_t vectors = vectors_of(t.w.channels), first = share*vectors // t.shares, v, count
     cdef Py_ssize_t last = (share + 1)*vectors // t.shares, line = chunk*lines // t.chunks
     cdef Py_ssize_t behind = (chunk + 1)*lines // t.chunks
-    cdef Py_ssize_t most = max(<Py_ssize_t>1, PIXELS // max(t.target.cols, <Py_ssize_t>1))
+    cdef Py_ssize_t most = lines_together(t)
     cdef real* sums = t.sums + chunk*vectors*panel(t.w)
     cdef Fetch x, grad
     cdef unsigned long mode = flush_denormals()
@@ -488,12 +513,13 @@ cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
     while line < behind:
         count = min(min(most, behind - line), rows - line % rows)
         if not is_near(t.images*(t.source.image + t.target.image)) and t.shares == 1:
-            x = fetch_lines(t.input, &t.source, line + count, min(count, behind - line - count), t, vectors)
+            if not maps(&t.prologue):
+                x = fetch_lines(t.input, &t.source, line + count, min(count, behind - line - count), t, vectors)
             grad = fetch_of(t.grad + (line + count)*t.target.row,
                             t.grad + min(line + 2*count, behind)*t.target.row, vectors)
         for v in range(first, last):
             x.next, grad.next = fetch(x.next, x.quota), fetch(grad.next, grad.quota)
-            sum_lines(t, line // rows, line % rows, count, v, sums + v*panel(t.w))
+            sum_lines(t, line // rows, line % rows, count, v, sums + v*panel(t.w), mapped)
         line += count
     restore_denormals(mode)
 
@@ -512,20 +538,29 @@ cdef Fetch fetch_lines(
 
 cdef void sum_lines(
     const WeightGradient* t, Py_ssize_t image, Py_ssize_t line, Py_ssize_t lines, Py_ssize_t vector, real* sums,
+    real* mapped,
 ) noexcept nogil:
     """Add the products of a few lines."""
-    cdef Py_ssize_t channel = first_channel(t.w.channels, vector), i = 0
+    cdef Py_ssize_t channel = first_channel(t.w.channels, vector), pixel = t.source.col, i = 0, first, behind
+    cdef const real* input = t.input + image*t.source.image + channel
     cdef WindowSum p
     p.line_rows, p.tap_rows, p.rows = t.y.grain*t.y.in_step, t.y.grain*t.y.tap_step, t.source.rows
     p.pixel_cols, p.tap_cols, p.cols = t.in_step, t.tap_step, t.source.cols
-    p.x_line, p.x_row, p.grad_line = p.line_rows*t.source.row, p.tap_rows*t.source.row, t.target.row
-    p.x_pixel, p.x_tap, p.grad_pixel = p.pixel_cols*t.source.col, p.tap_cols*t.source.col, t.target.col
+    p.row = t.y.first + line*p.line_rows
+    if maps(&t.prologue):
+        first, behind = max(p.row, <Py_ssize_t>0), min(p.row + (lines - 1)*p.line_rows + reach(&t.y), p.rows)
+        map_column(&t.prologue, channel, input + first*t.source.row, pixel, (behind - first)*p.cols,
+                   lines*p.line_rows*t.source.row, mapped)
+        pixel = VLEN
+        input = mapped - first*p.cols*pixel
+    p.x_line, p.x_row, p.grad_line = p.line_rows*p.cols*pixel, p.tap_rows*p.cols*pixel, t.target.row
+    p.x_pixel, p.x_tap, p.grad_pixel = p.pixel_cols*pixel, p.tap_cols*pixel, t.target.col
     p.lines, p.sums_row = lines, t.w.cols*VLEN
     while i < t.x.count:
         p.pixels = min(t.x.count - i, <Py_ssize_t>DEPTH)
         p.first, p.behind = max(t.inner.first - i, <Py_ssize_t>0), min(t.inner.behind - i, p.pixels)
-        p.row, p.col = t.y.first + line*p.line_rows, t.x.first + i*p.pixel_cols
-        p.x = t.input + image*t.source.image + p.row*t.source.row + p.col*t.source.col + channel
+        p.col = t.x.first + i*p.pixel_cols
+        p.x = input + (p.row*p.cols + p.col)*pixel
         p.grad = t.grad + image*t.target.image + line*t.target.row + i*t.target.col + channel
         p.sums = sums
         sum_taps(t.w, &p)
@@ -558,20 +593,34 @@ cdef void finish_vector(const WeightGradient* t, Py_ssize_t vector) noexcept nog
     unpack_vector(t.w, vector, total)
 
 
-cdef Py_ssize_t sums_bytes(const WeightGradient* t) noexcept nogil:
-    return t.chunks*vectors_of(t.w.channels)*panel(t.w)*sizeof(real)
+cdef struct GradientRoom:
+    # Scratch: the sums, and for each thread what is mapped at a time.
+    Py_ssize_t sums, mapped, bytes
+    int threads
+
+
+cdef GradientRoom make_gradient_room(const WeightGradient* t, int threads) noexcept nogil:
+    cdef GradientRoom room
+    room.threads = worth(threads, <double>t.images*t.target.image*t.w.rows*t.w.cols)
+    room.sums, room.mapped = t.chunks*vectors_of(t.w.channels)*panel(t.w), 0
+    if maps(&t.prologue):
+        room.mapped = ((lines_together(t) - 1)*t.y.grain*t.y.in_step + reach(&t.y))*t.source.cols*VLEN
+    room.bytes = (room.sums + room.threads*room.mapped)*sizeof(real)
+    return room
 
 
 cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
-    cdef Py_ssize_t vectors = vectors_of(t.w.channels), i
+    cdef Py_ssize_t vectors = vectors_of(t.w.channels), i, size
+    cdef GradientRoom room = make_gradient_room(t, threads)
     t.inner = inner_outputs(&t.x)
     t.in_step, t.tap_step = t.x.grain*t.x.in_step, t.x.grain*t.x.tap_step
-    threads = worth(threads, <double>t.images*t.target.image*t.w.rows*t.w.cols)
-    t.sums = <real*>scratch(sums_bytes(t))
+    t.sums, size, threads = <real*>scratch(room.bytes), room.mapped, room.threads
+    cdef real* mapped = t.sums + room.sums
     if t.sums is NULL:
         return False
-    for i in prange(t.chunks*t.shares, schedule='dynamic', num_threads=threads):
-        sum_unit(t, i)
+    with parallel(num_threads=threads):
+        for i in prange(t.chunks*t.shares, schedule='dynamic'):
+            sum_unit(t, i, mapped + threadid()*size)
     for i in range(vectors):
         finish_vector(t, i)
     free(t.sums)
@@ -583,6 +632,7 @@ cdef WeightGradient begin(const Pass* p, const Weights* w) noexcept nogil:
     cdef WeightGradient t
     t.y, t.x, t.images, t.w = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images, w
     t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
+    t.prologue = p.prologue
     divide_sum(&t)
     return t
 
@@ -596,7 +646,7 @@ cdef int compute_gradient(const Pass* p) noexcept nogil:
 cdef Py_ssize_t gradient_bytes(const Pass* p) noexcept nogil:
     cdef Weights w = weights_of(p)
     cdef WeightGradient t = begin(p, &w)
-    return granted(sums_bytes(&t))
+    return granted(make_gradient_room(&t, p.threads).bytes)
 
 
 BACKWARD_WEIGHT = computing(compute_gradient, gradient_bytes)

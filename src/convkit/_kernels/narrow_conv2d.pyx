@@ -284,6 +284,7 @@ cdef void set_up(Correlation* t, const Pass* p, const Weights* w, Phase* phases)
     t.x = side_of(&c.across, phases + t.y.phases)
     t.images, t.source, t.target = c.images, source_image(c), target_image(c)
     t.layout = lay_out(&lanes, &t.y, &t.x)
+    t.layout.prologue = p.prologue
     t.input, t.output, t.packed, t.epilogue = p.input, p.output, p.packed, p.epilogue
 
 

@@ -277,6 +277,7 @@ cdef void set_up(WeightGradient* t, const Pass* p, Phase* phases) noexcept nogil
     cdef Lanes lanes = lay_lanes(c.groups, c.lanes, c.filters)
     t.y, t.x = side_of(&c.down, phases), side_of(&c.across, phases + 1)
     t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
+    t.layout.prologue = p.prologue
     t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
 
 

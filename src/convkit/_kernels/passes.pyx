@@ -10,6 +10,7 @@ from convkit._kernels._epilogue cimport plain
 from convkit._kernels._pass cimport (
     NO_MEMORY, Compute, Filters, Pass, compute_of, compute_pass, filters_of, pack_of, tell_of,
 )
+from convkit._kernels._prologue cimport nothing, prologue
 from convkit._kernels._simd cimport real
 
 
@@ -17,18 +18,20 @@ cdef Pass begin(int extra, int threads) noexcept:
     """A pass without arrays."""
     cdef Pass p
     p.input = p.grad = p.packed = p.bias = p.output = p.filters.data = NULL
-    p.epilogue, p.extra, p.constant, p.threads = plain(), extra, False, threads
+    p.prologue, p.epilogue, p.extra, p.constant, p.threads = nothing(), plain(), extra, False, threads
     return p
 
 
 def forward(
     compute, by_products, const real[:, :, :, ::1] x_nhwc, const real[:, :, :, :] w_kcrs, const real[::1] bias_k,
-    real[:, :, :, ::1] out_nhwc, tuple geometry, int extra, int threads,
+    real[:, :, :, ::1] out_nhwc, tuple geometry, int extra, int threads, const real[:, ::1] map_3c=None, int kind=-1,
 ):
-    """out = x * w + bias."""
+    """out = x * w + bias; of what a map and an activation make of x, if there is a map and the kernel can do that."""
     cdef Pass p = begin(extra, threads)
     p.convolution = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape, geometry)
     p.input, p.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
+    if map_3c is not None:
+        p.prologue = prologue(&map_3c[0, 0], p.convolution.channels, kind)
     p.filters = filters_of(&w_kcrs[0, 0, 0, 0], w_kcrs.strides)
     p.bias = &bias_k[0] if bias_k.shape[0] else NULL
     return carry_out(compute, by_products, &p)
@@ -49,12 +52,17 @@ def backward_input(
 
 def backward_weight(
     compute, by_products, const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc,
-    real[:, :, :, :] grad_w_kcrs, tuple geometry, int extra, int threads,
+    real[:, :, :, :] grad_w_kcrs, tuple geometry, int extra, int threads, const real[:, ::1] map_3c=None, int kind=-1,
 ):
-    """The gradient of the filters, summed over images and positions in an order that the shape alone decides."""
+    """The gradient of the filters, summed over images and positions in an order that the shape alone decides.
+
+    The map and its activation are as for `forward`.
+    """
     cdef Pass p = begin(extra, threads)
     p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape, geometry)
     p.input, p.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
+    if map_3c is not None:
+        p.prologue = prologue(&map_3c[0, 0], p.convolution.channels, kind)
     p.filters = filters_of(&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)
     return carry_out(compute, by_products, &p)
 

@@ -6,8 +6,8 @@ know of these go on from there::
     conv2d ──► Pending(x)                              nobody has seen x: nobody can change it
     batch_norm ──► Pending(x, map)                     its statistics are computed, its result is not
     relu ──► Pending(x, map, "relu")
-    max_pool2d                                         scans x, and applies map and activation on the way
-    conv2d, or whoever reads ``tensor.data``           computes the values, in one pass, once
+    max_pool2d, conv2d                                 scan x, and apply map and activation on the way
+    whoever reads ``tensor.data``, or anything else    computes the values, in one pass, once
 
 Backward mirrors it (see `pending_gradients`). Every operation has its node on the tape, so branches, and reading values
 in between, need no rule of their own.
@@ -15,18 +15,20 @@ in between, need no rule of their own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .. import ops
 from .._fusion import get_fusion
 from .._memory import empty_like
 from ..ops import _affine
+from ..ops._affine import Mapped
+from ..ops._convolution import maps_input
 from .pending_gradients import ActivatedGradient, PooledGradient
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .._shapes import Pool2d
+    from .._shapes import Conv2d, Pool2d
     from ..ops._affine import Places
     from .pending_gradients import PendingGradient
     from .tape import Array
@@ -152,6 +154,13 @@ class Pending:
         if self.is_sum and self.other is None and not self.is_computed:
             return self.base, self.map
         return self.lend(), None
+
+    def convolved_in(self, geometry: Conv2d) -> Array | Mapped:
+        """Return the values for a convolution; or what it makes them of itself, where it can and that pays."""
+        batch_norm = self.map is not None and self.other is None and self.activation != "leaky_relu"
+        if self.is_computed or not batch_norm or not maps_input(self.dtype, geometry):
+            return self.value()
+        return Mapped(self.base, cast("Array", self.map), self.activation)
 
     def pooled(self, pool: Pool2d) -> tuple[Array, Places]:
         """Return the maxima of windows, and where they stand."""

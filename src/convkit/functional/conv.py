@@ -1,9 +1,9 @@
 """Convolution."""
 
-from .. import _shapes, ops
+from .. import ops
 from .._shapes import Array, Padding, Pair
-from ..autograd import OwnGradient, Tensor, borrowed, record, unseen
-from ..ops.conv2d import input_gradient, weight_gradient
+from ..autograd import OwnGradient, Tensor, borrowed, pending_of, record, unseen
+from ..ops.conv2d import checked, convolved, input_gradient, weight_gradient
 
 
 def conv2d(
@@ -51,7 +51,8 @@ def conv2d(
 
     Notes
     -----
-    `input` is kept for the gradient of `weight`, `weight` for that of `input`; neither if nobody asks.
+    `input` is kept for the gradient of `weight`, `weight` for that of `input`; neither if nobody asks. Of a batch norm
+    and a rectifier that nobody has read, what they are made of is kept instead.
 
     Examples
     --------
@@ -61,9 +62,13 @@ def conv2d(
     >>> F.conv2d(images, np.ones((4, 3, 3, 3), np.float32), padding=1).shape
     (2, 4, 8, 8)
     """
-    x, w, b = borrowed(input, weight, bias)
-    output = ops.conv2d(x, w, b, stride, padding, dilation, groups)
-    geometry = _shapes.conv2d("conv2d", x.shape, w.shape, stride, padding, dilation, groups)
+    pending = pending_of(input)
+    w, b = borrowed(weight, bias)
+    (x,) = borrowed(input) if pending is None else [pending.base]  # of the values' shape
+    geometry = checked(x, w, b, stride, padding, dilation, groups)
+    if pending is not None:
+        x = pending.convolved_in(geometry)
+    output = convolved(geometry, x, w, b)
     untied = b is not None and b.ndim == 3
     return record(
         "conv2d",

@@ -4,6 +4,8 @@
 single operations, whose bits they give, too. A map is a matrix of three rows, centre, scale and shift of each channel.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -41,6 +43,24 @@ def affine(
     kind = module.KINDS[activation]
     need_memory("batch_norm", module.forward(rows, a, other, b, kind, slope, out, get_num_threads()))
     return as_shape_of(out, x.shape)
+
+
+class Mapped(NamedTuple):
+    """``activation(map(x))``, which a convolution computes as it reads x; the activation is relu, relu6 or nothing."""
+
+    x: Array
+    map: Array
+    activation: str
+
+    @property
+    def kind(self) -> int:
+        """The activation, as kernels know it."""
+        kind: int = kernel("affine", self.x.dtype).KINDS[self.activation]
+        return kind
+
+    def value(self) -> Array:
+        """Compute it."""
+        return affine(self.x, self.map, activation=self.activation)
 
 
 def add(x: Array, y: Array, out: Array | None = None) -> Array:

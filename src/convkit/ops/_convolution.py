@@ -33,6 +33,7 @@ from .._dispatch import isa, kernel, tile_shape
 from .._precision import get_float32_precision, operands_are_bfloat16
 from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
+from ._affine import Mapped
 from ._arrays import need_memory
 from ._split import direct_cycles, split_cycles
 from ._winograd import best_tile, tile_products
@@ -169,6 +170,21 @@ class Layer(NamedTuple):
         return best_tile(sizes, self.images, self.size, taps, self.channels, self.outputs, self.packed)
 
     @property
+    def suits_mapping(self) -> bool:
+        """Whether the input is better mapped where it is staged, by a kernel that can, than in a pass before.
+
+        To map a vector costs three to eight cycles where it is in cache, and it is done in both passes, at edges of
+        strips and by shares of the outputs more than once; to write and read it costs more, and the memory. That holds
+        where channels fill vectors, and the lines that one line of outputs reads stay in a core's cache.
+        """
+        images, channels, _, cols = self.convolution.input_shape
+        reach = (self.height - 1) * self.convolution.dilation[0] + 1
+        lines = reach * cols * channels * self.dtype.itemsize
+        pixels = images * math.prod(self.convolution.output_shape[2:])
+        one = self.groups == 1 or self.is_depthwise
+        return one and channels >= self.lanes and pixels >= _FEW_PIXELS and lines <= _CACHED_LINES
+
+    @property
     def suits_winograd_gradient(self) -> bool:
         """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
         large = self.channels >= 8 and self.outputs >= self.lanes
@@ -205,6 +221,7 @@ class Algorithm(NamedTuple):
     kernel: str
     extra: int = 0  # what the kernel is told beside: m of Winograd, parts of AMX
     products: Callable[[Layer], int] = _every_product
+    maps: bool = False  # whether the kernel can make of its input what a batch norm and a rectifier would
 
 
 def _winograd(layer: Layer) -> Algorithm:
@@ -218,15 +235,15 @@ def _split(kernel: str, parts: int) -> Algorithm:
     return Algorithm("split", kernel, parts, lambda layer: parts * (parts + 1) // 2 * _every_product(layer))
 
 
-DIRECT = Algorithm("direct", "conv2d")
+DIRECT = Algorithm("direct", "conv2d", maps=True)
 PLANAR = Algorithm("planar", "planar_conv2d")
 SCATTERED = Algorithm("scattered", "scattered_conv2d")
 CROWDED = Algorithm("crowded", "crowded_conv2d")
 CROWDED_GRADIENT = Algorithm("crowded", "crowded_conv2d_backward_weight")
-NARROW = Algorithm("narrow", "narrow_conv2d")
-DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d")
-DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight")
-NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight")
+NARROW = Algorithm("narrow", "narrow_conv2d", maps=True)
+DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d", maps=True)
+DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight", maps=True)
+NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight", maps=True)
 WINOGRAD_GRADIENT = Algorithm(
     "winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=_winograd_gradient_products
 )
@@ -234,6 +251,10 @@ WINOGRAD_GRADIENT = Algorithm(
 _PARTS = {"highest": 3, "high": 2, "medium": 1}
 SPLIT = {parts: _split("amx_conv2d", parts) for parts in _PARTS.values()}
 SPLIT_GRADIENT = {parts: _split("amx_conv2d_backward_weight", parts) for parts in _PARTS.values()}
+
+# Images of fewer pixels are read in other ways; and so many bytes stay in the second-level cache.
+_FEW_PIXELS = 64
+_CACHED_LINES = 512 * 1024
 
 # So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
 _CACHED_SUMS = 8192
@@ -320,11 +341,19 @@ class Plan(NamedTuple):
     computing: Computing
     by_products: Computing  # done where the algorithm's results are not finite
 
-    def carry_out(self, op: str, *arrays: Array) -> None:
-        """Compute the pass; `arrays` are what it reads, and behind that its result."""
-        done = self.run(
-            self.computing[0], self.by_products[0], *arrays, self.geometry, self.algorithm.extra, get_num_threads()
-        )
+    @property
+    def maps_input(self) -> bool:
+        """Whether the pass takes an input that is still to be mapped."""
+        return self.algorithm.maps and self.layer.suits_mapping
+
+    def carry_out(self, op: str, *arrays: Array, mapped: Mapped | None = None) -> None:
+        """Compute the pass; `arrays` are what it reads, and behind that its result.
+
+        With `mapped`, of which the first of them is `x`, the pass is of what that stands for.
+        """
+        arguments = self.geometry, self.algorithm.extra, get_num_threads()
+        prologue = () if mapped is None else (mapped.map, mapped.kind)
+        done = self.run(self.computing[0], self.by_products[0], *arrays, *arguments, *prologue)
         need_memory(op, done)
 
     def scratch_bytes(self, threads: int) -> int:
@@ -345,6 +374,11 @@ def _nhwc(shape: Shape) -> Shape:
 def plan(pass_: Pass, dtype: Dtype, convolution: Conv2d, packed: bool = False) -> Plan:
     """Return how a pass of a convolution is computed under the precision in force."""
     return _plan(choose, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), packed, convolution)
+
+
+def maps_input(dtype: Dtype, convolution: Conv2d) -> bool:
+    """Tell whether both passes of a convolution that read its input map it themselves."""
+    return plan("forward", dtype, convolution).maps_input and plan("backward_weight", dtype, convolution).maps_input
 
 
 def linear_plan(pass_: Pass, dtype: Dtype, vectors: int, weight_shape: Shape, packed: bool = False) -> Plan:

@@ -4,8 +4,9 @@ import numpy as np
 
 from .. import _shapes
 from .._shapes import Array, Conv2d, Padding, Pair, Shape
+from ._affine import Mapped
 from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, nhwc
-from ._convolution import plan
+from ._convolution import Plan, plan
 from .channel_sum import channel_sum
 
 
@@ -121,23 +122,39 @@ def conv2d(
     array([[45., 54.],
            [81., 90.]], dtype=float32)
     """
+    return convolved(checked(input, weight, bias, stride, padding, dilation, groups), input, weight, bias)
+
+
+def checked(
+    input: Array, weight: Array, bias: Array | None, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Conv2d:
+    """Check the arguments of `conv2d`, and return its sizes."""
     _shapes.array("conv2d", "input", input, 4)
     _shapes.array("conv2d", "weight", weight, 4, input)
     geometry = _shapes.conv2d("conv2d", input.shape, weight.shape, stride, padding, dilation, groups)
     if bias is not None:
         _shapes.conv2d_bias("conv2d", bias, geometry, f"weight {weight.shape}", input)
-    out = empty_nhwc(geometry.output_shape, input.dtype)
-    plan("forward", input.dtype, geometry).carry_out(
-        "conv2d",
-        nhwc(input),
-        aligned(weight),
-        np.empty(0, input.dtype) if bias is None or bias.ndim == 3 else contiguous(bias),
-        out,
-    )
+    return geometry
+
+
+def convolved(geometry: Conv2d, input: Array | Mapped, weight: Array, bias: Array | None) -> Array:
+    """Return a convolution; everything has been checked."""
+    planned = plan("forward", weight.dtype, geometry)
+    x, mapped = _read(planned, input)
+    out = empty_nhwc(geometry.output_shape, weight.dtype)
+    biases = np.empty(0, weight.dtype) if bias is None or bias.ndim == 3 else contiguous(bias)
+    planned.carry_out("conv2d", x, aligned(weight), biases, out, mapped=mapped)
     output = nchw(out)
     if bias is not None and bias.ndim == 3:
         output += bias
     return output
+
+
+def _read(planned: Plan, input: Array | Mapped) -> tuple[Array, Mapped | None]:
+    """Return the array that a kernel reads, and what it is to make of that."""
+    if not isinstance(input, Mapped):
+        return nhwc(input), None
+    return (nhwc(input.x), input) if planned.maps_input else (nhwc(input.value()), None)
 
 
 def conv2d_backward_input(
@@ -263,12 +280,12 @@ def conv2d_backward_weight(
     return weight_gradient(geometry, input, grad_output)
 
 
-def weight_gradient(geometry: Conv2d, input: Array, grad_output: Array) -> Array:
+def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array) -> Array:
     """Return the gradient of a convolution's weight; everything has been checked."""
-    grad_weight = empty_weight(geometry.weight_shape, input.dtype)
-    plan("backward_weight", input.dtype, geometry).carry_out(
-        "conv2d_backward_weight", nhwc(input), nhwc(grad_output), grad_weight
-    )
+    planned = plan("backward_weight", grad_output.dtype, geometry)
+    x, mapped = _read(planned, input)
+    grad_weight = empty_weight(geometry.weight_shape, grad_output.dtype)
+    planned.carry_out("conv2d_backward_weight", x, nhwc(grad_output), grad_weight, mapped=mapped)
     return grad_weight
 
 
