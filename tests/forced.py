@@ -34,10 +34,11 @@ def by_products():
     return _rules(_splits=lambda layer: False, _transformed=lambda layer: None)
 
 
-def compute(name, pass_, *arrays, padding=(0, 0), extra=0, threads=1):
+def compute(name, pass_, *arrays, padding=(0, 0), groups=1, extra=0, threads=1):
     """A pass of stride 1 by kernel `name`, or, where that says that a result is not finite, by the direct one."""
     dtype = arrays[0].dtype
     direct = "conv2d_backward_weight" if pass_ == "backward_weight" else "conv2d"
     first, second = (getattr(kernel(of, dtype), pass_.upper())[0] for of in (name, direct))
-    done = getattr(kernel("passes", dtype), pass_)(first, second, *arrays, (1, 1, *padding, 1, 1, 1), extra, threads)
+    geometry = 1, 1, *padding, 1, 1, groups
+    done = getattr(kernel("passes", dtype), pass_)(first, second, *arrays, geometry, extra, threads)
     assert done

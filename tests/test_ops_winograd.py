@@ -33,18 +33,19 @@ HIGH = 1e-5  # what precision "high" promises
 def through(name, extra=0):
     """conv2d and its input's gradient as `ops` has them, always through kernel `name`."""
 
-    def conv2d(x, w, b=None, padding=0, threads=1):
+    def conv2d(x, w, b=None, padding=0, groups=1, threads=1):
         down, across = reference.pair(padding)
         rows, cols = (n - taps + 1 for n, taps in zip(x.shape[2:], w.shape[2:], strict=True))
         out = empty_nhwc((len(x), len(w), rows + 2 * down, cols + 2 * across), x.dtype)
         arrays = nhwc(x), aligned(w), np.empty(0, x.dtype) if b is None else b, out
-        compute(name, "forward", *arrays, padding=(down, across), extra=extra, threads=threads)
+        how = {"padding": (down, across), "groups": groups, "extra": extra, "threads": threads}
+        compute(name, "forward", *arrays, **how)
         return nchw(out)
 
-    def conv2d_backward_input(shape, w, g, padding=0, threads=1):
+    def conv2d_backward_input(shape, w, g, padding=0, groups=1, threads=1):
         out = empty_nhwc(shape, w.dtype)
-        arrays, padding = (nhwc(g), aligned(w), out), reference.pair(padding)
-        compute(name, "backward_input", *arrays, padding=padding, extra=extra, threads=threads)
+        how = {"padding": reference.pair(padding), "groups": groups, "extra": extra, "threads": threads}
+        compute(name, "backward_input", nhwc(g), aligned(w), out, **how)
         return nchw(out)
 
     return SimpleNamespace(conv2d=conv2d, conv2d_backward_input=conv2d_backward_input)
@@ -57,36 +58,36 @@ PASSES = {
 }
 
 
-def shapes_of(shape, outputs, padding, taps):
+def shapes_of(shape, outputs, padding, taps, groups=1):
     """Of input, weight, bias and the output's gradient."""
     rows, cols = (n + 2 * p - r + 1 for n, p, r in zip(shape[2:], reference.pair(padding), taps, strict=True))
-    return shape, (outputs, shape[1], *taps), (outputs,), (shape[0], outputs, rows, cols)
+    return shape, (outputs, shape[1] // groups, *taps), (outputs,), (shape[0], outputs, rows, cols)
 
 
-def integer_arrays(shape, outputs, padding, taps=(3, 3), seed=0):
+def integer_arrays(shape, outputs, padding, taps=(3, 3), seed=0, groups=1):
     rng = np.random.default_rng(seed)
     # Transforms of either operand are larger than it is, and have quarters.
-    terms = 36 * math.prod(taps) * max(shape[1], outputs)
-    return [integers(rng, s, terms) for s in shapes_of(shape, outputs, padding, taps)]
+    terms = 36 * math.prod(taps) * max(shape[1], outputs) // groups
+    return [integers(rng, s, terms) for s in shapes_of(shape, outputs, padding, taps, groups)]
 
 
-def real_arrays(shape, outputs, padding, dtype, taps=(3, 3)):
+def real_arrays(shape, outputs, padding, dtype, taps=(3, 3), groups=1):
     rng = np.random.default_rng(0)
-    return [reals(rng, s, dtype) for s in shapes_of(shape, outputs, padding, taps)]
+    return [reals(rng, s, dtype) for s in shapes_of(shape, outputs, padding, taps, groups)]
 
 
-def check(shape, outputs, padding, taps=(3, 3), seed=0):
+def check(shape, outputs, padding, taps=(3, 3), seed=0, groups=1):
     """Tiles of two exactly, tiles of four to what they promise."""
-    arrays = integer_arrays(shape, outputs, padding, taps, seed)
-    magnitudes = [np.abs(a) for a in arrays]
+    arrays = integer_arrays(shape, outputs, padding, taps, seed, groups)
+    magnitudes, how = [np.abs(a) for a in arrays], {"padding": padding, "groups": groups}
     for name, run in PASSES.items():
-        answer = run(reference, *arrays, padding=padding)
-        refuse_unless_telling(answer, run(reference, *magnitudes, padding=padding), name)
+        answer = run(reference, *arrays, **how)
+        refuse_unless_telling(answer, run(reference, *magnitudes, **how), name)
         for dtype, threads in itertools.product(DTYPES, THREADS):
-            label = f"{name} {shape} to {outputs}, {taps}, padding {padding}, {dtype.__name__}, threads={threads}"
+            label = f"{name} {shape} to {outputs}, {taps}, {how}, {dtype.__name__}, threads={threads}"
             typed = [a.astype(dtype) for a in arrays]
-            assert_exact(run(OF_TWO, *typed, padding=padding, threads=threads), answer, dtype, label)
-            rough = run(OF_FOUR, *typed, padding=padding, threads=threads)
+            assert_exact(run(OF_TWO, *typed, **how, threads=threads), answer, dtype, label)
+            rough = run(OF_FOUR, *typed, **how, threads=threads)
             np.testing.assert_allclose(rough, answer, rtol=0, atol=HIGH * max(1, abs(answer).max()), err_msg=label)
 
 
@@ -123,6 +124,15 @@ def test_large_and_long(shape, outputs, padding, taps):
 
 
 @pytest.mark.parametrize("taps", [(3, 3), (5, 5)], ids=str)
+@pytest.mark.parametrize(
+    ("groups", "channels", "outputs"), [(2, 5, 16), (3, 16, 17), (32, 1, 2), (2, 33, 40), (2, 130, 9)], ids=str
+)
+def test_groups(groups, channels, outputs, taps):
+    """`channels` and `outputs` of each."""
+    check((3, groups * channels, 9, 12), groups * outputs, (1, 2), taps, 0, groups)
+
+
+@pytest.mark.parametrize("taps", [(3, 3), (5, 5)], ids=str)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_weights_in_every_memory_order(layout, taps):
     x, w, b, g = integer_arrays((2, 20, 6, 7), 37, 1, taps)
@@ -147,6 +157,13 @@ def test_errors(name, channels, taps):
     assert rms(run(OF_TWO, *doubles, padding=1), answer) <= 2e-15
 
 
+@pytest.mark.parametrize("name", PASSES)
+def test_errors_of_groups(name):
+    arrays = real_arrays((2, 96, 14, 13), 128, 1, np.float32, groups=4)
+    answer, direct, two = (PASSES[name](api, *arrays, padding=1, groups=4) for api in (reference, DIRECT, OF_TWO))
+    assert rms(two, answer) <= rms(direct, answer)
+
+
 @pytest.mark.parametrize("channels", [32, 128, 512])
 def test_errors_are_at_most_those_of_pytorch(channels):
     """In the layout in which it is faster."""
@@ -161,13 +178,18 @@ def test_errors_are_at_most_those_of_pytorch(channels):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("api", [OF_TWO, OF_FOUR], ids=["2", "4"])
 @pytest.mark.parametrize(
-    ("shape", "outputs", "taps"),
-    [((15, 33, 9, 11), 47, 3), ((1, 64, 6, 6), 80, 3), ((3, 40, 30, 31), 33, 3), ((15, 33, 9, 11), 47, 5)],
-)
-def test_same_bits_for_any_number_of_threads(shape, outputs, taps, api, dtype):
-    arrays = real_arrays(shape, outputs, 1, dtype, (taps, taps))
+    ("shape", "outputs", "taps", "groups"),
+    [
+        ((15, 33, 9, 11), 47, 3, 1), ((1, 64, 6, 6), 80, 3, 1), ((3, 40, 30, 31), 33, 3, 1), ((15, 33, 9, 11), 47, 5, 1),
+        ((1, 80, 9, 9), 70, 3, 1), ((5, 99, 9, 11), 60, 3, 3),
+    ],
+)  # fmt: skip
+def test_same_bits_for_any_number_of_threads(shape, outputs, taps, groups, api, dtype):
+    arrays = real_arrays(shape, outputs, 1, dtype, (taps, taps), groups)
     results = {
-        f"threads={threads}": [run(api, *arrays, padding=1, threads=threads) for run in PASSES.values()]
+        f"threads={threads}": [
+            run(api, *arrays, padding=1, groups=groups, threads=threads) for run in PASSES.values()
+        ]
         for threads in SETTLED
     }
     assert_same_bits(results, f"{shape} {outputs}")
@@ -310,7 +332,7 @@ def test_tiles_of_four_where_they_fit():
     [
         ((16, 64, 56, 56), (64, 64, 3, 3), {"stride": 2}),
         ((16, 64, 56, 56), (64, 64, 3, 3), {"dilation": (1, 2)}),
-        ((16, 64, 56, 56), (64, 32, 3, 3), {"groups": 2}),
+        ((16, 64, 56, 56), (64, 8, 3, 3), {"groups": 8}),
         ((16, 64, 56, 56), (64, 64, 3, 7), {}),
         ((16, 64, 56, 56), (64, 64, 3, 1), {}),
         ((16, 64, 56, 56), (64, 64, 1, 1), {}),

@@ -28,14 +28,14 @@ def channels_last(images, dtype):
     return np.ascontiguousarray(np.moveaxis(images, 1, -1), dtype)
 
 
-def gradient(images, grads, padding, dtype, threads=1, taps=(3, 3), taps_first=True):
+def gradient(images, grads, padding, dtype, threads=1, taps=(3, 3), groups=1, taps_first=True):
     """By the kernel; `taps_first` says how the result lies in memory."""
-    channels, outputs = images.shape[1], grads.shape[1]
+    channels, outputs = images.shape[1] // groups, grads.shape[1]
     result = np.full((outputs, channels, *taps), np.nan, dtype)
     if taps_first:
         result = np.full((*taps, channels, outputs), np.nan, dtype).transpose(3, 2, 0, 1)
-    arrays = channels_last(images, dtype), channels_last(grads, dtype), result
-    compute("winograd_conv2d_backward_weight", "backward_weight", *arrays, padding=padding, threads=threads)
+    arrays, how = (channels_last(images, dtype), channels_last(grads, dtype), result), {"groups": groups}
+    compute("winograd_conv2d_backward_weight", "backward_weight", *arrays, padding=padding, threads=threads, **how)
     return result
 
 
@@ -43,19 +43,19 @@ def output_size(size, padding, taps):
     return size + 2 * padding - taps + 1
 
 
-def check_exact(count, channels, outputs, height, width, padding=(1, 1), taps=(3, 3), **how):
+def check_exact(count, channels, outputs, height, width, padding=(1, 1), taps=(3, 3), groups=1, **how):
     rng = np.random.default_rng(channels * 100 + width)
     grad_shape = (count, outputs, *map(output_size, (height, width), padding, taps))
     # Transformed patches and gradients are four times as large as what they are made of.
     terms = 16 * count * grad_shape[2] * grad_shape[3]
     images, grads = integers(rng, (count, channels, height, width), terms), integers(rng, grad_shape, terms)
-    weight_shape = (outputs, channels, *taps)
-    answer = reference.conv2d_backward_weight(images, weight_shape, grads, padding=padding)
-    magnitude = reference.conv2d_backward_weight(np.abs(images), weight_shape, np.abs(grads), padding=padding)
-    label = f"{images.shape} {grads.shape} padding={padding} taps={taps}"
+    weight_shape, options = (outputs, channels // groups, *taps), {"padding": padding, "groups": groups}
+    answer = reference.conv2d_backward_weight(images, weight_shape, grads, **options)
+    magnitude = reference.conv2d_backward_weight(np.abs(images), weight_shape, np.abs(grads), **options)
+    label = f"{images.shape} {grads.shape} {options} taps={taps}"
     refuse_unless_telling(answer, 16 * magnitude, label)
     for dtype, threads in itertools.product(DTYPES, THREADS):
-        result = gradient(images, grads, padding, dtype, threads, taps, **how)
+        result = gradient(images, grads, padding, dtype, threads, taps, groups, **how)
         assert_exact(result, answer, dtype, f"{label} {np.dtype(dtype)} threads={threads}")
 
 
@@ -80,6 +80,14 @@ def test_sizes_and_padding(size, padding):
 
 def test_many_images_in_several_chunks():
     check_exact(40, 3, 18, 8, 7)
+
+
+@pytest.mark.parametrize("taps", [(3, 3), (5, 5)], ids=str)
+@pytest.mark.parametrize("taps_first", [True, False])
+@pytest.mark.parametrize(("groups", "channels", "outputs"), [(2, 5, 16), (3, 16, 17), (20, 1, 2), (2, 70, 66)], ids=str)
+def test_groups(groups, channels, outputs, taps_first, taps):
+    """`channels` and `outputs` of each."""
+    check_exact(9, groups * channels, groups * outputs, 7, 8, taps=taps, groups=groups, taps_first=taps_first)
 
 
 def test_a_result_in_another_order():

@@ -20,6 +20,7 @@ cdef extern from "simd.h" nogil:
         NARROW_LANE_ROWS
         SUM_SOURCES
         PLANAR_SUMS
+        POINT_TILES
     vr vload(const real* p)
     void vstore(real* p, vr v)
     vr vloaded(vr v)

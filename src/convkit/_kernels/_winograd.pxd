@@ -104,21 +104,22 @@ cdef inline vr tap_of(const Part* part, int r, int s, const real* taps, Py_ssize
 
 
 cdef inline void transform_weight(
-    const int m, const Part* part, const real* taps, Py_ssize_t row, Py_ssize_t col, real* u, Py_ssize_t step,
+    const int m, const Part* part, const real* taps, Py_ssize_t row, Py_ssize_t col, real* u, Py_ssize_t down,
+    Py_ssize_t step,
 ) noexcept nogil:
-    """The taps of a part, which begins at `taps`, into (m + 2)^2 vectors, `step` apart."""
+    """The taps of a part, which begins at `taps`, into m + 2 rows, `down` apart, of m + 2 vectors, `step` apart."""
     cdef vr half[6*TAPS]
     cdef int s
     for s in range(TAPS):
         weight_line(m, tap_of(part, 0, s, taps, row, col), tap_of(part, 1, s, taps, row, col),
                     tap_of(part, 2, s, taps, row, col), half + s, TAPS)
     weight_row(m, half, u, step)
-    weight_row(m, half + TAPS, u + (m + 2)*step, step)
-    weight_row(m, half + 2*TAPS, u + 2*(m + 2)*step, step)
-    weight_row(m, half + 3*TAPS, u + 3*(m + 2)*step, step)
+    weight_row(m, half + TAPS, u + down, step)
+    weight_row(m, half + 2*TAPS, u + 2*down, step)
+    weight_row(m, half + 3*TAPS, u + 3*down, step)
     if m == 4:
-        weight_row(m, half + 4*TAPS, u + 4*(m + 2)*step, step)
-        weight_row(m, half + 5*TAPS, u + 5*(m + 2)*step, step)
+        weight_row(m, half + 4*TAPS, u + 4*down, step)
+        weight_row(m, half + 5*TAPS, u + 5*down, step)
 
 
 cdef inline void output_column(const int m, const real* q, Py_ssize_t step, vr* half) noexcept nogil:

@@ -41,6 +41,9 @@ typedef float real;
 /* Channels that the tile that sums a weight's gradient lane by lane takes, with one tap: 8, 6 and 4 of them with one,
    two and three taps; or 6, 4 and 2. */
 #define SUM_SOURCES (TILE_ROWS > 6 ? 8 : 6)
+/* Winograd's tiles, of one vector of outputs, of which a row of four points is summed in registers: where there are
+   enough of these, and a multiply-add takes its broadcast from memory. */
+#define POINT_TILES (VBYTES == 64 ? 6 : 0)
 /* Of the tile whose lanes are columns: it also holds a vector of input and a broadcast. */
 #define PLANAR_SUMS (TILE_ROWS > 6 ? 24 : 12)
 #define VLEN ((int)(VBYTES / sizeof(real)))

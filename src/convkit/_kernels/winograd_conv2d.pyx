@@ -29,8 +29,8 @@ from convkit._kernels._image cimport Image
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
-    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vfold_sum, vload, vr, vsplat, vstore,
-    vstream_end,
+    POINT_TILES, TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vfold_sum, vload, vr, vsplat,
+    vstore, vstream_end,
 )
 from convkit._kernels._stream cimport put_lanes, streams
 from convkit._kernels._strip cimport ceil_div
@@ -39,6 +39,7 @@ from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile
 from convkit._kernels._weights cimport Weights, block_count, pack_block, padded, weights_of
 from convkit._kernels._winograd cimport transform_output, transform_weight
 from convkit._kernels._winograd_parts cimport MOST_PARTS, Part, Parts, parts_of, parts_with
+from convkit._kernels._winograd_rows cimport COLUMNS, SIDE, PointRow, outputs_of, read_row, sum_run
 from convkit._kernels._winograd_tiles cimport (
     LINE, Line, Pixels, Planes, Tiles, line_of, read_line, tiles_of, whole_lines,
 )
@@ -52,27 +53,35 @@ cdef enum:
     UNIT_COLUMNS = 112
     UNIT_BYTES = 4*1024*1024
     PAGE_LANES = 256                # rows of so many lanes, or a multiple, would fall into the same few cache sets
+    # By rows of points: channels of a group at most, and tiles of a run and of a unit.
+    FEW_CHANNELS = 64
+    RUN_TILES = 24
+    UNIT_TILES = 128
     SHARE_BLOCKS = 32               # blocks of lanes of a unit, at most: Q of more would leave no room for tiles
 
 
 cdef struct Correlation:
     Axis y, x
-    Py_ssize_t images, channels, lanes
+    Py_ssize_t images, groups, channels, lanes      # channels and lanes of one group
     Pixels source
     real* output
     Image target
     int m                           # 2 or 4
     int points                      # (m + 2)^2
     Tiles tiles
-    Py_ssize_t unit                 # tiles of a unit of work
+    Py_ssize_t unit                 # tiles of a unit of work, of one group,
+    Py_ssize_t run                  # so many of them at a time where `by_rows`
+    bint by_rows                    # whether channels are so few that tiles go by rows of points (_winograd_rows.pxd)
     Py_ssize_t shares               # the blocks of lanes are dealt out in so many shares
     Parts parts                     # of the filters
     Py_ssize_t pieces               # of the channels: what is summed in registers at a time, of all parts
     const real* packed              # U, by an earlier call of `pack`; NULL for none
-    real* panels                    # U: [point][block of lanes][piece][part][channel][lanes of the block]
-    Py_ssize_t panel_point
+    # U of each group: [point][block of lanes][piece][part][channel][lanes of the block], or by rows
+    # [block of lanes][row of points][channel][point][lanes of the block].
+    real* panels
+    Py_ssize_t panel_group, panel_point
     Planes v, q                     # of a thread: where they are laid out, but not where they are
-    const real* bias                # padded(lanes)
+    const real* bias                # padded(lanes) of each group
     bint streams                    # the output goes past the caches
     bint* spoiled                   # set where an output is not finite
     Epilogue epilogue
@@ -109,25 +118,41 @@ cdef inline void transform_panel(
     cdef const real* first = taps + (part.row*t.x.taps + part.col)*size
     cdef Py_ssize_t i = 0
     while i < size:
-        transform_weight(m, part, first + i, t.x.taps*size, size, panel + i, t.panel_point)
+        transform_weight(m, part, first + i, t.x.taps*size, size, panel + i, (m + 2)*t.panel_point, t.panel_point)
         i += VLEN
 
 
-cdef void pack_piece(const Correlation* t, const Weights* w, Py_ssize_t index, real* taps) noexcept nogil:
-    """Transform the weights of one block of lanes and one piece of the channels; there is room for them at `taps`."""
-    cdef Py_ssize_t block = index // t.pieces, k
-    cdef Range piece = piece_of(t, index % t.pieces)
+cdef inline void transform_rows(
+    const Correlation* t, const real* taps, Py_ssize_t width, real* panel,
+) noexcept nogil:
+    """The same of all channels of a block of lanes, `width` of them, by rows of points."""
+    cdef Py_ssize_t size = t.channels*width, i = 0
+    while i < size:
+        transform_weight(2, t.parts.part, taps + i, t.x.taps*size, size, panel + i // width*SIDE*width + i % width,
+                         SIDE*size, width)
+        i += VLEN
+
+
+cdef void pack_piece(const Correlation* all_groups, const Weights* w, Py_ssize_t index, real* taps) noexcept nogil:
+    """Transform the weights of one block of a group's lanes and one piece of its channels; there is room at `taps`."""
+    cdef Py_ssize_t blocks = block_count(all_groups.lanes), group = index // all_groups.pieces // blocks, k
+    cdef Py_ssize_t block = index // all_groups.pieces % blocks
+    cdef Range piece = piece_of(all_groups, index % all_groups.pieces)
+    cdef Correlation t = all_groups[0]
     cdef Weights part = w[0]
-    part.data = w.data + block*BLOCK*w.lane + piece.first*w.channel
+    t.panels += group*t.panel_group
+    part.data = w.data + group*w.group + block*BLOCK*w.lane + piece.first*w.channel
     part.lanes, part.channels = min(w.lanes - block*BLOCK, <Py_ssize_t>BLOCK), piece.behind - piece.first
     cdef Py_ssize_t width = tile_vectors(part.lanes)*VLEN, size = part.channels*width
     cdef unsigned long mode = flush_denormals()
     pack_block(&part, &t.y, &t.x, 0, taps)
     for k in range(t.parts.count):
-        if t.m == 2:
-            transform_panel(t, 2, &t.parts.part[k], taps, size, panel_of(t, block, &piece, k, width))
+        if t.by_rows:
+            transform_rows(&t, taps, width, t.panels + block*BLOCK*t.points*t.channels)
+        elif t.m == 2:
+            transform_panel(&t, 2, &t.parts.part[k], taps, size, panel_of(&t, block, &piece, k, width))
         else:
-            transform_panel(t, 4, &t.parts.part[k], taps, size, panel_of(t, block, &piece, k, width))
+            transform_panel(&t, 4, &t.parts.part[k], taps, size, panel_of(&t, block, &piece, k, width))
     restore_denormals(mode)
 
 
@@ -156,30 +181,64 @@ cdef inline void read_tiles(
         at += line.count
 
 
+cdef inline vr put_outputs(
+    const Correlation* t, const int m, const Line* tile, Py_ssize_t k, Py_ssize_t behind, vr* y,
+) noexcept nogil:
+    """Write one vector, from lane `k` on, of a line's first tile. Lanes of the result are NaN, or zero where all
+    outputs are finite."""
+    cdef Py_ssize_t rows = t.y.count - tile.row, cols = t.x.count - tile.col
+    cdef real* out = t.output + tile.image*t.target.image + tile.row*t.target.row + tile.col*t.target.col + k
+    cdef vr zero = vsplat(0), bad = zero, bias = vload(t.bias + k)
+    cdef int lanes = <int>min(behind - k, <Py_ssize_t>VLEN), i, j
+    for i in range(m):
+        for j in range(m):
+            y[i*m + j] = y[i*m + j] + bias
+            bad = bad + y[i*m + j]*zero
+    if rows >= m and cols >= m and lanes == VLEN and not t.streams:
+        for i in range(m):
+            for j in range(m):
+                vstore(out + i*t.target.row + j*t.target.col, y[i*m + j])
+        return bad
+    for i in range(m):
+        for j in range(m):
+            if i < rows and j < cols:
+                put_lanes(out + i*t.target.row + j*t.target.col, y[i*m + j], lanes, t.streams)
+    return bad
+
+
+cdef inline void finish_tile(
+    const Correlation* t, const int m, const Line* tile, Py_ssize_t first, Py_ssize_t behind,
+) noexcept nogil:
+    """What becomes of lanes [first, behind) of a line's first tile."""
+    cdef Py_ssize_t rows = min(<Py_ssize_t>m, t.y.count - tile.row), cols = min(<Py_ssize_t>m, t.x.count - tile.col), i
+    cdef real* out = t.output + tile.image*t.target.image + tile.row*t.target.row + tile.col*t.target.col
+    if is_plain(&t.epilogue):
+        return
+    for i in range(rows):
+        finish(&t.epilogue, cols, t.target.col, behind - first, out + i*t.target.row + first)
+
+
 cdef inline vr write_tile(
     const Correlation* t, const int m, const Line* tile, Py_ssize_t first, Py_ssize_t behind, const real* q,
 ) noexcept nogil:
-    """Transform lanes [first, behind) of a line's first tile of Q into outputs. Lanes of the result are NaN, or zero
-    where all outputs are finite."""
-    cdef Py_ssize_t rows = min(<Py_ssize_t>m, t.y.count - tile.row), cols = min(<Py_ssize_t>m, t.x.count - tile.col)
-    cdef Py_ssize_t i, j, k = first
-    cdef real* out = t.output + tile.image*t.target.image + tile.row*t.target.row + tile.col*t.target.col
-    cdef vr zero = vsplat(0), bad = zero, bias
+    """Transform lanes [first, behind) of a line's first tile of Q into outputs, and tell whether all are finite."""
+    cdef Py_ssize_t k = first
+    cdef vr bad = vsplat(0)
     cdef vr y[16]
     while k < behind:
         transform_output(m, q + k - first, t.q.point, y)
-        bias = vload(t.bias + k)
-        for i in range(m):
-            for j in range(m):
-                y[i*m + j] = y[i*m + j] + bias
-                bad = bad + y[i*m + j]*zero
-                if i < rows and j < cols:
-                    put_lanes(out + i*t.target.row + j*t.target.col + k, y[i*m + j],
-                              <int>min(behind - k, <Py_ssize_t>VLEN), t.streams)
+        bad = bad + put_outputs(t, m, tile, k, behind, y)
         k += VLEN
-    for i in range(rows):
-        finish(&t.epilogue, cols, t.target.col, behind - first, out + i*t.target.row + first)
+    finish_tile(t, m, tile, first, behind)
     return bad
+
+
+cdef inline void note(const Correlation* t, vr bad) noexcept nogil:
+    """Note whether outputs are not finite: lanes are NaN then, else zero."""
+    cdef real lanes[VLEN]
+    vstore(lanes, vfold_sum(bad))
+    if lanes[0] != lanes[0]:
+        t.spoiled[0] = True
 
 
 cdef inline void write_tiles(
@@ -190,7 +249,6 @@ cdef inline void write_tiles(
     cdef Line line
     cdef Py_ssize_t at = 0, _
     cdef vr bad = vsplat(0)
-    cdef real lanes[VLEN]
     while at < tiles:
         line = line_of(&t.tiles, m, first + at, first + tiles)
         at += line.count
@@ -198,9 +256,7 @@ cdef inline void write_tiles(
             bad = bad + write_tile(t, m, &line, lane, behind, q)
             line.col += m
             q = q + t.q.tile
-    vstore(lanes, vfold_sum(bad))
-    if lanes[0] != lanes[0]:
-        t.spoiled[0] = True
+    note(t, bad)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -212,15 +268,36 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
     even_tiles(vectors, rows, product)
 
 
+cdef inline void fetch_pixels(
+    const real* pixels, Py_ssize_t step, Py_ssize_t width, Py_ssize_t first, Py_ssize_t behind,
+) noexcept nogil:
+    """Bring near `width` channels of pixels [first, behind)."""
+    cdef Py_ssize_t i, k
+    for i in range(first, behind):
+        k = 0
+        while k < width:
+            prefetch(pixels + i*step + k)
+            k += LINE // <Py_ssize_t>sizeof(real)
+
+
 cdef void fetch_outputs(
     const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
 ) noexcept nogil:
     """Bring near one of so many `shares` of where a run of tiles will be written."""
-    cdef Py_ssize_t line = LINE // sizeof(real), image = t.tiles.down*t.tiles.across, i
-    cdef Py_ssize_t lines = tiles*t.target.image // (image*line)
-    cdef const real* pixels = t.output + first*t.target.image // image
-    for i in range(share*lines // shares, (share + 1)*lines // shares):
-        prefetch(pixels + i*line)
+    cdef Py_ssize_t of_image = t.tiles.down*t.tiles.across, image = t.y.count*t.x.count
+    cdef Py_ssize_t pixels = tiles*image // of_image
+    fetch_pixels(t.output + first*image // of_image*t.target.col, t.target.col, t.lanes, share*pixels // shares,
+                 (share + 1)*pixels // shares)
+
+
+cdef void fetch_inputs(
+    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
+) noexcept nogil:
+    """The same of what a run of tiles reads, but for rows that it shares with those before."""
+    cdef Py_ssize_t of_image = t.tiles.down*t.tiles.across, image = t.source.rows*t.source.cols
+    cdef Py_ssize_t pixels = tiles*image // of_image, known = (2 + t.source.first_row)*t.source.cols
+    fetch_pixels(t.source.data + (first*image // of_image + known)*t.source.strides.col, t.source.strides.col,
+                 t.channels, share*pixels // shares, (share + 1)*pixels // shares)
 
 
 cdef inline void multiply_block(
@@ -270,16 +347,13 @@ cdef void multiply_points(
             multiply_block(t, &p, point, block, tiles)
 
 
-cdef void correlate_unit(const Correlation* t, Py_ssize_t index, real* v) noexcept nogil:
-    cdef Py_ssize_t share = index % t.shares, tile = index // t.shares*t.unit, tiles = min(t.unit, t.tiles.count - tile)
-    cdef Py_ssize_t blocks = block_count(t.lanes)
-    cdef Py_ssize_t first = share*blocks // t.shares, behind = (share + 1)*blocks // t.shares
+cdef void correlate_tiles(
+    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t behind, real* v,
+) noexcept nogil:
+    """A run of tiles, for blocks [first, behind) of lanes."""
     cdef Py_ssize_t lane = first*BLOCK, behind_lane = min(behind*BLOCK, t.lanes)
     cdef Planes planes = t.v
     cdef real* q = v + t.points*t.v.point
-    if tiles <= 0:
-        return
-    cdef unsigned long mode = flush_denormals()
     planes.data = v
     if t.m == 2:
         read_tiles(t, 2, tile, tiles, &planes)
@@ -290,13 +364,114 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t index, real* v) noexce
         write_tiles(t, 2, tile, tiles, lane, behind_lane, q)
     else:
         write_tiles(t, 4, tile, tiles, lane, behind_lane, q)
-    if t.streams:
-        vstream_end()
-    restore_denormals(mode)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The same by rows of points
+
+
+cdef void sum_row(int vectors, Py_ssize_t tiles, PointRow* p) noexcept nogil:
+    """The only place where all blocks of tiles are compiled."""
+    sum_run(vectors, tiles, p)
+
+
+cdef inline void write_run(
+    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t lane, Py_ssize_t behind, const real* z,
+) noexcept nogil:
+    """Make lanes [lane, behind) of outputs of Z, [block of lanes][row of points][tile][column][lanes of the block]."""
+    cdef Py_ssize_t at = 0, k, width, _
+    cdef Line line
+    cdef const real* block
+    cdef vr bad = vsplat(0)
+    cdef vr y[4]
+    while at < tiles:
+        line = line_of(&t.tiles, 2, tile + at, tile + tiles)
+        for _ in range(line.count):
+            k = lane
+            while k < behind:
+                block = z + (k // BLOCK*BLOCK - lane)*SIDE*COLUMNS*tiles
+                width = tile_vectors(t.lanes - k // BLOCK*BLOCK)*VLEN
+                outputs_of(block + at*COLUMNS*width + k % BLOCK, COLUMNS*tiles*width, width, y)
+                bad = bad + put_outputs(t, 2, &line, k, behind, y)
+                k += VLEN
+            finish_tile(t, 2, &line, lane, behind)
+            line.col += 2
+            at += 1
+    note(t, bad)
+
+
+cdef void correlate_run(
+    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t lane, Py_ssize_t behind, real* memory,
+) noexcept nogil:
+    """A run of tiles, from pixels to lanes [lane, behind) of outputs."""
+    cdef Py_ssize_t row, at, k
+    cdef int vectors
+    cdef real* z = memory + SIDE*t.v.point
+    cdef Planes v = t.v
+    cdef Line line
+    cdef PointRow p
+    v.data = memory
+    for row in range(SIDE):
+        at = 0
+        while at < tiles:
+            line = line_of(&t.tiles, 2, tile + at, tile + tiles)
+            read_row(&t.source, &line, row, t.parts.part, t.channels, at, 0, &v)
+            at += line.count
+        if not t.streams:
+            fetch_outputs(t, tile, tiles, row, SIDE)
+        fetch_inputs(t, tile + tiles, tiles, row, SIDE)
+        k = lane
+        while k < behind:
+            vectors = tile_vectors(t.lanes - k)
+            p.v, p.tile, p.point, p.channels = memory, v.tile, v.point, t.channels
+            p.u = t.panels + (k*t.points + row*SIDE*vectors*VLEN)*t.channels
+            p.z = z + ((k - lane)*SIDE + row*vectors*VLEN)*COLUMNS*tiles
+            sum_row(vectors, tiles, &p)
+            k += BLOCK
+    write_run(t, tile, tiles, lane, behind, z)
+
+
+cdef void correlate_runs(
+    const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t behind, real* memory,
+) noexcept nogil:
+    """A unit's tiles, for blocks [first, behind) of lanes."""
+    cdef Py_ssize_t at = 0
+    while at < tiles:
+        correlate_run(t, tile + at, min(t.run, tiles - at), first*BLOCK, min(behind*BLOCK, t.lanes), memory)
+        at += t.run
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # All of it
+
+
+cdef inline Correlation group_of(const Correlation* all_groups, Py_ssize_t group) noexcept nogil:
+    """One group, as a convolution of its own."""
+    cdef Correlation t = all_groups[0]
+    t.source.data += group*t.channels
+    t.output += group*t.lanes
+    t.panels += group*t.panel_group
+    t.bias += group*padded(t.lanes)
+    return t
+
+
+cdef void correlate_unit(const Correlation* all_groups, Py_ssize_t index, real* memory) noexcept nogil:
+    """Some tiles of a group, for a share of its lanes."""
+    cdef Py_ssize_t share = index % all_groups.shares, outer = index // all_groups.shares
+    cdef Correlation t = group_of(all_groups, outer % all_groups.groups)
+    cdef Py_ssize_t tile = outer // t.groups*t.unit, tiles = min(t.unit, t.tiles.count - tile)
+    cdef Py_ssize_t blocks = block_count(t.lanes)
+    cdef Py_ssize_t first = share*blocks // t.shares, behind = (share + 1)*blocks // t.shares
+    if tiles <= 0:
+        return
+    cdef unsigned long mode = flush_denormals()
+    if t.by_rows:
+        correlate_runs(&t, tile, tiles, first, behind, memory)
+    else:
+        correlate_tiles(&t, tile, tiles, first, behind, memory)
+    if t.streams:
+        vstream_end()
+    restore_denormals(mode)
 
 
 cdef struct Room:
@@ -310,32 +485,67 @@ cdef inline void lay_panels(Correlation* t, int m) noexcept nogil:
     t.m, t.points = m, (m + 2)*(m + 2)
     t.parts = parts_of(t.y.taps, t.x.taps)
     t.pieces = ceil_div(t.parts.count*t.channels, DEPTH)
+    t.by_rows = POINT_TILES > 0 and m == 2 and t.parts.count == 1 and t.channels <= FEW_CHANNELS
     t.panel_point = t.parts.count*t.channels*padded(t.lanes) + VLEN
+    t.panel_group = t.points*t.panel_point
+
+
+cdef inline void cut_runs(Correlation* t) noexcept nogil:
+    """Runs of whole lines of tiles, or of parts of one, as even as can be; a few of them make a unit."""
+    cdef Py_ssize_t across = t.tiles.across
+    t.run = RUN_TILES // across*across if across <= RUN_TILES else ceil_div(across, ceil_div(across, RUN_TILES))
+    t.unit = min(t.tiles.count, max(<Py_ssize_t>1, UNIT_TILES // t.run)*t.run)
+    t.v, t.q = planes_of(t.run, t.channels, 1), planes_of(0, 0, 1)
+
+
+cdef inline void cut_units(Correlation* t, Py_ssize_t share) noexcept nogil:
+    """Units of which V and Q, for so many lanes, are as large as they may be."""
+    cdef Py_ssize_t tile = t.points*(planes_of(0, t.channels, t.parts.count).tile + planes_of(0, share, 1).tile)
+    cdef Py_ssize_t room = UNIT_BYTES // (tile*<Py_ssize_t>sizeof(real))
+    t.unit = max(<Py_ssize_t>1, min(room, min(t.tiles.count, <Py_ssize_t>(UNIT_COLUMNS//t.m//TILE_ROWS*TILE_ROWS))))
+
+
+cdef inline Py_ssize_t unit_room(const Correlation* t, Py_ssize_t share) noexcept nogil:
+    """Elements of V and Q, or of what is kept of them by rows."""
+    if t.by_rows:
+        return SIDE*t.v.point + SIDE*COLUMNS*t.run*share
+    return t.points*(t.v.point + t.q.point)
 
 
 cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     """Cut the work into units, about as many for each thread, and lay out the scratch."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), tile, share, room
+    cdef Py_ssize_t blocks = block_count(t.lanes), share, units
     cdef Room r
     lay_panels(t, m)
     t.tiles = tiles_of(m, t.images, t.y.count, t.x.count)
-    r.threads = worth(threads, <double>t.tiles.count*t.points*t.parts.count*t.channels*t.lanes)
+    r.threads = worth(threads, <double>t.tiles.count*t.points*t.parts.count*t.channels*t.lanes*t.groups)
     t.shares = ceil_div(blocks, SHARE_BLOCKS)
-    if t.tiles.count < r.threads*TILE_ROWS:
+    if t.tiles.count*t.groups < r.threads*TILE_ROWS:
         t.shares = min(blocks, max(t.shares, <Py_ssize_t>r.threads))
     share = ceil_div(blocks, t.shares)*BLOCK
-    tile = t.points*(planes_of(0, t.channels, t.parts.count).tile + planes_of(0, share, 1).tile)
-    room = UNIT_BYTES // (tile*<Py_ssize_t>sizeof(real))
-    t.unit = max(<Py_ssize_t>1, min(room, min(t.tiles.count, <Py_ssize_t>(UNIT_COLUMNS//m//TILE_ROWS*TILE_ROWS))))
-    if t.shares % r.threads:
-        t.unit = ceil_div(t.tiles.count, ceil_div(ceil_div(t.tiles.count, t.unit), r.threads)*r.threads)
-    t.v, t.q = planes_of(t.unit, t.channels, t.parts.count), planes_of(t.unit, share, 1)
-    r.panels = whole_lines(t.points*t.panel_point) if t.packed is NULL else 0
-    r.biases = whole_lines(padded(t.lanes))
+    if t.by_rows:
+        cut_runs(t)
+    else:
+        cut_units(t, share)
+    if t.groups > 1 or t.shares % r.threads:
+        units = ceil_div(ceil_div(t.tiles.count, t.unit), r.threads)*r.threads
+        t.unit = ceil_div(t.tiles.count, units)
+    if not t.by_rows:
+        t.v, t.q = planes_of(t.unit, t.channels, t.parts.count), planes_of(t.unit, share, 1)
+    r.panels = whole_lines(t.groups*t.panel_group) if t.packed is NULL else 0
+    r.biases = whole_lines(t.groups*padded(t.lanes))
     r.zeros = whole_lines(max(padded(t.channels), <Py_ssize_t>BLOCK))
-    r.unit = whole_lines(max(t.points*(t.v.point + t.q.point), piece_room(t)))
+    r.unit = whole_lines(max(unit_room(t, share), piece_room(t)))
     r.bytes = (r.panels + r.biases + r.zeros + r.threads*r.unit)*sizeof(real)
     return r
+
+
+cdef inline Py_ssize_t dealt(const Correlation* t, Py_ssize_t units, int threads) noexcept nogil:
+    """Units that a thread takes at a time. Groups of the same pixels go together: caches fetch their neighbours' lines
+    too, and cores would take them from each other."""
+    if t.groups == 1:
+        return 1
+    return min(t.groups*t.shares, ceil_div(units, threads))
 
 
 cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, int threads) noexcept nogil:
@@ -345,13 +555,14 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     cdef real* memory = <real*>lend(r.bytes)
     cdef real* biases = memory + r.panels
     cdef real* units = biases + r.biases + r.zeros
-    cdef Py_ssize_t unit, count = ceil_div(t.tiles.count, t.unit)*t.shares
-    cdef Py_ssize_t pieces = block_count(t.lanes)*t.pieces
+    cdef Py_ssize_t unit, count = ceil_div(t.tiles.count, t.unit)*t.groups*t.shares
+    cdef Py_ssize_t pieces = t.groups*block_count(t.lanes)*t.pieces, group
     if memory is NULL:
         return NO_MEMORY
     memset(biases, 0, (r.biases + r.zeros)*sizeof(real))
     if bias is not NULL:
-        memcpy(biases, bias, t.lanes*sizeof(real))
+        for group in range(t.groups):
+            memcpy(biases + group*padded(t.lanes), bias + group*t.lanes, t.lanes*sizeof(real))
     t.panels, t.bias, t.source.zeros = memory if t.packed is NULL else <real*>t.packed, biases, biases + r.biases
     t.spoiled = &spoiled
     t.streams = is_plain(&t.epilogue) and t.lanes % VLEN == 0 and streams(t.output, t.images*t.target.image)
@@ -359,21 +570,23 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
         if t.packed is NULL:
             for unit in prange(pieces, schedule='static'):
                 pack_piece(t, w, unit, units + threadid()*r.unit)
-        for unit in prange(count, schedule='dynamic'):
+        for unit in prange(count, schedule='dynamic', chunksize=dealt(t, count, r.threads)):
             correlate_unit(t, unit, units + threadid()*r.unit)
     take_back(memory, r.bytes)
     return NOT_FINITE if spoiled else DONE
 
 
 cdef Correlation begin(const Pass* p) noexcept nogil:
-    """For three to five taps an axis; stride, dilation and groups are 1; nothing is empty."""
+    """For three to five taps an axis; stride and dilation are 1; nothing is empty."""
     cdef const Convolution* c = &p.convolution
     cdef Correlation t
     t.y, t.x, t.images = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images
     t.source.data, t.source.strides, t.output, t.target = p.input, source_image(c), p.output, target_image(c)
     t.source.rows, t.source.cols = t.y.in_size, t.x.in_size
     t.source.first_row, t.source.first_col = t.y.first, t.x.first
-    t.channels, t.lanes = t.source.strides.col, t.target.col
+    t.groups, t.channels, t.lanes = c.groups, c.filters, c.lanes
+    if c.down.adjoint:
+        t.channels, t.lanes = c.lanes, c.filters
     t.packed, t.epilogue = p.packed, p.epilogue
     return t
 
@@ -393,7 +606,7 @@ cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
 cdef Py_ssize_t packed_size(const Pass* p) noexcept nogil:
     cdef Correlation t = begin(p)
     lay_panels(&t, p.extra)
-    return t.points*t.panel_point
+    return t.groups*t.panel_group
 
 
 cdef bint pack(const Pass* p, real* packed) noexcept nogil:
@@ -405,7 +618,7 @@ cdef bint pack(const Pass* p, real* packed) noexcept nogil:
     t.panels, taps = packed, <real*>scratch(piece_room(&t)*sizeof(real))
     if taps is NULL:
         return False
-    for piece in range(block_count(t.lanes)*t.pieces):
+    for piece in range(t.groups*block_count(t.lanes)*t.pieces):
         pack_piece(&t, &w, piece, taps)
     free(taps)
     return True

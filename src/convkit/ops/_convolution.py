@@ -133,8 +133,9 @@ class Layer(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether neighbouring outputs read neighbouring pixels, with neighbouring taps, of all channels."""
-        return self.convolution.stride == self.convolution.dilation == (1, 1) and self.groups == 1
+        """Whether neighbouring outputs read neighbouring pixels, with neighbouring taps, and groups fill vectors."""
+        fill = self.groups == 1 or self.outputs >= self.lanes
+        return self.convolution.stride == self.convolution.dilation == (1, 1) and fill
 
     @property
     def is_crowded(self) -> bool:
@@ -193,8 +194,9 @@ def _winograd_gradient_products(layer: Layer) -> int:
 
 
 def _tile_products(layer: Layer) -> int:
-    return tile_products(
-        layer.tile, layer.images, layer.size, (layer.height, layer.width), layer.channels, layer.outputs
+    taps = layer.height, layer.width
+    return layer.groups * tile_products(
+        layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs
     )
 
 

@@ -9,7 +9,8 @@ either algorithm at the same speed::
     winograd    (points*C*K + read*points*C + write*K) for each tile, those at the edge that are not full too
                 + weight*parts*C*K, but not where compiled networks have packed the weights before
 
-What transforms cost was measured with AVX-512, where they cost most beside the products.
+What transforms cost was measured with AVX-512, where they cost most beside the products. Tiles of 2x2 outputs of 3x3
+filters, of up to 64 channels, go from pixels to outputs within the first-level cache, and are cheaper.
 """
 
 import math
@@ -25,7 +26,8 @@ class _Transforms(NamedTuple):
     weight: int  # a part's taps, and with m = 4 the fetching of 36 numbers from beyond the caches
 
 
-_TRANSFORMS = {2: _Transforms(12.5, 130, 250), 4: _Transforms(25, 650, 2000)}
+_TRANSFORMS = {2: _Transforms(8.5, 80, 250), 4: _Transforms(25, 650, 2000)}
+_OF_FIVE_TAPS = _Transforms(12.5, 130, 250)
 
 # Less than so much to win is not worth the other algorithm's rounding and scratch.
 _LEAST_GAIN = 0.05
@@ -66,7 +68,8 @@ def best_tile(
     """
 
     def cost(m: int) -> float:
-        transforms, tiles = _TRANSFORMS[m], tile_count(m, images, size)
+        transforms = _TRANSFORMS[m] if m == 4 or taps == (3, 3) else _OF_FIVE_TAPS
+        tiles = tile_count(m, images, size)
         ends = tiles * (transforms.read * point_count(m, taps) * channels + transforms.write * outputs)
         parts = math.prod(1 if n == 3 else 2 for n in taps)
         weights = 0 if packed else transforms.weight * parts * channels * outputs
