@@ -180,16 +180,14 @@ def test_errors_are_at_most_those_of_pytorch(channels):
 @pytest.mark.parametrize(
     ("shape", "outputs", "taps", "groups"),
     [
-        ((15, 33, 9, 11), 47, 3, 1), ((1, 64, 6, 6), 80, 3, 1), ((3, 40, 30, 31), 33, 3, 1), ((15, 33, 9, 11), 47, 5, 1),
-        ((1, 80, 9, 9), 70, 3, 1), ((5, 99, 9, 11), 60, 3, 3),
+        ((15, 33, 9, 11), 47, 3, 1), ((1, 64, 6, 6), 80, 3, 1), ((3, 40, 30, 31), 33, 3, 1),
+        ((15, 33, 9, 11), 47, 5, 1), ((1, 80, 9, 9), 70, 3, 1), ((5, 99, 9, 11), 60, 3, 3),
     ],
 )  # fmt: skip
 def test_same_bits_for_any_number_of_threads(shape, outputs, taps, groups, api, dtype):
     arrays = real_arrays(shape, outputs, 1, dtype, (taps, taps), groups)
     results = {
-        f"threads={threads}": [
-            run(api, *arrays, padding=1, groups=groups, threads=threads) for run in PASSES.values()
-        ]
+        f"threads={threads}": [run(api, *arrays, padding=1, groups=groups, threads=threads) for run in PASSES.values()]
         for threads in SETTLED
     }
     assert_same_bits(results, f"{shape} {outputs}")

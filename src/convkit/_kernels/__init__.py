@@ -33,6 +33,7 @@
     _columns.pxd   columns side by side in a vector, where channels are few
     _winograd.pxd, _winograd_gradient.pxd  the transforms of Winograd's tiles
     _winograd_tiles.pxd, _winograd_parts.pxd       lines of tiles and what they read, and filters of more than 3 taps
+    _winograd_correlation.pxd, _winograd_rows.pxd  their weights and outputs, and tiles of few channels, row by row
     _strip.pxd     a strip of input, staged in cache with its padding
     _tile.pxd      the register tile: where the time is spent
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone

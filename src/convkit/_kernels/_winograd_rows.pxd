@@ -11,7 +11,6 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._tile cimport Rows as Apart, seven_rows
 from convkit._kernels._winograd cimport output_line
-from convkit._kernels._winograd_parts cimport Part
 from convkit._kernels._winograd_tiles cimport Line, Pixels, Planes
 
 cdef enum:
@@ -111,20 +110,14 @@ cdef inline void read_channels(
 
 
 cdef inline void read_row(
-    const Pixels* p, const Line* line, Py_ssize_t row, const Part* part, Py_ssize_t channels, Py_ssize_t at,
-    Py_ssize_t first, const Planes* v,
+    const Pixels* p, const Line* line, Py_ssize_t row, Py_ssize_t channels, Py_ssize_t at, const Planes* v,
 ) noexcept nogil:
-    """Transform what a line reads for a part of the filters into a row of points.
-
-    Its tiles become tiles `at` and following of the planes, its channels channels `first` and following.
-    """
-    cdef Pair pair = pair_of(p, line.image, p.first_row + line.row + part.row, row)
-    cdef Py_ssize_t col = p.first_col + line.col + part.col
-    cdef real* to = v.data + at*v.tile + first
+    """Transform what a line reads into a row of points; its tiles become tiles `at` and following of the planes."""
+    cdef Pair pair = pair_of(p, line.image, p.first_row + line.row, row)
     if row == 1:
-        read_channels(True, &pair, col, line.count, channels, to, v)
+        read_channels(True, &pair, p.first_col + line.col, line.count, channels, v.data + at*v.tile, v)
     else:
-        read_channels(False, &pair, col, line.count, channels, to, v)
+        read_channels(False, &pair, p.first_col + line.col, line.count, channels, v.data + at*v.tile, v)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

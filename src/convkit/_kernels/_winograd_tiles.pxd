@@ -5,7 +5,7 @@ each of a run of tiles, a row of channels: [point][tile][channel].
 """
 
 from convkit._kernels._image cimport Image
-from convkit._kernels._simd cimport VLEN, real, vload_lanes, vr, vsplat, vstore_lanes
+from convkit._kernels._simd cimport VLEN, prefetch, real, vload_lanes, vr, vsplat, vstore_lanes
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._winograd cimport MOST_POINTS, MOST_SIDE, input_line
 from convkit._kernels._winograd_parts cimport TAPS, Part, Parts
@@ -173,3 +173,29 @@ cdef inline void read_line(
             read_part(m, False, True, &rows, line, col, channels, first, v)
         else:
             read_part(m, False, False, &rows, line, col, channels, first, v)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What they will need
+
+
+cdef inline const real* unread(const Pixels* p) noexcept nogil:
+    """Where the rows of an image begin that its first tiles do not share with tiles before them."""
+    return p.data + (2 + p.first_row)*p.strides.row
+
+
+cdef inline void fetch_tiles(
+    const Tiles* t, const real* pixels, Py_ssize_t image, Py_ssize_t step, Py_ssize_t width, Py_ssize_t first,
+    Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
+) noexcept nogil:
+    """Bring near one of so many `shares` of `width` channels of the pixels of a run of tiles.
+
+    As if tiles lay as pixels do, row by row: of whole lines that is so. An image has `image` pixels, `step` apart.
+    """
+    cdef Py_ssize_t of_image = t.down*t.across, count = tiles*image // of_image, i, k
+    pixels = pixels + first*image // of_image*step
+    for i in range(share*count // shares, (share + 1)*count // shares):
+        k = 0
+        while k < width:
+            prefetch(pixels + i*step + k)
+            k += LINE // <Py_ssize_t>sizeof(real)

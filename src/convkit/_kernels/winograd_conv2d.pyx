@@ -5,7 +5,9 @@ of a filter's parts (_winograd_parts.pxd) lie side by side. Then threads take un
 go on from one image to the next, and a share of the outputs. Of their input they make V[point][tile][channel], multiply
 that with U, point by point, into Q[point][tile][output], and make outputs of Q. A point is done with all of its panels
 before the next one's: what is in use at a time is small, and every panel that comes from memory serves all tiles of the
-unit.
+unit. Where channels are few, with AVX-512, tiles go by rows of points instead (_winograd_rows.pxd).
+
+Groups are convolutions of their own, side by side: a unit of work is of one of them.
 
 Each output is the same products summed in the same order in whatever unit it is: threads cannot be seen in the result.
 
@@ -21,124 +23,48 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, Range, phase_axis
+from convkit._kernels._axis cimport Range, phase_axis
 from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
-from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
-from convkit._kernels._image cimport Image
+from convkit._kernels._epilogue cimport is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
-from convkit._kernels._simd cimport (
-    POINT_TILES, TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vfold_sum, vload, vr, vsplat,
-    vstore, vstream_end,
-)
-from convkit._kernels._stream cimport put_lanes, streams
+from convkit._kernels._simd cimport TILE_ROWS, VLEN, flush_denormals, real, restore_denormals, vr, vsplat, vstream_end
+from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
 from convkit._kernels._weights cimport Weights, block_count, pack_block, padded, weights_of
-from convkit._kernels._winograd cimport transform_output, transform_weight
-from convkit._kernels._winograd_parts cimport MOST_PARTS, Part, Parts, parts_of, parts_with
-from convkit._kernels._winograd_rows cimport COLUMNS, SIDE, PointRow, outputs_of, read_row, sum_run
-from convkit._kernels._winograd_tiles cimport (
-    LINE, Line, Pixels, Planes, Tiles, line_of, read_line, tiles_of, whole_lines,
+from convkit._kernels._winograd cimport transform_output
+from convkit._kernels._winograd_correlation cimport (
+    Correlation, fetch_inputs, fetch_outputs, finish_tile, group_of, lay_panels, note, panel_of, piece_of, piece_room,
+    planes_of, put_outputs, transform_panel, transform_rows,
 )
+from convkit._kernels._winograd_parts cimport MOST_PARTS, parts_with
+from convkit._kernels._winograd_rows cimport COLUMNS, SIDE, PointRow, outputs_of, read_row, sum_run
+from convkit._kernels._winograd_tiles cimport Line, Planes, line_of, read_line, tiles_of, whole_lines
 
 cdef enum:
-    # Products summed in registers at a time. The error of a chain grows with its length, and in sums of Winograd's
-    # products it counts three times as much as in a direct convolution's, whose chains have 768.
-    DEPTH = 128
     # Columns of a unit's outputs, if its tiles were a row. With fewer, panels of deep layers come from memory too
     # often; with more, V and Q of shallow layers leave the second-level cache.
     UNIT_COLUMNS = 112
     UNIT_BYTES = 4*1024*1024
-    PAGE_LANES = 256                # rows of so many lanes, or a multiple, would fall into the same few cache sets
-    # By rows of points: channels of a group at most, and tiles of a run and of a unit.
-    FEW_CHANNELS = 64
+    # By rows of points: tiles of a run and of a unit.
     RUN_TILES = 24
     UNIT_TILES = 128
     SHARE_BLOCKS = 32               # blocks of lanes of a unit, at most: Q of more would leave no room for tiles
-
-
-cdef struct Correlation:
-    Axis y, x
-    Py_ssize_t images, groups, channels, lanes      # channels and lanes of one group
-    Pixels source
-    real* output
-    Image target
-    int m                           # 2 or 4
-    int points                      # (m + 2)^2
-    Tiles tiles
-    Py_ssize_t unit                 # tiles of a unit of work, of one group,
-    Py_ssize_t run                  # so many of them at a time where `by_rows`
-    bint by_rows                    # whether channels are so few that tiles go by rows of points (_winograd_rows.pxd)
-    Py_ssize_t shares               # the blocks of lanes are dealt out in so many shares
-    Parts parts                     # of the filters
-    Py_ssize_t pieces               # of the channels: what is summed in registers at a time, of all parts
-    const real* packed              # U, by an earlier call of `pack`; NULL for none
-    # U of each group: [point][block of lanes][piece][part][channel][lanes of the block], or by rows
-    # [block of lanes][row of points][channel][point][lanes of the block].
-    real* panels
-    Py_ssize_t panel_group, panel_point
-    Planes v, q                     # of a thread: where they are laid out, but not where they are
-    const real* bias                # padded(lanes) of each group
-    bint streams                    # the output goes past the caches
-    bint* spoiled                   # set where an output is not finite
-    Epilogue epilogue
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Weights
 
 
-cdef inline Range piece_of(const Correlation* t, Py_ssize_t index) noexcept nogil:
-    """The channels of a piece."""
-    cdef Range piece
-    piece.first, piece.behind = index*t.channels // t.pieces, (index + 1)*t.channels // t.pieces
-    return piece
-
-
-cdef inline real* panel_of(
-    const Correlation* t, Py_ssize_t block, const Range* piece, Py_ssize_t part, Py_ssize_t width,
-) noexcept nogil:
-    """Where the weights of one block of lanes, `width` of them, and one piece of a part's channels begin."""
-    cdef Py_ssize_t before = block*BLOCK*t.channels + piece.first*width
-    return t.panels + t.parts.count*before + part*(piece.behind - piece.first)*width
-
-
-cdef inline Py_ssize_t piece_room(const Correlation* t) noexcept nogil:
-    """Elements of one piece's taps."""
-    return t.y.taps*t.x.taps*ceil_div(t.channels, t.pieces)*BLOCK
-
-
-cdef inline void transform_panel(
-    const Correlation* t, const int m, const Part* part, const real* taps, Py_ssize_t size, real* panel,
-) noexcept nogil:
-    """A part's weights of one piece, `taps` being [tap][channel][lane], `size` elements of each tap."""
-    cdef const real* first = taps + (part.row*t.x.taps + part.col)*size
-    cdef Py_ssize_t i = 0
-    while i < size:
-        transform_weight(m, part, first + i, t.x.taps*size, size, panel + i, (m + 2)*t.panel_point, t.panel_point)
-        i += VLEN
-
-
-cdef inline void transform_rows(
-    const Correlation* t, const real* taps, Py_ssize_t width, real* panel,
-) noexcept nogil:
-    """The same of all channels of a block of lanes, `width` of them, by rows of points."""
-    cdef Py_ssize_t size = t.channels*width, i = 0
-    while i < size:
-        transform_weight(2, t.parts.part, taps + i, t.x.taps*size, size, panel + i // width*SIDE*width + i % width,
-                         SIDE*size, width)
-        i += VLEN
-
-
 cdef void pack_piece(const Correlation* all_groups, const Weights* w, Py_ssize_t index, real* taps) noexcept nogil:
     """Transform the weights of one block of a group's lanes and one piece of its channels; there is room at `taps`."""
-    cdef Py_ssize_t blocks = block_count(all_groups.lanes), group = index // all_groups.pieces // blocks, k
-    cdef Py_ssize_t block = index // all_groups.pieces % blocks
-    cdef Range piece = piece_of(all_groups, index % all_groups.pieces)
     cdef Correlation t = all_groups[0]
+    cdef Py_ssize_t blocks = block_count(t.lanes), block = index // t.pieces % blocks, k
+    cdef Py_ssize_t group = index // t.pieces // blocks
+    cdef Range piece = piece_of(&t, index % t.pieces)
     cdef Weights part = w[0]
     t.panels += group*t.panel_group
     part.data = w.data + group*w.group + block*BLOCK*w.lane + piece.first*w.channel
@@ -160,15 +86,6 @@ cdef void pack_piece(const Correlation* all_groups, const Weights* w, Py_ssize_t
 # Tiles
 
 
-cdef inline Planes planes_of(Py_ssize_t tiles, Py_ssize_t channels, Py_ssize_t parts) noexcept nogil:
-    """Rows and planes that the caches hold side by side."""
-    cdef Planes p
-    p.data, p.part = NULL, padded(channels)
-    p.tile = parts*p.part + (LINE // <Py_ssize_t>sizeof(real) if parts*p.part % PAGE_LANES == 0 else 0)
-    p.point = tiles*p.tile + VLEN
-    return p
-
-
 cdef inline void read_tiles(
     const Correlation* t, const int m, Py_ssize_t first, Py_ssize_t tiles, const Planes* v,
 ) noexcept nogil:
@@ -179,43 +96,6 @@ cdef inline void read_tiles(
         line = line_of(&t.tiles, m, first + at, first + tiles)
         read_line(&t.source, &t.parts, m, &line, t.channels, at, v)
         at += line.count
-
-
-cdef inline vr put_outputs(
-    const Correlation* t, const int m, const Line* tile, Py_ssize_t k, Py_ssize_t behind, vr* y,
-) noexcept nogil:
-    """Write one vector, from lane `k` on, of a line's first tile. Lanes of the result are NaN, or zero where all
-    outputs are finite."""
-    cdef Py_ssize_t rows = t.y.count - tile.row, cols = t.x.count - tile.col
-    cdef real* out = t.output + tile.image*t.target.image + tile.row*t.target.row + tile.col*t.target.col + k
-    cdef vr zero = vsplat(0), bad = zero, bias = vload(t.bias + k)
-    cdef int lanes = <int>min(behind - k, <Py_ssize_t>VLEN), i, j
-    for i in range(m):
-        for j in range(m):
-            y[i*m + j] = y[i*m + j] + bias
-            bad = bad + y[i*m + j]*zero
-    if rows >= m and cols >= m and lanes == VLEN and not t.streams:
-        for i in range(m):
-            for j in range(m):
-                vstore(out + i*t.target.row + j*t.target.col, y[i*m + j])
-        return bad
-    for i in range(m):
-        for j in range(m):
-            if i < rows and j < cols:
-                put_lanes(out + i*t.target.row + j*t.target.col, y[i*m + j], lanes, t.streams)
-    return bad
-
-
-cdef inline void finish_tile(
-    const Correlation* t, const int m, const Line* tile, Py_ssize_t first, Py_ssize_t behind,
-) noexcept nogil:
-    """What becomes of lanes [first, behind) of a line's first tile."""
-    cdef Py_ssize_t rows = min(<Py_ssize_t>m, t.y.count - tile.row), cols = min(<Py_ssize_t>m, t.x.count - tile.col), i
-    cdef real* out = t.output + tile.image*t.target.image + tile.row*t.target.row + tile.col*t.target.col
-    if is_plain(&t.epilogue):
-        return
-    for i in range(rows):
-        finish(&t.epilogue, cols, t.target.col, behind - first, out + i*t.target.row + first)
 
 
 cdef inline vr write_tile(
@@ -231,14 +111,6 @@ cdef inline vr write_tile(
         k += VLEN
     finish_tile(t, m, tile, first, behind)
     return bad
-
-
-cdef inline void note(const Correlation* t, vr bad) noexcept nogil:
-    """Note whether outputs are not finite: lanes are NaN then, else zero."""
-    cdef real lanes[VLEN]
-    vstore(lanes, vfold_sum(bad))
-    if lanes[0] != lanes[0]:
-        t.spoiled[0] = True
 
 
 cdef inline void write_tiles(
@@ -266,38 +138,6 @@ cdef inline void write_tiles(
 cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
     """A row of tiles: the only place where all of the tile's shapes are compiled."""
     even_tiles(vectors, rows, product)
-
-
-cdef inline void fetch_pixels(
-    const real* pixels, Py_ssize_t step, Py_ssize_t width, Py_ssize_t first, Py_ssize_t behind,
-) noexcept nogil:
-    """Bring near `width` channels of pixels [first, behind)."""
-    cdef Py_ssize_t i, k
-    for i in range(first, behind):
-        k = 0
-        while k < width:
-            prefetch(pixels + i*step + k)
-            k += LINE // <Py_ssize_t>sizeof(real)
-
-
-cdef void fetch_outputs(
-    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
-) noexcept nogil:
-    """Bring near one of so many `shares` of where a run of tiles will be written."""
-    cdef Py_ssize_t of_image = t.tiles.down*t.tiles.across, image = t.y.count*t.x.count
-    cdef Py_ssize_t pixels = tiles*image // of_image
-    fetch_pixels(t.output + first*image // of_image*t.target.col, t.target.col, t.lanes, share*pixels // shares,
-                 (share + 1)*pixels // shares)
-
-
-cdef void fetch_inputs(
-    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
-) noexcept nogil:
-    """The same of what a run of tiles reads, but for rows that it shares with those before."""
-    cdef Py_ssize_t of_image = t.tiles.down*t.tiles.across, image = t.source.rows*t.source.cols
-    cdef Py_ssize_t pixels = tiles*image // of_image, known = (2 + t.source.first_row)*t.source.cols
-    fetch_pixels(t.source.data + (first*image // of_image + known)*t.source.strides.col, t.source.strides.col,
-                 t.channels, share*pixels // shares, (share + 1)*pixels // shares)
 
 
 cdef inline void multiply_block(
@@ -415,7 +255,7 @@ cdef void correlate_run(
         at = 0
         while at < tiles:
             line = line_of(&t.tiles, 2, tile + at, tile + tiles)
-            read_row(&t.source, &line, row, t.parts.part, t.channels, at, 0, &v)
+            read_row(&t.source, &line, row, t.channels, at, &v)
             at += line.count
         if not t.streams:
             fetch_outputs(t, tile, tiles, row, SIDE)
@@ -445,16 +285,6 @@ cdef void correlate_runs(
 # All of it
 
 
-cdef inline Correlation group_of(const Correlation* all_groups, Py_ssize_t group) noexcept nogil:
-    """One group, as a convolution of its own."""
-    cdef Correlation t = all_groups[0]
-    t.source.data += group*t.channels
-    t.output += group*t.lanes
-    t.panels += group*t.panel_group
-    t.bias += group*padded(t.lanes)
-    return t
-
-
 cdef void correlate_unit(const Correlation* all_groups, Py_ssize_t index, real* memory) noexcept nogil:
     """Some tiles of a group, for a share of its lanes."""
     cdef Py_ssize_t share = index % all_groups.shares, outer = index // all_groups.shares
@@ -478,16 +308,6 @@ cdef struct Room:
     Py_ssize_t panels, biases, zeros, unit      # elements; the last for each of the threads
     Py_ssize_t bytes
     int threads
-
-
-cdef inline void lay_panels(Correlation* t, int m) noexcept nogil:
-    """Lay out the transformed weights."""
-    t.m, t.points = m, (m + 2)*(m + 2)
-    t.parts = parts_of(t.y.taps, t.x.taps)
-    t.pieces = ceil_div(t.parts.count*t.channels, DEPTH)
-    t.by_rows = POINT_TILES > 0 and m == 2 and t.parts.count == 1 and t.channels <= FEW_CHANNELS
-    t.panel_point = t.parts.count*t.channels*padded(t.lanes) + VLEN
-    t.panel_group = t.points*t.panel_point
 
 
 cdef inline void cut_runs(Correlation* t) noexcept nogil:

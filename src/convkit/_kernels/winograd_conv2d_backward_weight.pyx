@@ -15,13 +15,12 @@ and only the sums are transformed back:
 Filters of five taps an axis are taken in parts (_winograd_parts.pxd): 49 products in place of 100. The parts lie side
 by side like channels.
 
-A unit of work is a chunk of the tiles, for a block of a group's channels and a block of its lanes: their 16 matrices
-of sums stay in second-level cache from the first tile to the last. A few tiles at a time are transformed and multiplied,
-one row of four points after the other, so that what is transformed stays in first-level cache. Chunks are cut by the
-shape alone and added up in order, so no number of threads can be seen in the result.
+A unit of work is a chunk of the tiles, for a block of a group's channels and one of its lanes: their 16 matrices of
+sums stay in second-level cache from the first tile to the last. Chunks are cut by the shape alone and added up in
+order, so no number of threads can be seen in the result.
 
-Scratch: for each thread 16 matrices of products' sums (256 KB), and a row of points of some tiles' patches and gradients
-(ROW_BYTES); and the partial gradients where there is more than one chunk (PARTIAL_BYTES).
+Scratch: for each thread 16 matrices of products' sums, and of TILES transformed patches and gradients (772 KB); and the
+partial gradients where there is more than one chunk (PARTIAL_BYTES).
 
 [1] A. Lavin and S. Gray, "Fast algorithms for convolutional neural networks", CVPR 2016.
 """
@@ -41,17 +40,16 @@ from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
 from convkit._kernels._weights cimport Weights, padded, weights_of
-from convkit._kernels._winograd_gradient cimport POINTS, contract, expand_row
-from convkit._kernels._winograd_parts cimport TAPS, Part, Parts, parts_of, parts_with
-from convkit._kernels._winograd_rows cimport SIDE, read_row
-from convkit._kernels._winograd_tiles cimport Line, Pixels, Planes, Tiles, line_of, tiles_of
+from convkit._kernels._winograd_gradient cimport POINTS, TILES, contract, plane, transform_grads
+from convkit._kernels._winograd_parts cimport Part, Parts, parts_of, parts_with
+from convkit._kernels._winograd_tiles cimport (
+    Line, Pixels, Planes, Rows, Tiles, fetch_tiles, line_of, read_line, rows_of, tiles_of, unread,
+)
 
 cdef enum:
     BLOCK_BYTES = 256               # of channels, and of lanes, that a unit takes
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
     PARTIAL_BYTES = 8*1024*1024     # all partial gradients together, where there is more than one
-    ROW_BYTES = 32*1024             # of a row of points of the tiles that are transformed at a time,
-    FEWEST_TILES = 32               # which are so many at least
 
 
 cdef struct Gradient:
@@ -62,7 +60,6 @@ cdef struct Gradient:
     Py_ssize_t wide, broad                      # channels and lanes of a unit,
     Py_ssize_t channel_blocks, lane_blocks      # and units that all of them make
     Py_ssize_t chunks
-    Py_ssize_t together                         # tiles that are transformed at a time
     Weights sums                                # of all chunks, or the result itself where there is one
     Py_ssize_t taps_across, chunk               # columns of taps, and distance of chunks there
     bint* spoiled                               # set where a gradient is not finite
@@ -72,8 +69,8 @@ cdef struct Unit:
     Py_ssize_t group, channel, channels, lane, lanes    # first, and how many
     Py_ssize_t wide, broad                      # channels of all parts, and lanes, in whole vectors
     Pixels image, grad                          # of the group, from the first channel and lane on
-    Planes patches                              # of a row of points: [point][tile][part][channel]
-    Planes grads                                # [point][tile][lane]
+    Planes patches                              # [point][tile][part][channel]
+    real* grads                                 # [point][tile][lane]
     real* sums                                  # [point][part][channel][lane]
 
 
@@ -81,19 +78,17 @@ cdef struct Unit:
 # Transforms
 
 
-cdef void transform_row(
-    const Gradient* t, const Unit* u, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t row,
-) noexcept nogil:
-    """Transform so many tiles into a row of points."""
-    cdef Py_ssize_t at = 0, k
-    cdef Line line
-    while at < tiles:
-        line = line_of(&t.tiles, 2, tile + at, tile + tiles)
-        for k in range(t.parts.count):
-            if row < SIDE - 1 or t.parts.part[k].rows == TAPS:
-                read_row(&u.image, &line, row, &t.parts.part[k], u.channels, at, k*u.channels, &u.patches)
-        expand_row(&u.grad, &line, row, u.lanes, at, &u.grads)
-        at += line.count
+cdef void transform_tiles(const Gradient* t, const Unit* u, const Line* line, Py_ssize_t at) noexcept nogil:
+    """Transform the tiles of a line; they become tiles `at` and following of the unit's."""
+    cdef Py_ssize_t k = 0
+    cdef Rows rows = rows_of(&u.grad, line.image, line.row, 2)
+    cdef real* out = u.grads + at*u.broad
+    read_line(&u.image, &t.parts, 2, line, u.channels, at, &u.patches)
+    while k + VLEN <= u.lanes:
+        transform_grads(VLEN, &rows, line.col, line.count, k, u.broad, out + k)
+        k += VLEN
+    if k < u.lanes:
+        transform_grads(<int>(u.lanes - k), &rows, line.col, line.count, k, u.broad, out + k)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -105,24 +100,36 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
     even_tiles(vectors, rows, product)
 
 
-cdef void add_products(
-    const Gradient* t, const Unit* u, Py_ssize_t tiles, Py_ssize_t row, bint fresh,
+cdef void fetch_ahead(
+    const Gradient* t, const Unit* u, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t point,
 ) noexcept nogil:
-    """Add the products of a row of points to their sums; `fresh` sums begin at zero."""
-    cdef Py_ssize_t j, k, first, none = 0
+    """Bring near a share of what the next tiles read. Of pixels of many groups nothing else would: they are apart."""
+    fetch_tiles(&t.tiles, unread(&u.image), t.image.rows*t.image.cols, t.image.strides.col, u.channels, tile, tiles,
+                point, POINTS)
+    fetch_tiles(&t.tiles, u.grad.data, t.grad.rows*t.grad.cols, t.grad.strides.col, u.lanes, tile, tiles, point, POINTS)
+
+
+cdef void add_products(
+    const Gradient* t, const Unit* u, Py_ssize_t next, Py_ssize_t tiles, bint fresh,
+) noexcept nogil:
+    """Add the products of the transformed tiles, behind which is tile `next`, to the sums of all points; `fresh` sums
+    begin at zero."""
+    cdef Py_ssize_t point, k, first, none = 0
     cdef Product p
     cdef int vectors
     cdef Range parts
     p.a_row, p.a_col, p.segment, p.b_segment = 1, u.wide, &none, &none
     p.segments, p.length, p.b_row = 1, tiles, u.broad
     p.lanes, p.stream, p.ahead_step = VLEN, False, 0
-    for j in range(SIDE):
-        parts = parts_with(&t.parts, SIDE, row*SIDE + j)
+    for point in range(POINTS):
+        parts = parts_with(&t.parts, 4, point)
         first, k = parts.first*u.channels, 0
+        if t.groups > 1:
+            fetch_ahead(t, u, next, tiles, point)
         while k < u.broad:
             vectors = tile_vectors(u.broad - k)
-            p.a, p.b = u.patches.data + j*u.patches.point + first, u.grads.data + j*u.grads.point + k
-            p.out, p.out_row = u.sums + ((row*SIDE + j)*u.wide + first)*u.broad + k, u.broad
+            p.a, p.b = u.patches.data + point*plane(u.wide) + first, u.grads + point*plane(u.broad) + k
+            p.out, p.out_row = u.sums + (point*u.wide + first)*u.broad + k, u.broad
             p.init, p.init_row = p.out, p.out_row
             if fresh:
                 p.init, p.init_row = u.image.zeros, 0
@@ -178,39 +185,40 @@ cdef bint write_unit(const Gradient* t, const Unit* u, Py_ssize_t chunk) noexcep
 
 
 cdef Unit unit_of(const Gradient* t, Py_ssize_t index, real* memory, const real* zeros) noexcept nogil:
-    """Blocks of lanes and of channels, and groups, follow each other."""
+    """Blocks of lanes, blocks of channels, groups, and then chunks of the tiles follow each other."""
     cdef Unit u
-    cdef Py_ssize_t of_lanes = index % t.lane_blocks, of_channels = index // t.lane_blocks % t.channel_blocks
+    u.lane, u.channel = index % t.lane_blocks*t.broad, index // t.lane_blocks % t.channel_blocks*t.wide
     u.group = index // t.lane_blocks // t.channel_blocks % t.groups
-    u.lane, u.channel = of_lanes*t.broad, of_channels*t.wide
     u.channels, u.lanes = min(t.wide, t.channels - u.channel), min(t.broad, t.lanes - u.lane)
     u.wide, u.broad = padded(t.parts.count*u.channels), padded(u.lanes)
     u.image, u.grad = t.image, t.grad
     u.image.data += u.group*t.channels + u.channel
     u.grad.data += u.group*t.lanes + u.lane
     u.image.zeros = u.grad.zeros = zeros
-    u.patches.data, u.patches.part, u.patches.tile = memory, u.channels, u.wide
-    u.patches.point = plane(t, u.wide)
-    u.grads.data, u.grads.part, u.grads.tile = memory + SIDE*u.patches.point, 0, u.broad
-    u.grads.point = plane(t, u.broad)
-    u.sums = u.grads.data + SIDE*u.grads.point
+    u.patches.data, u.patches.part, u.patches.tile, u.patches.point = memory, u.channels, u.wide, plane(u.wide)
+    u.grads = memory + POINTS*plane(u.wide)
+    u.sums = u.grads + POINTS*plane(u.broad)
     return u
 
 
 cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real* zeros) noexcept nogil:
     """One unit, all of its tiles."""
     cdef Unit u = unit_of(t, index, memory, zeros)
-    cdef Py_ssize_t chunk = index // t.lane_blocks // t.channel_blocks // t.groups, row, tiles
-    cdef Py_ssize_t blocks = ceil_div(t.tiles.count, t.together)
-    cdef Py_ssize_t first = chunk*blocks // t.chunks*t.together, tile = first
-    cdef Py_ssize_t behind = min(t.tiles.count, (chunk + 1)*blocks // t.chunks*t.together)
+    cdef Line line
+    cdef Py_ssize_t chunk = index // t.lane_blocks // t.channel_blocks // t.groups, tile, behind, filled
+    cdef bint fresh = True
+    cdef Py_ssize_t blocks = ceil_div(t.tiles.count, TILES)
+    tile, behind = chunk*blocks // t.chunks*TILES, min(t.tiles.count, (chunk + 1)*blocks // t.chunks*TILES)
     cdef unsigned long mode = flush_denormals()
     while tile < behind:
-        tiles = min(t.together, behind - tile)
-        for row in range(SIDE):
-            transform_row(t, &u, tile, tiles, row)
-            add_products(t, &u, tiles, row, tile == first)
-        tile += tiles
+        filled = 0
+        while filled < TILES and tile < behind:
+            line = line_of(&t.tiles, 2, tile, min(behind, tile + TILES - filled))
+            transform_tiles(t, &u, &line, filled)
+            filled += line.count
+            tile += line.count
+        add_products(t, &u, tile, filled, fresh)
+        fresh = False
     if not write_unit(t, &u, chunk):
         t.spoiled[0] = True
     restore_denormals(mode)
@@ -220,11 +228,6 @@ cdef void sum_unit(const Gradient* t, Py_ssize_t index, real* memory, const real
 # The whole
 
 
-cdef inline Py_ssize_t plane(const Gradient* t, Py_ssize_t width) noexcept nogil:
-    """Distance of points: a tile's four would share one cache set if it were a power of two."""
-    return t.together*width + VLEN
-
-
 cdef void divide(Gradient* t) noexcept nogil:
     """Cut into units by the shape alone: the result must not depend on the number of threads."""
     cdef Py_ssize_t most = BLOCK_BYTES // sizeof(real), bytes = t.chunk*<Py_ssize_t>sizeof(real)
@@ -232,10 +235,8 @@ cdef void divide(Gradient* t) noexcept nogil:
     t.wide = ceil_div(t.channels, t.channel_blocks)
     t.broad = padded(ceil_div(t.lanes, ceil_div(t.lanes, most)))
     t.lane_blocks = ceil_div(t.lanes, t.broad)
-    t.together = ROW_BYTES // (SIDE*(padded(t.parts.count*t.wide) + t.broad)*<Py_ssize_t>sizeof(real))
-    t.together = max(<Py_ssize_t>FEWEST_TILES, t.together)
     t.chunks = ceil_div(ENOUGH_UNITS, t.groups*t.channel_blocks*t.lane_blocks)
-    t.chunks = min(t.chunks, min(ceil_div(t.tiles.count, t.together), PARTIAL_BYTES // bytes))
+    t.chunks = min(t.chunks, min(ceil_div(t.tiles.count, TILES), PARTIAL_BYTES // bytes))
     t.chunks = max(<Py_ssize_t>1, t.chunks)
 
 
@@ -266,7 +267,7 @@ cdef Room make_room(const Gradient* t, bint lanes_apart, int threads) noexcept n
     room.zeros, room.partial = max(wide, t.broad), 0
     if t.chunks > 1 or lanes_apart:
         room.partial = ceil_div(t.chunks*t.chunk, 64)*64
-    room.share = SIDE*(plane(t, wide) + plane(t, t.broad)) + POINTS*wide*t.broad
+    room.share = POINTS*(plane(wide) + plane(t.broad) + wide*t.broad)
     room.bytes = (room.zeros + room.partial + room.threads*room.share)*sizeof(real)
     return room
 

@@ -195,9 +195,7 @@ def _winograd_gradient_products(layer: Layer) -> int:
 
 def _tile_products(layer: Layer) -> int:
     taps = layer.height, layer.width
-    return layer.groups * tile_products(
-        layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs
-    )
+    return layer.groups * tile_products(layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs)
 
 
 class Algorithm(NamedTuple):
