@@ -132,6 +132,10 @@ cdef inline void finish_rows(
         finish_row(vectors, stream, t.lanes, t.init + 12*t.init_row, t.out + 12*t.out_row, acc + 12*vectors)
     if rows > 13:
         finish_row(vectors, stream, t.lanes, t.init + 13*t.init_row, t.out + 13*t.out_row, acc + 13*vectors)
+    if rows > 14:
+        finish_row(vectors, stream, t.lanes, t.init + 14*t.init_row, t.out + 14*t.out_row, acc + 14*vectors)
+    if rows > 15:
+        finish_row(vectors, stream, t.lanes, t.init + 15*t.init_row, t.out + 15*t.out_row, acc + 15*vectors)
 
 
 cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t tiles) noexcept nogil:
@@ -143,7 +147,7 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
     cdef vr b[2]
     cdef Py_ssize_t s, _, __
     cdef Py_ssize_t remaining
-    # Two bases seven rows apart and six index registers reach all fourteen rows. The steps are read from memory for
+    # Bases seven rows apart and six index registers reach all rows. The steps are read from memory for
     # each product: in registers they would drive the pointers onto the stack, and stores to the stack wait in line
     # behind those of the tile before, which may have to wait for memory.
     cdef Rows row
@@ -152,17 +156,19 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
     row.four, row.five, row.six = opaque_stride(4*t.a_row), opaque_stride(5*t.a_row), opaque_stride(6*t.a_row)
     cdef const real* a0
     cdef const real* a7
+    cdef const real* a14
     cdef const real* p
     cdef const char* ahead = t.ahead
     cdef int v
     for _ in range(tiles):
         a0, p = opaque(t.a + t.segment[0]), t.b + t.b_segment[0]*t.b_row
-        a7 = opaque(a0 + 7*t.a_row)
+        a7, a14 = opaque(a0 + 7*t.a_row), opaque(a0 + 14*t.a_row)
         for v in range(vectors):
             b[v] = vload(p + v*VLEN)
         seven_rows(rows, vectors, True, a0, &row, b, acc)
         seven_rows(rows - 7, vectors, True, a7, &row, b, acc + 7*vectors)
-        a0, a7, p = a0 + t.a_col, a7 + t.a_col, p + t.b_row
+        seven_rows(rows - 14, vectors, True, a14, &row, b, acc + 14*vectors)
+        a0, a7, a14, p = a0 + t.a_col, a7 + t.a_col, a14 + t.a_col, p + t.b_row
         remaining = t.length - 1
         for s in range(1, t.segments + 1):
             for __ in range(remaining):
@@ -177,9 +183,12 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
                 if rows > 7:
                     seven_rows(rows - 7, vectors, False, a7, &row, b, acc + 7*vectors)
                     a7 = a7 + steps.a_col
+                if rows > 14:
+                    seven_rows(rows - 14, vectors, False, a14, &row, b, acc + 14*vectors)
+                    a14 = a14 + steps.a_col
             if s < t.segments:
                 a0, p = opaque(t.a + t.segment[s]), t.b + t.b_segment[s]*t.b_row
-                a7 = opaque(a0 + 7*t.a_row)
+                a7, a14 = opaque(a0 + 7*t.a_row), opaque(a0 + 14*t.a_row)
                 remaining = t.length
         if t.stream:
             finish_rows(rows, vectors, True, t, acc)
@@ -255,6 +264,11 @@ cdef inline void narrow_tile(Py_ssize_t rows, Product* t, Py_ssize_t tiles) noex
             tile(13, 1, t, tiles)
         elif rows == 14:
             tile(14, 1, t, tiles)
+        elif NARROW_TILE_ROWS > 14:
+            if rows == 15:
+                tile(15, 1, t, tiles)
+            elif rows == 16:
+                tile(16, 1, t, tiles)
 
 
 cdef inline void equal_tiles(int vectors, Py_ssize_t height, Product* t, Py_ssize_t tiles) noexcept nogil:

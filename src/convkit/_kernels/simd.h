@@ -34,7 +34,7 @@ typedef float real;
 #endif
 #define TILE_VECTORS 2
 /* A tile one vector wide has half the accumulators, so it may be higher. */
-#define NARROW_TILE_ROWS (TILE_ROWS < 12 ? 12 : TILE_ROWS)
+#define NARROW_TILE_ROWS (VBYTES == 64 ? 16 : TILE_ROWS < 12 ? 12 : TILE_ROWS)
 /* Of the tile that works lane by lane, which also holds the weights of three taps for each vector. */
 #define LANE_ROWS (TILE_ROWS > 6 ? 10 : 4)
 #define NARROW_LANE_ROWS (TILE_ROWS > 6 ? 14 : 10)

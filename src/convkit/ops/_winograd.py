@@ -26,7 +26,7 @@ class _Transforms(NamedTuple):
     weight: int  # a part's taps, and with m = 4 the fetching of 36 numbers from beyond the caches
 
 
-_TRANSFORMS = {2: _Transforms(8.5, 80, 250), 4: _Transforms(25, 650, 2000)}
+_TRANSFORMS = {2: _Transforms(8.5, 85, 250), 4: _Transforms(25, 650, 2000)}
 _OF_FIVE_TAPS = _Transforms(12.5, 130, 250)
 
 # Less than so much to win is not worth the other algorithm's rounding and scratch.
