@@ -79,6 +79,7 @@ def convolutions(dtype):
     yield (2, 60, 31, 33), (lanes + 1, 60, 3, 3), {"padding": 1}
     for padding in (0, 1, 2):
         yield (3, 41, 13, 12), (2 * lanes + 9, 41, 3, 3), {"padding": padding}
+        yield (3, 50, 13, 12), (2 * (lanes + 9), 25, 3, 3), {"padding": padding, "groups": 2}
     yield (1, 1000, 3, 30), (lanes - 1, 1000, 1, 1), {}
     yield (1, 64, 31, 33), (64, 1, 3, 3), {"padding": 1, "groups": 64}
     for each in (2, 3, lanes - 1):

@@ -103,7 +103,8 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
 cdef void fetch_ahead(
     const Gradient* t, const Unit* u, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t point,
 ) noexcept nogil:
-    """Bring near a share of what the next tiles read. Of pixels of many groups nothing else would: they are apart."""
+    """Bring near a share of what the next tiles read: all comes from memory where a single unit reads each pixel, and
+    what is read of groups' pixels lies apart."""
     fetch_tiles(&t.tiles, unread(&u.image), t.image.rows*t.image.cols, t.image.strides.col, u.channels, tile, tiles,
                 point, POINTS)
     fetch_tiles(&t.tiles, u.grad.data, t.grad.rows*t.grad.cols, t.grad.strides.col, u.lanes, tile, tiles, point, POINTS)
@@ -124,7 +125,7 @@ cdef void add_products(
     for point in range(POINTS):
         parts = parts_with(&t.parts, 4, point)
         first, k = parts.first*u.channels, 0
-        if t.groups > 1:
+        if t.groups > 1 or t.channel_blocks*t.lane_blocks == 1:
             fetch_ahead(t, u, next, tiles, point)
         while k < u.broad:
             vectors = tile_vectors(u.broad - k)
