@@ -22,6 +22,7 @@
     crowded_conv2d_backward_weight.pyx     the gradient of its weights
     scattered_conv2d.pyx                   the gradient of a small input of few channels, window by window
     depthwise_conv2d.pyx                   the same for groups of one channel: the image is read where it lies
+    depthwise_conv2d_backward_weight.pyx   the gradient of its weights; _depthwise.pxd  their vectors
     _convolution.pxd, _image.pxd           a convolution's sizes, and how its images lie
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache

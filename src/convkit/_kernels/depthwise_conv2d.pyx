@@ -1,36 +1,28 @@
-"""Depthwise convolution, one channel in and out of each group: forward and both backward passes.
+"""Depthwise convolution, one channel in and out of each group: forward and backward-input.
 
-Nothing is staged: images lie as NHWC, so a vector of channels of any pixel is whole where it lies. Pixels whose window
-lies inside of the image run through tiles; at the edges, taps that would read the padding are left out. The last vector
-of channels ends where the channels end: it overlaps the one before, and what they share is computed twice. There must
-be channels for one vector.
+Nothing is staged but what a prologue makes of the input (_prologue.pxd): a strip of its lines lies in cache. Vectors
+are those of _depthwise.pxd. Pixels whose window lies inside of the image run through tiles; at the edges, taps that
+would read the padding are left out.
 
 Threads take units of work: a few lines of outputs, whole, so that memory is read and written from front to back. Every
 output is summed whole by one thread in an order that the shape decides.
 
-What a prologue makes of the input (_prologue.pxd) lies in cache: forward, a strip of lines; for backward-weight, a
-vector of channels of a few.
-
-Scratch: the packed weights, or for backward-weight the partial sums (a sixteenth of the input, or one copy of the
-weights where that is larger); with a prologue, for each thread a strip (of _staged_lines.pxd), or a few lines of a
-vector.
+Scratch: the packed weights; with a prologue, for each thread a strip (of _staged_lines.pxd).
 """
 
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
-from libc.string cimport memset
 
-from convkit._kernels._axis cimport Axis, Range, outputs_inside, phase_axis, phase_count, taps_inside
-from convkit._kernels._convolution cimport Convolution, input_image, output_image, source_image, target_image
+from convkit._kernels._axis cimport Axis, Range, phase_axis, phase_count, taps_inside
+from convkit._kernels._convolution cimport Convolution, source_image, target_image
+from convkit._kernels._depthwise cimport (
+    DEPTH, Weights, fetch_of, first_channel, inner_outputs, panel, reach, vectors_of, weights_of,
+)
 from convkit._kernels._epilogue cimport Epilogue, finish
 from convkit._kernels._image cimport Image
-from convkit._kernels._lanewise cimport (
-    CACHE_LINE, RUN, WHOLE, Fetch, LaneProduct, Run, fetch, lane_tile_height, lane_tile_of,
-)
-from convkit._kernels._lanewise_gradient cimport SIDE, WindowSum, sum_window_of
+from convkit._kernels._lanewise cimport CACHE_LINE, RUN, WHOLE, LaneProduct, Run, lane_tile_height, lane_tile_of
 from convkit._kernels._lines cimport is_near
-from convkit._kernels._pass cimport Filters, Pass, computing, packing
-from convkit._kernels._prologue cimport Prologue, map_column, maps
+from convkit._kernels._pass cimport Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore
 from convkit._kernels._staged_lines cimport Lines, image_with, lines_of, strip_size
@@ -38,41 +30,8 @@ from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 
 cdef enum:
-    # Products summed in registers at a time: the error of a chain grows with its length.
-    DEPTH = 768
     EDGE_VECTORS = 4                # of a pixel at the edge that are summed at a time
     UNITS = 8                       # of work for each thread
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What is common to the passes: vectors of channels, weights
-
-
-cdef struct Weights:
-    # One logical weight (C, 1, rows, cols), by strides in elements.
-    real* data
-    Py_ssize_t channel, row, col, rows, cols, channels
-
-
-cdef Weights weights_of(const Pass* p) noexcept nogil:
-    cdef const Filters* f = &p.filters
-    cdef Weights w
-    w.data, w.channel, w.row, w.col = f.data, f.output, f.row, f.col
-    w.channels, w.rows, w.cols = p.convolution.outputs, p.convolution.down.kernel, p.convolution.across.kernel
-    return w
-
-
-cdef inline Py_ssize_t vectors_of(Py_ssize_t channels) noexcept nogil:
-    return ceil_div(channels, VLEN)
-
-
-cdef inline Py_ssize_t first_channel(Py_ssize_t channels, Py_ssize_t vector) noexcept nogil:
-    return min(vector*VLEN, channels - VLEN)
-
-
-cdef inline Py_ssize_t panel(const Weights* w) noexcept nogil:
-    """Weights of one vector: [row][col][lane]."""
-    return w.rows*w.cols*VLEN
 
 
 cdef void pack_vector(const Weights* w, Py_ssize_t vector, real* p) noexcept nogil:
@@ -87,41 +46,6 @@ cdef void pack_vector(const Weights* w, Py_ssize_t vector, real* p) noexcept nog
                 for k in range(VLEN):
                     p[k] = source[k*w.channel]
             p = p + VLEN
-
-
-cdef void unpack_vector(const Weights* w, Py_ssize_t vector, const real* p) noexcept nogil:
-    cdef Py_ssize_t r, s, k
-    cdef real* target
-    for r in range(w.rows):
-        for s in range(w.cols):
-            target = w.data + first_channel(w.channels, vector)*w.channel + r*w.row + s*w.col
-            if w.channel == 1:
-                vstore(target, vload(p))
-            else:
-                for k in range(VLEN):
-                    target[k*w.channel] = p[k]
-            p = p + VLEN
-
-
-cdef inline Py_ssize_t reach(const Axis* axis) noexcept nogil:
-    """Inputs from the first tap of an output to its last."""
-    return (axis.taps - 1)*axis.grain*axis.tap_step + 1
-
-
-cdef Range inner_outputs(const Axis* axis) noexcept nogil:
-    """Outputs none of whose taps reads the padding."""
-    cdef Range inner, last
-    inner.first, inner.behind = 0, axis.count
-    if axis.taps:
-        inner, last = outputs_inside(axis, 0), outputs_inside(axis, axis.taps - 1)
-        inner.first, inner.behind = max(inner.first, last.first), min(inner.behind, last.behind)
-    inner.first = min(inner.first, axis.count)
-    inner.behind = max(inner.first, inner.behind)
-    return inner
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Forward and backward-input
 
 
 cdef struct Phase:
@@ -185,13 +109,6 @@ cdef Py_ssize_t list_runs(const Correlation* t, Run* run) noexcept nogil:
                         run += 1
                         s += RUN*x.apart
     return listed
-
-
-cdef Fetch fetch_of(const real* first, const real* behind, Py_ssize_t blocks) noexcept nogil:
-    """Memory that so many blocks call in, all of them together."""
-    cdef Fetch f
-    f.next, f.quota = first, ceil_div(ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE), blocks)
-    return f
 
 
 cdef const real* read_until(const Correlation* t, Py_ssize_t line) noexcept nogil:
@@ -458,195 +375,3 @@ cdef bint pack(const Pass* p, real* packed) noexcept nogil:
 
 FORWARD = BACKWARD_INPUT = computing(compute, scratch_bytes)
 PACKING = packing(pack, packed_size)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Backward-weight
-
-
-cdef enum:
-    PIXELS = 192                    # about so many, in whole lines, at a time
-    PARTIAL_SHARE = 16              # of the input: the size of all partial sums
-    ENOUGH_UNITS = 32               # parallelism offered, whatever the number of threads
-
-
-cdef struct WeightGradient:
-    Axis y, x
-    Range inner
-    Py_ssize_t in_step, tap_step    # in pixels
-    Py_ssize_t images
-    const real* input
-    Image source
-    Prologue prologue               # of the input
-    const real* grad
-    Image target
-    const Weights* w
-    Py_ssize_t chunks, shares       # the lines are cut into chunks, the vectors dealt out in shares
-    real* sums                      # [chunk] and then as packed weights
-
-
-cdef void divide_sum(WeightGradient* t) noexcept nogil:
-    """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
-    cdef Py_ssize_t lines = t.images*t.target.rows
-    cdef Py_ssize_t fit = lines*t.target.cols // (PARTIAL_SHARE*t.w.rows*t.w.cols)
-    t.chunks = max(<Py_ssize_t>1, min(min(fit, lines), <Py_ssize_t>ENOUGH_UNITS))
-    t.shares = min(vectors_of(t.w.channels), ceil_div(ENOUGH_UNITS, t.chunks))
-
-
-cdef inline Py_ssize_t lines_together(const WeightGradient* t) noexcept nogil:
-    """Lines of outputs that are summed at a time, at most."""
-    return max(<Py_ssize_t>1, PIXELS // max(t.target.cols, <Py_ssize_t>1))
-
-
-cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* mapped) noexcept nogil:
-    """One chunk of the lines, for one share of the vectors: a few lines of one image at a time."""
-    cdef Py_ssize_t share = unit % t.shares, chunk = unit // t.shares, rows = t.target.rows, lines = t.images*rows
-    cdef Py_ssize_t vectors = vectors_of(t.w.channels), first = share*vectors // t.shares, v, count
-    cdef Py_ssize_t last = (share + 1)*vectors // t.shares, line = chunk*lines // t.chunks
-    cdef Py_ssize_t behind = (chunk + 1)*lines // t.chunks
-    cdef Py_ssize_t most = lines_together(t)
-    cdef real* sums = t.sums + chunk*vectors*panel(t.w)
-    cdef Fetch x, grad
-    cdef unsigned long mode = flush_denormals()
-    memset(sums + first*panel(t.w), 0, (last - first)*panel(t.w)*sizeof(real))
-    x.quota = grad.quota = 0
-    while line < behind:
-        count = min(min(most, behind - line), rows - line % rows)
-        if not is_near(t.images*(t.source.image + t.target.image)) and t.shares == 1:
-            if not maps(&t.prologue):
-                x = fetch_lines(t.input, &t.source, line + count, min(count, behind - line - count), t, vectors)
-            grad = fetch_of(t.grad + (line + count)*t.target.row,
-                            t.grad + min(line + 2*count, behind)*t.target.row, vectors)
-        for v in range(first, last):
-            x.next, grad.next = fetch(x.next, x.quota), fetch(grad.next, grad.quota)
-            sum_lines(t, line // rows, line % rows, count, v, sums + v*panel(t.w), mapped)
-        line += count
-    restore_denormals(mode)
-
-
-cdef Fetch fetch_lines(
-    const real* input, const Image* source, Py_ssize_t line, Py_ssize_t lines, const WeightGradient* t,
-    Py_ssize_t vectors,
-) noexcept nogil:
-    """The input that these lines of outputs are the first to read, if they are of one image: they step over as much."""
-    cdef Py_ssize_t row = line % t.target.rows*t.y.grain*t.y.in_step + t.y.first + (t.w.rows - 1)*t.y.grain*t.y.tap_step
-    cdef Py_ssize_t first = max(<Py_ssize_t>0, min(row, source.rows))
-    cdef Py_ssize_t behind = max(first, min(row + lines*t.y.grain*t.y.in_step, source.rows))
-    input = input + line // t.target.rows*source.image
-    return fetch_of(input + first*source.row, input + behind*source.row, vectors)
-
-
-cdef void sum_lines(
-    const WeightGradient* t, Py_ssize_t image, Py_ssize_t line, Py_ssize_t lines, Py_ssize_t vector, real* sums,
-    real* mapped,
-) noexcept nogil:
-    """Add the products of a few lines."""
-    cdef Py_ssize_t channel = first_channel(t.w.channels, vector), pixel = t.source.col, i = 0, first, behind
-    cdef const real* input = t.input + image*t.source.image + channel
-    cdef WindowSum p
-    p.line_rows, p.tap_rows, p.rows = t.y.grain*t.y.in_step, t.y.grain*t.y.tap_step, t.source.rows
-    p.pixel_cols, p.tap_cols, p.cols = t.in_step, t.tap_step, t.source.cols
-    p.row = t.y.first + line*p.line_rows
-    if maps(&t.prologue):
-        first, behind = max(p.row, <Py_ssize_t>0), min(p.row + (lines - 1)*p.line_rows + reach(&t.y), p.rows)
-        map_column(&t.prologue, channel, input + first*t.source.row, pixel, (behind - first)*p.cols,
-                   lines*p.line_rows*t.source.row, mapped)
-        pixel = VLEN
-        input = mapped - first*p.cols*pixel
-    p.x_line, p.x_row, p.grad_line = p.line_rows*p.cols*pixel, p.tap_rows*p.cols*pixel, t.target.row
-    p.x_pixel, p.x_tap, p.grad_pixel = p.pixel_cols*pixel, p.tap_cols*pixel, t.target.col
-    p.lines, p.sums_row = lines, t.w.cols*VLEN
-    while i < t.x.count:
-        p.pixels = min(t.x.count - i, <Py_ssize_t>DEPTH)
-        p.first, p.behind = max(t.inner.first - i, <Py_ssize_t>0), min(t.inner.behind - i, p.pixels)
-        p.col = t.x.first + i*p.pixel_cols
-        p.x = input + (p.row*p.cols + p.col)*pixel
-        p.grad = t.grad + image*t.target.image + line*t.target.row + i*t.target.col + channel
-        p.sums = sums
-        sum_taps(t.w, &p)
-        i += p.pixels
-
-
-cdef void sum_taps(const Weights* w, const WindowSum* lines) noexcept nogil:
-    """All taps: a few rows and columns of them at a time."""
-    cdef Py_ssize_t r = 0, s, down, across
-    cdef WindowSum p = lines[0]
-    while r < w.rows:
-        down = min(<Py_ssize_t>SIDE, w.rows - r)
-        s = 0
-        while s < w.cols:
-            across = min(<Py_ssize_t>SIDE, w.cols - s)
-            p.x, p.sums = lines.x + r*p.x_row + s*p.x_tap, lines.sums + r*p.sums_row + s*VLEN
-            p.row, p.col = lines.row + r*p.tap_rows, lines.col + s*p.tap_cols
-            sum_window_of(<int>down, <int>across, &p)
-            s += across
-        r += down
-
-
-cdef void finish_vector(const WeightGradient* t, Py_ssize_t vector) noexcept nogil:
-    """Add up the chunks of one vector, in order, and write the weights' gradient."""
-    cdef Py_ssize_t chunk, i, size = vectors_of(t.w.channels)*panel(t.w)
-    cdef real* total = t.sums + vector*panel(t.w)
-    for chunk in range(1, t.chunks):
-        for i in range(t.w.rows*t.w.cols):
-            vstore(total + i*VLEN, vload(total + i*VLEN) + vload(total + chunk*size + i*VLEN))
-    unpack_vector(t.w, vector, total)
-
-
-cdef struct GradientRoom:
-    # Scratch: the sums, and for each thread what is mapped at a time.
-    Py_ssize_t sums, mapped, bytes
-    int threads
-
-
-cdef GradientRoom make_gradient_room(const WeightGradient* t, int threads) noexcept nogil:
-    cdef GradientRoom room
-    room.threads = worth(threads, <double>t.images*t.target.image*t.w.rows*t.w.cols)
-    room.sums, room.mapped = t.chunks*vectors_of(t.w.channels)*panel(t.w), 0
-    if maps(&t.prologue):
-        room.mapped = ((lines_together(t) - 1)*t.y.grain*t.y.in_step + reach(&t.y))*t.source.cols*VLEN
-    room.bytes = (room.sums + room.threads*room.mapped)*sizeof(real)
-    return room
-
-
-cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
-    cdef Py_ssize_t vectors = vectors_of(t.w.channels), i, size
-    cdef GradientRoom room = make_gradient_room(t, threads)
-    t.inner = inner_outputs(&t.x)
-    t.in_step, t.tap_step = t.x.grain*t.x.in_step, t.x.grain*t.x.tap_step
-    t.sums, size, threads = <real*>scratch(room.bytes), room.mapped, room.threads
-    cdef real* mapped = t.sums + room.sums
-    if t.sums is NULL:
-        return False
-    with parallel(num_threads=threads):
-        for i in prange(t.chunks*t.shares, schedule='dynamic'):
-            sum_unit(t, i, mapped + threadid()*size)
-    for i in range(vectors):
-        finish_vector(t, i)
-    free(t.sums)
-    return True
-
-
-cdef WeightGradient begin(const Pass* p, const Weights* w) noexcept nogil:
-    cdef const Convolution* c = &p.convolution
-    cdef WeightGradient t
-    t.y, t.x, t.images, t.w = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images, w
-    t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
-    t.prologue = p.prologue
-    divide_sum(&t)
-    return t
-
-
-cdef int compute_gradient(const Pass* p) noexcept nogil:
-    cdef Weights w = weights_of(p)
-    cdef WeightGradient t = begin(p, &w)
-    return sum_gradient(&t, p.threads)
-
-
-cdef Py_ssize_t gradient_bytes(const Pass* p) noexcept nogil:
-    cdef Weights w = weights_of(p)
-    cdef WeightGradient t = begin(p, &w)
-    return granted(make_gradient_room(&t, p.threads).bytes)
-
-
-BACKWARD_WEIGHT = computing(compute_gradient, gradient_bytes)

@@ -242,6 +242,7 @@ CROWDED = Algorithm("crowded", "crowded_conv2d")
 CROWDED_GRADIENT = Algorithm("crowded", "crowded_conv2d_backward_weight")
 NARROW = Algorithm("narrow", "narrow_conv2d", maps=True)
 DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d", maps=True)
+DEPTHWISE_GRADIENT = Algorithm("depthwise", "depthwise_conv2d_backward_weight", maps=True)
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight", maps=True)
 NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight", maps=True)
 WINOGRAD_GRADIENT = Algorithm(
@@ -307,7 +308,7 @@ def _correlation(layer: Layer) -> Algorithm:
 
 def _weight_gradient(layer: Layer) -> Algorithm:
     if layer.is_depthwise:
-        return DEPTHWISE
+        return DEPTHWISE_GRADIENT
     if layer.is_crowded:
         return CROWDED_GRADIENT
     if (layer.is_narrow and (layer.groups > 1 or layer.length <= _CACHED_SUMS)) or layer.is_thin:
