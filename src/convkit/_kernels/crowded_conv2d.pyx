@@ -52,7 +52,7 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* x) noexcep
     image = unit // crowd.down
     out = t.output + image*crowd.target.image + row*crowd.target.row
     stage_lines(crowd, crowd.input + image*crowd.source.image, row, lines, x)
-    p.x_pixel, p.x_vector, p.w_vector, p.out_vector = crowd.y.in_step*crowd.line, 0, 0, 0
+    p.x_pixel, p.x_vector, p.w_vector, p.init_vector, p.out_vector = crowd.y.in_step*crowd.line, 0, 0, 0, 0
     p.w_tap, p.out_pixel = crowd.y.phase.apart*crowd.taps*VLEN, crowd.target.row
     p.channels, p.piece, p.x_piece = crowd.taps, crowd.piece, crowd.piece
     p.run, p.runs, p.line_at = t.run, crowd.y.phase.runs, &zero

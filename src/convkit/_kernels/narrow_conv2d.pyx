@@ -158,7 +158,7 @@ cdef void correlate_lines(
     cdef Py_ssize_t bundle = index // lay.lanes.vectors, vector = index % lay.lanes.vectors
     cdef Py_ssize_t i = 0, j, cols = min(lay.cols, t.x.count - col), height
     cdef LaneProduct p
-    p.x_pixel, p.x_vector, p.w_vector, p.out_vector = lay.lanes.pixel, 0, 0, 0
+    p.x_pixel, p.x_vector, p.w_vector, p.init_vector, p.out_vector = lay.lanes.pixel, 0, 0, 0, 0
     p.channels, p.piece, p.x_piece = lay.lanes.channels, lay.lanes.piece, VLEN
     p.where = viload_i32(lay.lanes.source, VLEN)
     p.out_pixel, p.lanes[0] = t.x.out_step*t.target.col, lanes_of(&lay.lanes, bundle, vector)
