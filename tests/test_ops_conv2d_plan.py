@@ -208,6 +208,7 @@ CASES = [
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or not shutil.which("cc"), reason="needs cc and the GNU libc")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer has an allocator of its own")
 def test_scratch_is_what_kernels_allocate(tmp_path):
     """Counted from outside, by an allocator of our own."""
     source, library = tmp_path / "counter.c", tmp_path / "counter.so"
