@@ -184,18 +184,35 @@ cdef inline const real* unread(const Pixels* p) noexcept nogil:
     return p.data + (2 + p.first_row)*p.strides.row
 
 
-cdef inline void fetch_tiles(
+cdef struct Ahead:
+    # Pixels that will be needed, and how many of them to bring near at a time.
+    const real* pixel
+    Py_ssize_t step, width, left, each
+
+
+cdef inline Ahead ahead_of(
     const Tiles* t, const real* pixels, Py_ssize_t image, Py_ssize_t step, Py_ssize_t width, Py_ssize_t first,
-    Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
+    Py_ssize_t tiles, Py_ssize_t times,
 ) noexcept nogil:
-    """Bring near one of so many `shares` of `width` channels of the pixels of a run of tiles.
+    """`width` channels of the pixels of a run of tiles, to be brought near in so many `times`.
 
     As if tiles lay as pixels do, row by row: of whole lines that is so. An image has `image` pixels, `step` apart.
     """
-    cdef Py_ssize_t of_image = t.down*t.across, count = tiles*image // of_image, i, k
-    pixels = pixels + first*image // of_image*step
-    for i in range(share*count // shares, (share + 1)*count // shares):
+    cdef Py_ssize_t of_image = t.down*t.across
+    cdef Ahead a
+    a.pixel, a.step, a.width = pixels + first*image // of_image*step, step, width
+    a.left = min(tiles, t.count - first)*image // of_image
+    a.each = ceil_div(a.left, times)
+    return a
+
+
+cdef inline void fetch(Ahead* a) noexcept nogil:
+    """Bring a few pixels near. Many at once would be for nothing: processors leave out what their queues cannot hold."""
+    cdef Py_ssize_t k, _
+    for _ in range(min(a.each, a.left)):
         k = 0
-        while k < width:
-            prefetch(pixels + i*step + k)
+        while k < a.width:
+            prefetch(a.pixel + k)
             k += LINE // <Py_ssize_t>sizeof(real)
+        a.pixel = a.pixel + a.step
+    a.left -= a.each

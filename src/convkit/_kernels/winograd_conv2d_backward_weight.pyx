@@ -38,12 +38,12 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_vectors
+from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile_vectors
 from convkit._kernels._weights cimport Weights, padded, weights_of
 from convkit._kernels._winograd_gradient cimport POINTS, TILES, contract, plane, transform_grads
 from convkit._kernels._winograd_parts cimport Part, Parts, parts_of, parts_with
 from convkit._kernels._winograd_tiles cimport (
-    Line, Pixels, Planes, Rows, Tiles, fetch_tiles, line_of, read_line, rows_of, tiles_of, unread,
+    Ahead, Line, Pixels, Planes, Rows, Tiles, ahead_of, fetch, line_of, read_line, rows_of, tiles_of, unread,
 )
 
 cdef enum:
@@ -100,22 +100,24 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
     even_tiles(vectors, rows, product)
 
 
-cdef void fetch_ahead(
-    const Gradient* t, const Unit* u, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t point,
-) noexcept nogil:
-    """Bring near a share of what the next tiles read: all comes from memory where a single unit reads each pixel, and
-    what is read of groups' pixels lies apart."""
-    fetch_tiles(&t.tiles, unread(&u.image), t.image.rows*t.image.cols, t.image.strides.col, u.channels, tile, tiles,
-                point, POINTS)
-    fetch_tiles(&t.tiles, u.grad.data, t.grad.rows*t.grad.cols, t.grad.strides.col, u.lanes, tile, tiles, point, POINTS)
+cdef Py_ssize_t tiles_of_unit(const Unit* u, const Parts* parts) noexcept nogil:
+    """Register tiles of the sums of all points, about."""
+    cdef Py_ssize_t wide = u.broad // BLOCK, rows = parts.count*u.channels
+    return POINTS*(wide*tile_count(rows, 2) + (tile_count(rows, 1) if u.broad % BLOCK else 0))
 
 
 cdef void add_products(
     const Gradient* t, const Unit* u, Py_ssize_t next, Py_ssize_t tiles, bint fresh,
 ) noexcept nogil:
-    """Add the products of the transformed tiles, behind which is tile `next`, to the sums of all points; `fresh` sums
-    begin at zero."""
-    cdef Py_ssize_t point, k, first, none = 0
+    """Add the products of the transformed tiles to the sums of all points; `fresh` sums begin at zero.
+
+    Meanwhile what the tiles from `next` on read comes near: of all of that a unit is the first to read.
+    """
+    cdef Py_ssize_t point, k, first, rows, count, i, none = 0, times = tiles_of_unit(u, &t.parts)
+    cdef Ahead image = ahead_of(&t.tiles, unread(&u.image), t.image.rows*t.image.cols, t.image.strides.col, u.channels,
+                                next, tiles, times)
+    cdef Ahead grad = ahead_of(&t.tiles, u.grad.data, t.grad.rows*t.grad.cols, t.grad.strides.col, u.lanes, next,
+                               tiles, times)
     cdef Product p
     cdef int vectors
     cdef Range parts
@@ -124,9 +126,7 @@ cdef void add_products(
     p.lanes, p.stream, p.ahead_step = VLEN, False, 0
     for point in range(POINTS):
         parts = parts_with(&t.parts, 4, point)
-        first, k = parts.first*u.channels, 0
-        if t.groups > 1 or t.channel_blocks*t.lane_blocks == 1:
-            fetch_ahead(t, u, next, tiles, point)
+        first, rows, k = parts.first*u.channels, (parts.behind - parts.first)*u.channels, 0
         while k < u.broad:
             vectors = tile_vectors(u.broad - k)
             p.a, p.b = u.patches.data + point*plane(u.wide) + first, u.grads + point*plane(u.broad) + k
@@ -134,8 +134,11 @@ cdef void add_products(
             p.init, p.init_row = p.out, p.out_row
             if fresh:
                 p.init, p.init_row = u.image.zeros, 0
-            p.ahead = <const char*>p.b
-            multiply(vectors, (parts.behind - parts.first)*u.channels, &p)
+            p.ahead, count = <const char*>p.b, tile_count(rows, vectors)
+            for i in range(count):
+                fetch(&image)
+                fetch(&grad)
+                multiply(vectors, rows // count + (i < rows % count), &p)
             k += BLOCK
 
 
