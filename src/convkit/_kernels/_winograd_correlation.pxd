@@ -11,7 +11,9 @@ from convkit._kernels._weights cimport padded
 from convkit._kernels._winograd cimport transform_weight
 from convkit._kernels._winograd_parts cimport Part, Parts, parts_of
 from convkit._kernels._winograd_rows cimport SIDE
-from convkit._kernels._winograd_tiles cimport LINE, Line, Pixels, Planes, Tiles, fetch_tiles, unread
+from convkit._kernels._winograd_tiles cimport (
+    LINE, Ahead, Line, Pixels, Planes, Tiles, ahead_of, unread,
+)
 
 cdef enum:
     # Products summed in registers at a time. The error of a chain grows with its length, and in sums of Winograd's
@@ -172,16 +174,18 @@ cdef inline void note(const Correlation* t, vr bad) noexcept nogil:
         t.spoiled[0] = True
 
 
-cdef inline void fetch_outputs(
-    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
+cdef inline Ahead outputs_ahead(
+    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t times,
 ) noexcept nogil:
-    """Bring near one of so many `shares` of where a run of tiles will be written."""
-    fetch_tiles(&t.tiles, t.output, t.y.count*t.x.count, t.target.col, t.lanes, first, tiles, share, shares)
+    """Where a run of tiles will be written, to be brought near in so many `times`: nothing of what passes the caches."""
+    if t.streams:
+        tiles = 0
+    return ahead_of(&t.tiles, t.output, t.y.count*t.x.count, t.target.col, t.lanes, first, tiles, times)
 
 
-cdef inline void fetch_inputs(
-    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t share, Py_ssize_t shares,
+cdef inline Ahead inputs_ahead(
+    const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t times,
 ) noexcept nogil:
     """The same of what it reads."""
-    fetch_tiles(&t.tiles, unread(&t.source), t.source.rows*t.source.cols, t.source.strides.col, t.channels, first,
-                tiles, share, shares)
+    return ahead_of(&t.tiles, unread(&t.source), t.source.rows*t.source.cols, t.source.strides.col, t.channels, first,
+                    tiles, times)

@@ -11,7 +11,7 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._tile cimport Rows as Apart, seven_rows
 from convkit._kernels._winograd cimport output_line
-from convkit._kernels._winograd_tiles cimport Line, Pixels, Planes
+from convkit._kernels._winograd_tiles cimport Ahead, Line, Pixels, Planes, fetch
 
 cdef enum:
     SIDE = 4                            # points of a row, and rows
@@ -131,6 +131,7 @@ cdef struct PointRow:
     const real* u                   # [channel][point][lane]
     Py_ssize_t channels
     real* z                         # [tile][column][lane]
+    Ahead inputs, outputs           # of the next run, and of this one
 
 
 cdef inline void meet_point(
@@ -211,9 +212,17 @@ cdef inline void sum_tiles_of(Py_ssize_t tiles, const int vectors, PointRow* p) 
             sum_tiles(6, vectors, p)
 
 
+cdef inline Py_ssize_t sums_of(const int vectors, Py_ssize_t tiles) noexcept nogil:
+    """How often a few tiles are summed, so that all are."""
+    cdef Py_ssize_t most = POINT_TILES // vectors
+    return (tiles + most - 1) // most
+
+
 cdef inline void sum_evenly(const int vectors, Py_ssize_t tiles, PointRow* p) noexcept nogil:
-    cdef Py_ssize_t most = POINT_TILES // vectors, blocks = (tiles + most - 1) // most, i
+    cdef Py_ssize_t blocks = sums_of(vectors, tiles), i
     for i in range(blocks):
+        fetch(&p.inputs)
+        fetch(&p.outputs)
         sum_tiles_of((i + 1)*tiles // blocks - i*tiles // blocks, vectors, p)
 
 

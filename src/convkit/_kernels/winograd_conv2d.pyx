@@ -37,12 +37,12 @@ from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile
 from convkit._kernels._weights cimport Weights, block_count, pack_block, padded, weights_of
 from convkit._kernels._winograd cimport transform_output
 from convkit._kernels._winograd_correlation cimport (
-    Correlation, fetch_inputs, fetch_outputs, finish_tile, group_of, lay_panels, note, panel_of, piece_of, piece_room,
+    Correlation, finish_tile, group_of, inputs_ahead, lay_panels, note, outputs_ahead, panel_of, piece_of, piece_room,
     planes_of, put_outputs, transform_panel, transform_rows,
 )
 from convkit._kernels._winograd_parts cimport MOST_PARTS, parts_with
-from convkit._kernels._winograd_rows cimport COLUMNS, SIDE, PointRow, outputs_of, read_row, sum_run
-from convkit._kernels._winograd_tiles cimport Line, Planes, line_of, read_line, tiles_of, whole_lines
+from convkit._kernels._winograd_rows cimport COLUMNS, SIDE, PointRow, outputs_of, read_row, sum_run, sums_of
+from convkit._kernels._winograd_tiles cimport Ahead, Line, Planes, fetch, line_of, read_line, tiles_of, whole_lines
 
 cdef enum:
     # Columns of a unit's outputs, if its tiles were a row. With fewer, panels of deep layers come from memory too
@@ -174,15 +174,14 @@ cdef void multiply_points(
 
     Meanwhile the next panel comes near, and the lines of these tiles' outputs.
     """
-    cdef Py_ssize_t point, block, share = 0, shares = t.points*(behind - first)
+    cdef Py_ssize_t point, block
+    cdef Ahead outputs = outputs_ahead(t, tile, tiles, t.points*(behind - first))
     cdef Product p
     p.a_row, p.a_col = t.v.tile, 1
     p.out_row, p.lanes, p.stream = t.q.tile, VLEN, False
     for point in range(t.points):
         for block in range(first, behind):
-            if not t.streams:
-                fetch_outputs(t, tile, tiles, share, shares)
-            share += 1
+            fetch(&outputs)
             p.a, p.out = v + point*t.v.point, q + point*t.q.point + (block - first)*BLOCK
             multiply_block(t, &p, point, block, tiles)
 
@@ -244,12 +243,13 @@ cdef void correlate_run(
     const Correlation* t, Py_ssize_t tile, Py_ssize_t tiles, Py_ssize_t lane, Py_ssize_t behind, real* memory,
 ) noexcept nogil:
     """A run of tiles, from pixels to lanes [lane, behind) of outputs."""
-    cdef Py_ssize_t row, at, k
+    cdef Py_ssize_t row, at, k, times = SIDE*ceil_div(behind - lane, BLOCK)*sums_of(1, tiles)
     cdef int vectors
     cdef real* z = memory + SIDE*t.v.point
     cdef Planes v = t.v
     cdef Line line
     cdef PointRow p
+    p.inputs, p.outputs = inputs_ahead(t, tile + tiles, tiles, times), outputs_ahead(t, tile, tiles, times)
     v.data = memory
     for row in range(SIDE):
         at = 0
@@ -257,9 +257,6 @@ cdef void correlate_run(
             line = line_of(&t.tiles, 2, tile + at, tile + tiles)
             read_row(&t.source, &line, row, t.channels, at, &v)
             at += line.count
-        if not t.streams:
-            fetch_outputs(t, tile, tiles, row, SIDE)
-        fetch_inputs(t, tile + tiles, tiles, row, SIDE)
         k = lane
         while k < behind:
             vectors = tile_vectors(t.lanes - k)
