@@ -135,6 +135,7 @@ LAYOUTS = {
     "sliced": lambda a: _framed(a, 1),
     "every second": lambda a: _framed(a, 2),
     "reversed": lambda a: _framed(a, -1),
+    "upside down": lambda a: np.flip(np.ascontiguousarray(np.flip(a, -2)), -2),
     "every second, reversed": lambda a: _framed(a, -2),
     "read-only": _read_only,
     "misaligned": _misaligned,

@@ -349,6 +349,9 @@ LAYOUT_CASES = [
     Conv((2, 6, 7, 6), (4, 3, 2, 3), stride=2, padding=1, groups=2),
     Conv((2, 5, 4, 3), (7, 5, 1, 1)),
     Conv((2, 5, 6, 7), (5, 1, 3, 3), groups=5),
+    Conv((2, 40, 6, 7), (36, 40, 3, 3), padding=1),
+    Conv((2, 40, 7, 6), (36, 40, 3, 3), stride=2, padding=1),
+    Conv((2, 18, 7, 6), (33, 18, 5, 4)),
 ]
 
 

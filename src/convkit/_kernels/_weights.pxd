@@ -7,9 +7,13 @@ of a weight's gradient lie in the same order.
 from convkit._kernels._axis cimport Axis
 from convkit._kernels._convolution cimport Convolution
 from convkit._kernels._pass cimport Filters, Pass
-from convkit._kernels._simd cimport VLEN, real, vload, vload_lanes, vr, vsplat, vstore, vtranspose
+from convkit._kernels._simd cimport VLEN, prefetch, real, vload, vload_lanes, vr, vsplat, vstore, vtranspose
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._tile cimport BLOCK, tile_vectors
+
+cdef enum:
+    FILTER_ROW = 16                 # elements of a filter's row, at most, for filters to be read whole
+    AHEAD = 4                       # channels that filters are fetched ahead
 
 
 cdef struct Weights:
@@ -96,6 +100,55 @@ cdef inline void pack_elements(
             panel[c*width + k] = tap[c*channel + k*lane] if k < lanes else 0
 
 
+cdef inline Py_ssize_t tap_of(
+    const Weights* w, const Axis* y, const Axis* x, Py_ssize_t r, Py_ssize_t s,
+) noexcept nogil:
+    """Where tap (r, s) lies in a filter."""
+    return (y.weight_first + y.weight_step*r)*w.row + (x.weight_first + x.weight_step*s)*w.col
+
+
+cdef inline Py_ssize_t filter_reach(const Weights* w, const Axis* y, const Axis* x) noexcept nogil:
+    """From a filter's first element to behind the last that is a tap."""
+    cdef Py_ssize_t reach = 0, r, s
+    for r in range(y.taps):
+        for s in range(x.taps):
+            reach = max(reach, tap_of(w, y, x, r, s) + 1)
+    return reach
+
+
+cdef inline void pack_filter_vectors(
+    const Weights* w, const Axis* y, const Axis* x, const real* source, Py_ssize_t first, int here, Py_ssize_t lanes,
+    Py_ssize_t width, real* panel,
+) noexcept nogil:
+    """Elements [first, first + here) of the filters of one channel, in squares of so many by VLEN lanes."""
+    cdef vr square[VLEN]
+    cdef Py_ssize_t k = 0, i, r, s
+    while k < width:
+        for i in range(VLEN):
+            prefetch(source + (k + i)*w.lane + first + AHEAD*w.channel)
+            square[i] = vload_lanes(source + (k + i)*w.lane + first, here) if k + i < lanes else vsplat(0)
+        vtranspose(square)
+        for r in range(y.taps):
+            for s in range(x.taps):
+                i = tap_of(w, y, x, r, s) - first
+                if 0 <= i < here:
+                    vstore(panel + (r*x.taps + s)*w.channels*width + k, square[i])
+        k += VLEN
+
+
+cdef inline void pack_filters(
+    const Weights* w, const Axis* y, const Axis* x, const real* source, Py_ssize_t lanes, Py_ssize_t width, real* panel,
+) noexcept nogil:
+    """The taps of each filter lie next to each other."""
+    cdef Py_ssize_t reach = filter_reach(w, y, x), first, c
+    for c in range(w.channels):
+        first = 0
+        while first < reach:
+            pack_filter_vectors(w, y, x, source + c*w.channel, first, <int>min(reach - first, <Py_ssize_t>VLEN), lanes,
+                                width, panel + c*width)
+            first += VLEN
+
+
 cdef inline void pack_block(
     const Weights* w, const Axis* y, const Axis* x, Py_ssize_t index, real* packed,
 ) noexcept nogil:
@@ -105,9 +158,12 @@ cdef inline void pack_block(
     cdef const real* source = w.data + group*w.group + first*w.lane
     cdef real* panel = packed + (group*padded(w.lanes) + first)*y.taps*x.taps*w.channels
     cdef const real* tap
+    if w.lane != 1 and w.channel != 1 and w.col == 1 and 0 < w.row <= FILTER_ROW and y.taps*x.taps > 1:
+        pack_filters(w, y, x, source, lanes, width, panel)
+        return
     for r in range(y.taps):
         for s in range(x.taps):
-            tap = source + (y.weight_first + y.weight_step*r)*w.row + (x.weight_first + x.weight_step*s)*w.col
+            tap = source + tap_of(w, y, x, r, s)
             if w.lane == 1:
                 pack_lanes(tap, w.channel, w.channels, lanes, width, panel)
             elif w.channel == 1:
