@@ -61,6 +61,7 @@ cdef inline void pack_lanes(
     for _ in range(channels):
         k = 0
         while k + VLEN <= lanes:
+            prefetch(tap + k + 2*AHEAD*channel)
             vstore(panel + k, vload(tap + k))
             k += VLEN
         if k < lanes:
@@ -81,6 +82,7 @@ cdef inline void pack_channels(
         k = 0
         while k < width:
             for i in range(VLEN):
+                prefetch(tap + (k + i)*lane + c + VLEN)
                 square[i] = vload_lanes(tap + (k + i)*lane + c, here) if k + i < lanes else vsplat(0)
             vtranspose(square)
             for i in range(here):
@@ -100,7 +102,7 @@ cdef inline void pack_elements(
             panel[c*width + k] = tap[c*channel + k*lane] if k < lanes else 0
 
 
-cdef inline Py_ssize_t tap_of(
+cdef inline Py_ssize_t tap_at(
     const Weights* w, const Axis* y, const Axis* x, Py_ssize_t r, Py_ssize_t s,
 ) noexcept nogil:
     """Where tap (r, s) lies in a filter."""
@@ -112,7 +114,7 @@ cdef inline Py_ssize_t filter_reach(const Weights* w, const Axis* y, const Axis*
     cdef Py_ssize_t reach = 0, r, s
     for r in range(y.taps):
         for s in range(x.taps):
-            reach = max(reach, tap_of(w, y, x, r, s) + 1)
+            reach = max(reach, tap_at(w, y, x, r, s) + 1)
     return reach
 
 
@@ -130,7 +132,7 @@ cdef inline void pack_filter_vectors(
         vtranspose(square)
         for r in range(y.taps):
             for s in range(x.taps):
-                i = tap_of(w, y, x, r, s) - first
+                i = tap_at(w, y, x, r, s) - first
                 if 0 <= i < here:
                     vstore(panel + (r*x.taps + s)*w.channels*width + k, square[i])
         k += VLEN
@@ -163,7 +165,7 @@ cdef inline void pack_block(
         return
     for r in range(y.taps):
         for s in range(x.taps):
-            tap = source + tap_of(w, y, x, r, s)
+            tap = source + tap_at(w, y, x, r, s)
             if w.lane == 1:
                 pack_lanes(tap, w.channel, w.channels, lanes, width, panel)
             elif w.channel == 1:
