@@ -118,37 +118,45 @@ cdef inline Py_ssize_t filter_reach(const Weights* w, const Axis* y, const Axis*
     return reach
 
 
-cdef inline void pack_filter_vectors(
-    const Weights* w, const Axis* y, const Axis* x, const real* source, Py_ssize_t first, int here, Py_ssize_t lanes,
-    Py_ssize_t width, real* panel,
+cdef inline void pack_square(
+    const real* filters, Py_ssize_t lane, Py_ssize_t lanes, int here, Py_ssize_t ahead, const Py_ssize_t* place,
+    real* panel,
 ) noexcept nogil:
-    """Elements [first, first + here) of the filters of one channel, in squares of so many by VLEN lanes."""
+    """Elements of the filters of a vector of lanes, each to its place, or to none below zero."""
     cdef vr square[VLEN]
-    cdef Py_ssize_t k = 0, i, r, s
-    while k < width:
-        for i in range(VLEN):
-            prefetch(source + (k + i)*w.lane + first + AHEAD*w.channel)
-            square[i] = vload_lanes(source + (k + i)*w.lane + first, here) if k + i < lanes else vsplat(0)
-        vtranspose(square)
-        for r in range(y.taps):
-            for s in range(x.taps):
-                i = tap_at(w, y, x, r, s) - first
-                if 0 <= i < here:
-                    vstore(panel + (r*x.taps + s)*w.channels*width + k, square[i])
-        k += VLEN
+    cdef Py_ssize_t i
+    for i in range(VLEN):
+        prefetch(filters + i*lane + ahead)
+        square[i] = vload_lanes(filters + i*lane, here) if i < lanes else vsplat(0)
+    vtranspose(square)
+    for i in range(VLEN):
+        if place[i] >= 0:
+            vstore(panel + place[i], square[i])
 
 
 cdef inline void pack_filters(
     const Weights* w, const Axis* y, const Axis* x, const real* source, Py_ssize_t lanes, Py_ssize_t width, real* panel,
 ) noexcept nogil:
-    """The taps of each filter lie next to each other."""
-    cdef Py_ssize_t reach = filter_reach(w, y, x), first, c
-    for c in range(w.channels):
-        first = 0
-        while first < reach:
-            pack_filter_vectors(w, y, x, source + c*w.channel, first, <int>min(reach - first, <Py_ssize_t>VLEN), lanes,
-                                width, panel + c*width)
-            first += VLEN
+    """The taps of each filter lie next to each other: transpose squares of VLEN elements of filters by VLEN lanes."""
+    cdef Py_ssize_t place[VLEN]
+    cdef Py_ssize_t reach = filter_reach(w, y, x), first = 0, c, k, i, r, s
+    cdef int here
+    while first < reach:
+        here = <int>min(reach - first, <Py_ssize_t>VLEN)
+        for i in range(VLEN):
+            place[i] = -1
+        for r in range(y.taps):
+            for s in range(x.taps):
+                i = tap_at(w, y, x, r, s) - first
+                if 0 <= i < here:
+                    place[i] = (r*x.taps + s)*w.channels*width
+        for c in range(w.channels):
+            k = 0
+            while k < width:
+                pack_square(source + first + c*w.channel + k*w.lane, w.lane, lanes - k, here, AHEAD*w.channel, place,
+                            panel + c*width + k)
+                k += VLEN
+        first += VLEN
 
 
 cdef inline void pack_block(
