@@ -341,11 +341,7 @@ class Plan(NamedTuple):
     run: Callable[..., bool]  # the pass, of the kernel `passes`
     computing: Computing
     by_products: Computing  # done where the algorithm's results are not finite
-
-    @property
-    def maps_input(self) -> bool:
-        """Whether the pass takes an input that is still to be mapped."""
-        return self.algorithm.maps and self.layer.suits_mapping
+    maps_input: bool  # whether the pass takes an input that is still to be mapped
 
     def carry_out(self, op: str, *arrays: Array, mapped: Mapped | None = None) -> None:
         """Compute the pass; `arrays` are what it reads, and behind that its result.
@@ -410,6 +406,7 @@ def _plan(
         getattr(kernel("passes", dtype), pass_),
         _computing(algorithm, layer),
         _computing(by_products, layer),
+        algorithm.maps and layer.suits_mapping,
     )
 
 
