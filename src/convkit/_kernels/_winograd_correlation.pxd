@@ -177,7 +177,7 @@ cdef inline void note(const Correlation* t, vr bad) noexcept nogil:
 cdef inline Ahead outputs_ahead(
     const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t times,
 ) noexcept nogil:
-    """Where a run of tiles will be written, to be brought near in so many `times`: nothing of what passes the caches."""
+    """Where a run of tiles will be written, to be brought near in so many `times`: nothing of what passes caches."""
     if t.streams:
         tiles = 0
     return ahead_of(&t.tiles, t.output, t.y.count*t.x.count, t.target.col, t.lanes, first, tiles, times)

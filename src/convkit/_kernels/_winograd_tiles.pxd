@@ -207,7 +207,7 @@ cdef inline Ahead ahead_of(
 
 
 cdef inline void fetch(Ahead* a) noexcept nogil:
-    """Bring a few pixels near. Many at once would be for nothing: processors leave out what their queues cannot hold."""
+    """Bring a few pixels near. Many at once would be for nothing: processors leave out what queues cannot hold."""
     cdef Py_ssize_t k, _
     for _ in range(min(a.each, a.left)):
         k = 0

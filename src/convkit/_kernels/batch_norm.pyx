@@ -97,8 +97,8 @@ cdef double* sums_of(
     return sums
 
 
-def statistics(const real[:, ::1] x_mc, real[::1] mean_c, real[::1] var_c, int threads):
-    """Mean and biased variance of each channel. With a sample as the centre, the squares do not cancel."""
+cdef bint take_statistics(const real[:, ::1] x_mc, real[::1] mean_c, real[::1] var_c, int threads) noexcept:
+    """With a sample of each channel as its centre, the squares do not cancel."""
     cdef Py_ssize_t rows = x_mc.shape[0], channels = x_mc.shape[1], width = group_width(channels), c
     cdef const real* x = &x_mc[0, 0]
     cdef double* sums
@@ -117,11 +117,10 @@ def statistics(const real[:, ::1] x_mc, real[::1] mean_c, real[::1] var_c, int t
     return sums is not NULL
 
 
-def affine(
+cdef void lay_map(
     const real[::1] mean_c, const real[::1] var_c, const real[::1] weight_c, const real[::1] bias_c, double eps,
     real[:, ::1] map_3c,
-):
-    """The normalisation as a map of each channel (see `_affine`); weight and bias may be None."""
+) noexcept:
     cdef Py_ssize_t c
     for c in range(mean_c.shape[0]):
         map_3c[0, c] = mean_c[c]
@@ -129,10 +128,10 @@ def affine(
         map_3c[2, c] = bias_c[c] if bias_c is not None else 0
 
 
-def move(
+cdef void move(
     real[:] running_mean_c, real[:] running_var_c, const real[::1] mean_c, const real[::1] var_c, double momentum,
     double correction,
-):
+) noexcept:
     """Move running averages, each of which may be None, towards a batch's mean and so many times its variance."""
     cdef Py_ssize_t c
     for c in range(mean_c.shape[0]):
@@ -140,6 +139,32 @@ def move(
             running_mean_c[c] = <real>((1 - momentum)*running_mean_c[c] + momentum*mean_c[c])
         if running_var_c is not None:
             running_var_c[c] = <real>((1 - momentum)*running_var_c[c] + momentum*(correction*var_c[c]))
+
+
+def statistics(const real[:, ::1] x_mc, real[::1] mean_c, real[::1] var_c, int threads):
+    """Mean and biased variance of each channel."""
+    return take_statistics(x_mc, mean_c, var_c, threads)
+
+
+def affine(
+    const real[::1] mean_c, const real[::1] var_c, const real[::1] weight_c, const real[::1] bias_c, double eps,
+    real[:, ::1] map_3c,
+):
+    """The normalisation as a map of each channel (see `_affine`); weight and bias may be None."""
+    lay_map(mean_c, var_c, weight_c, bias_c, eps, map_3c)
+
+
+def learn(
+    const real[:, ::1] x_mc, const real[::1] weight_c, const real[::1] bias_c, double eps, real[:] running_mean_c,
+    real[:] running_var_c, double momentum, double correction, real[::1] mean_c, real[::1] var_c, real[:, ::1] map_3c,
+    int threads,
+):
+    """All that a batch in training is asked for: statistics, running averages, and the map that normalises it."""
+    if not take_statistics(x_mc, mean_c, var_c, threads):
+        return False
+    move(running_mean_c, running_var_c, mean_c, var_c, momentum, correction)
+    lay_map(mean_c, var_c, weight_c, bias_c, eps, map_3c)
+    return True
 
 
 # ---------------------------------------------------------------------------------------------------------------------

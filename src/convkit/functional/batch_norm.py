@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from .. import _shapes, ops
 from .._shapes import Array
 from ..autograd import (
     ActivatedGradient,
-    Pending,
     PooledGradient,
     Tensor,
     arrays,
@@ -17,7 +15,7 @@ from ..autograd import (
     settled,
 )
 from ..ops import _affine
-from ..ops.batch_norm import batch_norm_map, input_weight_and_bias_gradients, move_averages
+from ..ops.batch_norm import batch_norm_learned, batch_norm_map, check_channels, input_weight_and_bias_gradients
 
 
 def batch_norm(
@@ -82,46 +80,28 @@ def batch_norm(
     """
     (x,) = borrowed(input)
     average_mean, average_var, scale, shift = arrays(running_mean, running_var, weight, bias)
-    values = _values_per_channel(x, average_mean, average_var)
     if training:
-        if values == 1:
-            raise ValueError(f"batch_norm: input {x.shape} has one value per channel; training needs more than one")
-        mean, var = ops.batch_norm_stats(x)
+        mean, var, map = batch_norm_learned(x, average_mean, average_var, scale, shift, momentum, eps)
     else:
+        check_channels("batch_norm", x, eps, running_mean=average_mean, running_var=average_var)
         if average_mean is None or average_var is None:
             raise ValueError("batch_norm: running_mean and running_var are needed unless training=True")
         # Copies: a later batch may move the averages before the gradient comes back.
         mean, var = average_mean.copy(), average_var.copy()
-    pending = pending_of(input)
-    map = None
-    output: Array | Pending
-    if pending is None:
-        output = ops.batch_norm(x, mean, var, scale, shift, eps)
-    else:
         map = batch_norm_map(x, mean, var, scale, shift, eps)
-        output = pending.mapped(map)
-    if training:
-        move_averages(average_mean, average_var, mean, var, momentum, values / (values - 1))
+    pending = pending_of(input)
+    output = _affine.affine(x, map) if pending is None else pending.mapped(map)
     statistics = (x, mean, var, scale, eps, training)
     return record_joint("batch_norm", output, (input, weight, bias), lambda grad: _gradients(grad, map, statistics))
 
 
-def _gradients(grad: Any, map: Array | None, statistics: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+def _gradients(grad: Any, map: Array, statistics: tuple[Any, ...]) -> tuple[Array, Array, Array]:
     """Compute the gradients of input, weight and bias, of one that may have to pass a pooling and an activation yet."""
     if isinstance(grad, PooledGradient):
         return _affine.batch_norm_backward_pooled(grad.grad, grad.places, grad.pool, *statistics)
-    if map is not None and isinstance(grad, ActivatedGradient) and grad.output.is_activation_of(map):
+    if isinstance(grad, ActivatedGradient) and grad.output.is_activation_of(map):
         kind, slope = grad.output.activation, grad.output.slope
         return _affine.batch_norm_backward_activated(
             settled(grad.grad), map, kind, slope, *statistics, overwrite=own(grad.grad) is not None
         )
     return input_weight_and_bias_gradients(settled(grad), *statistics, overwrite=own(grad) is not None)
-
-
-def _values_per_channel(x: Array, average_mean: Array | None, average_var: Array | None) -> int:
-    """Check what `ops` does not see, or sees too late, and count the values that a channel's statistics come from."""
-    _shapes.array("batch_norm", "input", x)
-    channels, of = _shapes.channels("batch_norm", "input", x), f"input {x.shape}"
-    for name, average in (("running_mean", average_mean), ("running_var", average_var)):
-        _shapes.vector("batch_norm", name, average, channels, of, x)
-    return x.size // max(channels, 1)

@@ -56,7 +56,9 @@ def batch_norm_stats(input: Array) -> tuple[Array, Array]:
     return mean, var
 
 
-def _check_channels(op: str, input: Array, eps: float, **vectors: Array | None) -> None:
+def check_channels(op: str, input: Array, eps: float, **vectors: Array | None) -> None:
+    """Check an input, and vectors of one value for each of its channels."""
+    _shapes.array(op, "input", input)
     channels, of = _shapes.channels(op, "input", input), f"input {input.shape}"
     for name, value in vectors.items():
         _shapes.vector(op, name, value, channels, of, input)
@@ -117,21 +119,42 @@ def batch_norm_map(
     input: Array, mean: Array, var: Array, weight: Array | None, bias: Array | None, eps: float
 ) -> Array:
     """Check the vectors of `batch_norm`, and return what it does to each channel (see `_affine`)."""
-    _check_channels("batch_norm", input, eps, mean=mean, var=var, weight=weight, bias=bias)
+    check_channels("batch_norm", input, eps, mean=mean, var=var, weight=weight, bias=bias)
     map = empty((3, len(mean)), input.dtype)
     vectors = [None if v is None else contiguous(v) for v in (mean, var, weight, bias)]
     kernel("batch_norm", input.dtype).affine(*vectors, float(eps), map)
     return map
 
 
-def move_averages(
-    running_mean: Array | None, running_var: Array | None, mean: Array, var: Array, momentum: float, correction: float
-) -> None:
-    """Move running averages, in place, towards a batch's mean and `correction` times its variance.
+def batch_norm_learned(
+    input: Array,
+    running_mean: Array | None,
+    running_var: Array | None,
+    weight: Array | None,
+    bias: Array | None,
+    momentum: float,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    """Check all, and return a batch's mean and variance, and what normalising it does to each channel (see `_affine`).
 
-    They have been checked. Each is computed in double, and rounded once.
+    Running averages move, in place, towards the mean and the unbiased variance: computed in double, and rounded once.
     """
-    kernel("batch_norm", mean.dtype).move(running_mean, running_var, mean, var, float(momentum), float(correction))
+    op = "batch_norm"
+    check_channels(op, input, eps, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    rows = rows_of_channels(input)
+    values, channels = rows.shape
+    if values < 2:
+        raise ValueError(f"{op}: input {input.shape} has {_few(values)} per channel; training needs more than one")
+    mean, var, map = (empty(shape, input.dtype) for shape in ((channels,), (channels,), (3, channels)))
+    scale, shift = (None if v is None else contiguous(v) for v in (weight, bias))
+    learn = kernel("batch_norm", input.dtype).learn
+    averages = running_mean, running_var, float(momentum), values / (values - 1)
+    need_memory(op, learn(rows, scale, shift, float(eps), *averages, mean, var, map, get_num_threads()))
+    return mean, var, map
+
+
+def _few(values: int) -> str:
+    return "one value" if values else "no values"
 
 
 def batch_norm_backward(
@@ -192,7 +215,7 @@ def batch_norm_backward(
     _shapes.array(op, "input", input)
     _shapes.array(op, "mean", mean, 1, input)
     _shapes.array(op, "var", var, 1, input)
-    _check_channels(op, input, eps, mean=mean, var=var, weight=weight)
+    check_channels(op, input, eps, mean=mean, var=var, weight=weight)
     _shapes.array(op, "grad_output", grad_output, None, input)
     _shapes.same_shape(op, "grad_output", grad_output.shape, input.shape)
     return input_weight_and_bias_gradients(grad_output, input, mean, var, weight, float(eps), bool(training))
