@@ -144,6 +144,21 @@ def test_strides_that_skip_input(stride, padding):
     check_exact(Conv((1, 3, 9, 10), (4, 3, 2, 1), stride=stride, padding=padding, dilation=2))
 
 
+@pytest.mark.parametrize("stride", [2, 3, (1, 2), (3, 1)])
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_what_is_skipped_has_no_gradient_in_memory_that_held_something(stride, padding, groups):
+    case = Conv((3, 80, 9, 10), (12, 80 // groups, 1, 1), stride=stride, padding=padding, groups=groups)
+    arrays, run = integer_arrays(case), PASSES["conv2d_backward_input"]
+    answer = run(reference, *arrays, case.options)
+    for dtype, threads in itertools.product(DTYPES, THREADS):
+        typed = cast(arrays, dtype)
+        with num_threads(threads):
+            run(ops, *typed, case.options)[...] = np.nan
+            result = run(ops, *typed, case.options)
+        assert_exact(result, answer, dtype, f"{case} {dtype.__name__} threads={threads}")
+
+
 @pytest.mark.parametrize("groups", [2, 3, 6])
 @pytest.mark.parametrize("stride", [1, 2])
 def test_groups(groups, stride):

@@ -38,7 +38,9 @@
     _winograd_tiles.pxd, _winograd_parts.pxd       lines of tiles and what they read, and filters of more than 3 taps
     _winograd_correlation.pxd, _winograd_rows.pxd  their weights and outputs, and tiles of few channels, row by row
     _strip.pxd     a strip of input, staged in cache with its padding
+    _panels.pxd    a strip dealt out by channels, for the gradient of the weights
     _tile.pxd      the register tile: where the time is spent
+    _ahead.pxd     what is read next, fetched meanwhile
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone
     _amx.pxd, _split.pxd, _phases.pxd      the product of such tiles, the parts, and where a stride leaves neighbours
     _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd, _amx_packed.pxd      strips of input, and weights, for those tiles

@@ -110,6 +110,13 @@ cdef inline Axis phase_axis(const Spatial* s, Py_ssize_t phase) noexcept nogil:
     return forward_axis(s.in_size, s.out_size, s.kernel, s.stride, s.padding, s.dilation)
 
 
+cdef inline Py_ssize_t phases_with_taps(const Spatial* s) noexcept nogil:
+    cdef Py_ssize_t phase, count = 0
+    for phase in range(phase_count(s)):
+        count += phase_axis(s, phase).taps > 0
+    return count
+
+
 cdef inline void leave_out(Axis* axis, Py_ssize_t outputs) noexcept nogil:
     """Begin behind so many of the outputs."""
     axis.first += axis.grain*axis.in_step*outputs
@@ -122,6 +129,15 @@ cdef inline Py_ssize_t span(const Axis* axis, Py_ssize_t outputs) noexcept nogil
     return (outputs - 1)*axis.in_step + (axis.taps - 1)*axis.tap_step + 1
 
 
+cdef inline Range reads(const Axis* axis, Py_ssize_t output, Py_ssize_t outputs) noexcept nogil:
+    """The inputs from the first to the last that neighbouring outputs read, but for the padding."""
+    cdef Range r
+    cdef Py_ssize_t first = axis.first + axis.grain*axis.in_step*output
+    r.first = max(first, <Py_ssize_t>0)
+    r.behind = max(r.first, min(first + axis.grain*(span(axis, outputs) - 1) + 1, axis.in_size))
+    return r
+
+
 cdef inline Range taps_inside(const Axis* axis, Py_ssize_t output) noexcept nogil:
     """Taps of an output that do not read the padding."""
     return inside(axis.first + axis.grain*axis.in_step*output, axis.grain*axis.tap_step, axis.in_size, axis.taps)
@@ -130,6 +146,14 @@ cdef inline Range taps_inside(const Axis* axis, Py_ssize_t output) noexcept nogi
 cdef inline Range outputs_inside(const Axis* axis, Py_ssize_t tap) noexcept nogil:
     """Outputs of which tap `tap` does not read the padding."""
     return inside(axis.first + axis.grain*axis.tap_step*tap, axis.grain*axis.in_step, axis.in_size, axis.count)
+
+
+cdef inline Range outputs_between(const Axis* axis, Py_ssize_t output, Py_ssize_t outputs) noexcept nogil:
+    """Outputs of all phases that so many of this one share out among them."""
+    cdef Range r
+    r.first = axis.out_first + axis.out_step*output if output else 0
+    r.behind = axis.out_first + axis.out_step*(output + outputs) if output + outputs < axis.count else axis.columns
+    return r
 
 
 cdef inline bint stays_inside(const Axis* axis) noexcept nogil:

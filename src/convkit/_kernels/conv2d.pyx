@@ -13,8 +13,10 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
+from convkit._kernels._ahead cimport Ahead, Memory, go_ahead, nothing_ahead, pixels_between, spread_over
 from convkit._kernels._axis cimport (
-    Axis, Range, Spatial, forward_axis, is_identity, leave_out, phase_axis, phase_count, stays_inside, taps_inside,
+    Axis, Range, Spatial, forward_axis, is_identity, leave_out, outputs_between, phase_axis, phase_count,
+    phases_with_taps, reads, stays_inside, taps_inside,
 )
 from convkit._kernels._columns cimport best_width, group_axis, spread, spread_weights
 from convkit._kernels._convolution cimport source_image, target_image
@@ -37,6 +39,8 @@ cdef enum:
     DEPTH = 768
     SHALLOW = 64                    # the same of weights that are not packed: their rows lie on pages of their own
     FEW_PIXELS = 256                # outputs of a channel for which weights are not worth packing
+    LIGHT_BYTES = 128*1024          # weights that need not be fetched: they stay in second-level cache
+    EARLY = 2048                    # multiply-adds of vectors in the time that memory takes
 
 
 cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogil:
@@ -75,12 +79,14 @@ cdef struct Correlation:
     bint in_place                   # read the image itself: it needs no stage
     bint tall                       # tiles run down columns
     bint streams                    # the output goes past the caches
+    bint alone                      # outputs of all other phases have no taps: they become zero along with these
     Strips strips
     const Py_ssize_t* segment       # runs of the sum: where their input begins, from the first tap's,
     const Py_ssize_t* weight        # and their weights, from the panel's first row
     Py_ssize_t runs, length         # so many for each row of taps, and products in each
     Py_ssize_t depth_products       # so many products are summed before the result is added to the output
     Py_ssize_t depth                # so many images share a strip
+    bint light                      # weights are few: what is staged next is fetched, not they
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
     bint apart                      # each thread has a share of its own
     bint* spoiled                   # set where a NaN comes out; NULL if nobody asks
@@ -133,33 +139,45 @@ cdef void lay_segments(Correlation* t, Py_ssize_t* segment) noexcept nogil:
 
 cdef struct Part:
     # What one unit of work computes: a strip of one group of a few images, for a share of the lanes.
-    Py_ssize_t group, images, row, rows, col, cols
+    Py_ssize_t share, group, image, images, row, rows, col, cols
     Py_ssize_t lines, outputs       # tiles run along lines of outputs: rows, or columns where those are longer
     const real* a                   # its first output's first input, staged or in place
     Py_ssize_t a_image, a_line      # distance of images, and of lines of outputs, there
     real* target
     Py_ssize_t target_line
+    Ahead ahead                     # what is read and written next
 
 
-cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noexcept nogil:
+cdef Part part_of(const Correlation* t, Py_ssize_t unit) noexcept nogil:
+    """What a unit computes; behind the last, there are no images in it."""
     cdef const Strips* strips = &t.strips
-    cdef Py_ssize_t share = unit % t.shares, image, i, staged = strips.height*strips.width*t.channels
     cdef Part part
+    part.share = unit % t.shares
     unit = unit // t.shares
     part.col = (unit % strips.across)*strips.cols
     unit = unit // strips.across
     part.row = (unit % strips.down)*strips.rows
     unit = unit // strips.down
     part.group = unit % t.groups
-    image = unit // t.groups*t.depth
-    part.images = min(t.depth, t.images - image)
+    part.image = unit // t.groups*t.depth
+    part.images = min(t.depth, t.images - part.image)
     part.rows, part.cols = min(strips.rows, t.y.count - part.row), min(strips.cols, t.x.count - part.col)
+    part.lines, part.outputs = part.rows, part.cols
+    return part
+
+
+cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, Py_ssize_t next, real* strip) noexcept nogil:
+    """Compute a unit; `next` is the one that this thread will probably compute next."""
+    cdef Part part = part_of(t, unit), then = part_of(t, next)
+    cdef Py_ssize_t i, staged = t.strips.height*t.strips.width*t.channels
+    cdef Py_ssize_t blocks = block_count(t.lanes), block, piece, pieces = piece_count(t)
+    cdef Py_ssize_t first = part.share*blocks // t.shares, behind = (part.share + 1)*blocks // t.shares
     if part.rows <= 0 or part.cols <= 0:
         return
     cdef unsigned long mode = flush_denormals()
-    cdef const real* source = t.input + image*t.source.image + part.group*t.channels
+    cdef const real* source = t.input + part.image*t.source.image + part.group*t.channels
     cdef Product p
-    part.target = (t.output + image*t.target.image + (t.y.out_first + t.y.out_step*part.row)*t.target.row
+    part.target = (t.output + part.image*t.target.image + (t.y.out_first + t.y.out_step*part.row)*t.target.row
                    + (t.x.out_first + t.x.out_step*part.col)*t.target.col + part.group*t.lanes)
     if t.in_place:
         part.a = (source + (t.y.first + t.y.grain*t.y.in_step*part.row)*t.source.row
@@ -169,17 +187,18 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noe
     else:
         for i in range(part.images):
             stage(&t.prologue, source + i*t.source.image, &t.source, t.channels, &t.y, &t.x, part.row, part.rows,
-                  part.col, part.cols, strips.width, strip + i*staged)
-        part.a, part.a_image, part.a_line = strip, staged, t.y.in_step*strips.width*t.channels
+                  part.col, part.cols, t.strips.width, strip + i*staged)
+        part.a, part.a_image, part.a_line = strip, staged, t.y.in_step*t.strips.width*t.channels
         p.a_row = t.x.in_step*t.channels
-    p.a_col, p.out_row = 1, t.x.out_step*t.target.col
-    part.lines, part.outputs, part.target_line = part.rows, part.cols, t.y.out_step*t.target.row
+    p.a_col, p.out_row, part.target_line = 1, t.x.out_step*t.target.col, t.y.out_step*t.target.row
     if t.tall:
         part.lines, part.outputs = part.cols, part.rows
         part.target_line, p.out_row = p.out_row, part.target_line
         part.a_line, p.a_row = p.a_row, part.a_line
-    cdef Py_ssize_t blocks = block_count(t.lanes), block, piece, pieces = piece_count(t)
-    cdef Py_ssize_t first = share*blocks // t.shares, behind = (share + 1)*blocks // t.shares
+    if t.light:
+        part.ahead = look_ahead(t, &part, &then)
+    if t.alone:
+        clear(t, &part)
     if t.panel_row:
         # Weights as they lie: all lanes of a few rows are neighbours.
         for piece in range(pieces):
@@ -196,6 +215,23 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strip) noe
     restore_denormals(mode)
 
 
+cdef void clear(const Correlation* t, const Part* part) noexcept nogil:
+    """Let a unit's outputs be zero, and those of other phases between them and the next unit's."""
+    cdef Range rows = outputs_between(&t.y, part.row, part.rows), cols = outputs_between(&t.x, part.col, part.cols)
+    cdef Py_ssize_t blocks = block_count(t.lanes), first = part.share*blocks // t.shares*BLOCK, i, j, k
+    cdef Py_ssize_t lanes = min(t.lanes, (part.share + 1)*blocks // t.shares*BLOCK) - first
+    cdef Py_ssize_t count = cols.behind - cols.first
+    cdef real* row
+    for i in range(part.image, part.image + part.images):
+        for j in range(rows.first, rows.behind):
+            row = t.output + i*t.target.image + j*t.target.row + cols.first*t.target.col + part.group*t.lanes + first
+            if lanes == t.target.col:
+                memset(row, 0, count*lanes*sizeof(real))
+            else:
+                for k in range(count):
+                    memset(row + k*t.target.col, 0, lanes*sizeof(real))
+
+
 cdef bint has_nan(const Correlation* t, const Part* part) noexcept nogil:
     """Whether a NaN is among a unit's outputs, which lie without gaps in their rows."""
     cdef Py_ssize_t i, j, k
@@ -207,6 +243,31 @@ cdef bint has_nan(const Correlation* t, const Part* part) noexcept nogil:
             for k in range(part.cols*t.lanes):
                 found |= row[k] != row[k]
     return found
+
+
+cdef Ahead look_ahead(const Correlation* t, const Part* part, const Part* next) noexcept nogil:
+    """While one part is computed, let another's input and outputs come, if they lie in one piece each."""
+    cdef Memory input, output
+    cdef Range rows, cols
+    cdef bint other = part.image != next.image or part.row != next.row or part.col != next.col
+    if next.images <= 0 or not other or t.groups > 1 or (t.strips.across > 1 and t.y.count > 1):
+        return nothing_ahead(part.a)
+    rows.first, rows.behind = next.row + t.y.out_first, next.row + t.y.out_first + next.rows
+    cols.first, cols.behind = next.col + t.x.out_first, next.col + t.x.out_first + next.cols
+    output = pixels_between(t.output, &t.target, next.image, next.images, rows, cols)
+    rows, cols = reads(&t.y, next.row, next.rows), reads(&t.x, next.col, next.cols)
+    input = pixels_between(t.input, &t.source, next.image, next.images, rows, cols)
+    if t.streams or t.shares > 1 or t.y.out_step > 1 or t.x.out_step > 1:
+        output.behind = output.first
+    return spread_over(input, output, products_of(t, part))
+
+
+cdef Py_ssize_t products_of(const Correlation* t, const Part* part) noexcept nogil:
+    """Count the products of all tiles."""
+    cdef Py_ssize_t blocks = block_count(t.lanes), block, tiles = 0
+    for block in range(part.share*blocks // t.shares, (part.share + 1)*blocks // t.shares):
+        tiles += tile_count(part.outputs, tile_vectors(t.lanes - block*BLOCK))
+    return tiles*part.lines*part.images*t.y.taps*t.runs*t.length
 
 
 cdef struct Piece:
@@ -233,7 +294,7 @@ cdef inline Piece piece_of(const Correlation* t, Py_ssize_t index) noexcept nogi
 
 
 cdef void correlate_piece(
-    const Correlation* t, const Part* part, Product p, Py_ssize_t first, Py_ssize_t index,
+    const Correlation* t, Part* part, Product p, Py_ssize_t first, Py_ssize_t index,
 ) noexcept nogil:
     """One piece of all of a unit's sums for one block of lanes."""
     cdef Py_ssize_t remaining = min(t.lanes - first, <Py_ssize_t>BLOCK), i
@@ -248,36 +309,41 @@ cdef void correlate_piece(
     p.b = t.panels + part.group*t.panel_group + first*t.panel_lane + piece.start*p.b_row
     p.length = piece.length
     p.stream = t.streams and vectors*VBYTES >= CACHE_LINE
-    fetch_ahead(t, part, piece.segments, &p)
+    if not t.light:
+        fetch_ahead(t, part, piece.segments, vectors, &p)
     for i in range(part.images):
         correlate_lines(t, part, &p, vectors, piece.segments, part.a + i*part.a_image + piece.start,
                         target + i*t.target.image, index == piece_count(t) - 1)
 
 
 cdef inline void fetch_ahead(
-    const Correlation* t, const Part* part, Range segments, Product* p,
+    const Correlation* t, const Part* part, Range segments, int vectors, Product* p,
 ) noexcept nogil:
     """While this piece of a panel is multiplied, let the next one come; of input read in place, the next tile's."""
     cdef Py_ssize_t products = max(<Py_ssize_t>1, (segments.behind - segments.first)*p.length)
-    cdef Py_ssize_t tiles = tile_count(part.outputs, 2)*part.lines*part.images
+    cdef Py_ssize_t tiles = tile_count(part.outputs, 2)*part.lines*part.images, height
     if t.panel_row:
         p.ahead, p.ahead_step = <const char*>(p.b + BLOCK), p.b_row*<Py_ssize_t>sizeof(real) // tiles
     elif t.in_place:
-        p.ahead = <const char*>(part.a + TILE_ROWS*p.a_row)
-        p.ahead_step = TILE_ROWS*p.a_row*<Py_ssize_t>sizeof(real) // products
+        height = ceil_div(part.outputs, tile_count(part.outputs, vectors))
+        p.ahead = <const char*>(part.a + ceil_div(EARLY, products*height*vectors)*height*p.a_row)
+        p.ahead_step = height*p.a_row*<Py_ssize_t>sizeof(real) // products
     else:
         p.ahead = <const char*>(p.b + (segments.first*t.length + products)*p.b_row)
         p.ahead_step = p.b_row*<Py_ssize_t>sizeof(real) // tiles
 
 
 cdef void correlate_lines(
-    const Correlation* t, const Part* part, Product* p, int vectors, Range segments, const real* a, real* target,
+    const Correlation* t, Part* part, Product* p, int vectors, Range segments, const real* a, real* target,
     bint last,
 ) noexcept nogil:
     """One piece of the sums of all lines. A row of taps that lies in the padding is left out of them."""
     cdef Py_ssize_t j, first, behind, init_line = part.target_line if p.init_row else 0
     cdef const real* init = p.init if p.init_row == 0 else target
+    cdef Py_ssize_t early = 0       # lines that are fetched before they are read
     cdef Range taps
+    if t.in_place and not t.panel_row and part.lines > 1:
+        early = ceil_div(EARLY, max(<Py_ssize_t>1, t.y.taps*t.runs*p.length*part.outputs*vectors))
     taps.first, taps.behind = 0, t.y.taps
     for j in range(part.lines):
         if not t.tall:
@@ -288,7 +354,12 @@ cdef void correlate_lines(
         p.out = target + j*part.target_line
         if first < behind and p.length:
             p.segment, p.b_segment, p.segments = t.segment + first, t.weight + first, behind - first
+            if t.light:
+                go_ahead(&part.ahead, p)
+            elif early:
+                p.ahead = <const char*>(p.a + early*part.a_line)
             multiply(vectors, part.outputs, p)
+            part.ahead.at = p.ahead
         elif p.init_row == 0:
             blank(part.outputs, vectors, p)
         if last:
@@ -305,7 +376,7 @@ cdef void correlate_share(
             for block in range(share*blocks // t.shares, (share + 1)*blocks // t.shares):
                 pack_block(w, &t.y, &t.x, group*blocks + block, packed)
     for unit in range(units):
-        correlate_unit(t, unit*t.shares + share, strip)
+        correlate_unit(t, unit*t.shares + share, (unit + 1)*t.shares + share, strip)
 
 
 cdef struct Room:
@@ -330,6 +401,7 @@ cdef Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogi
     t.tall = t.x.count < 8 and t.y.count > t.x.count
     t.in_place = not maps(&t.prologue) and stays_inside(&t.x) and (stays_inside(&t.y) or not t.tall)
     divide(t, room.threads)
+    t.light = not t.in_place and taps*t.channels*ceil_div(wide, t.shares)*<Py_ssize_t>sizeof(real) <= LIGHT_BYTES
     # Packing pays where every weight is used for many pixels: packed, it is next to those used with it.
     room.pack = t.packed is NULL and (
         t.constant or t.images*t.y.count*t.x.count > FEW_PIXELS or not is_panel(w, &t.y, &t.x))
@@ -378,11 +450,11 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
             correlate_share(t, w if pack else NULL, unit, units // t.shares, memory, strip_memory + unit*strip)
     elif threads == 1:              # a team of one waits for itself, in the operating system
         for unit in range(units):
-            correlate_unit(t, unit, strip_memory)
+            correlate_unit(t, unit, unit + 1, strip_memory)
     else:
         with parallel(num_threads=threads):
             for unit in prange(units, schedule='dynamic'):
-                correlate_unit(t, unit, strip_memory + threadid()*strip)
+                correlate_unit(t, unit, unit + threads, strip_memory + threadid()*strip)
     free(memory)
     return True
 
@@ -420,12 +492,15 @@ cdef bint convolve(
         done = convolve_groups(t, w, bias, down, across, width, &spoiled, threads)
         left = 0 if spoiled else group_axis(across, width).count*width // phase_count(across)
         t.packed = packed
+    t.alone = (width == 0 and bias is NULL and is_plain(&t.epilogue) and phase_count(down)*phase_count(across) > 1
+               and phases_with_taps(down)*phases_with_taps(across) == 1)
     for y in range(phase_count(down)):
         for x in range(phase_count(across)):
             rows, cols = phase_axis(down, y), phase_axis(across, x)
             leave_out(&cols, left)
             prepare(t, w, &rows, &cols, images, NULL)
-            done = done and correlate(t, w, bias, threads)
+            if not t.alone or rows.taps*cols.taps:
+                done = done and correlate(t, w, bias, threads)
     return done
 
 
@@ -535,7 +610,7 @@ cdef Correlation begin(const Pass* p) noexcept nogil:
     cdef Correlation t
     t.images, t.source, t.target = p.convolution.images, source_image(&p.convolution), target_image(&p.convolution)
     t.input, t.output, t.packed, t.constant = p.input, p.output, p.packed, p.constant
-    t.prologue, t.epilogue = p.prologue, p.epilogue
+    t.prologue, t.epilogue, t.alone = p.prologue, p.epilogue, False
     return t
 
 

@@ -14,14 +14,18 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Axis, Range, inside, is_identity, outputs_inside, phase_axis, span, stays_inside
+from convkit._kernels._ahead cimport Ahead, Memory, go_ahead, nothing_ahead, pixels_between, share_of, spread_over
+from convkit._kernels._axis cimport (
+    Axis, Range, inside, is_identity, outputs_inside, phase_axis, reads, span, stays_inside,
+)
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
 from convkit._kernels._image cimport Image
+from convkit._kernels._panels cimport AHEAD, deal, stage_blocks
 from convkit._kernels._pass cimport Pass, computing
-from convkit._kernels._prologue cimport Prologue, map_pixels, map_vector, maps
+from convkit._kernels._prologue cimport Prologue, map_pixels, maps
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    TILE_ROWS, VLEN, flush_denormals, prefetch, real, restore_denormals, vload_lanes, vr, vsplat, vstore,
+    TILE_ROWS, VLEN, flush_denormals, real, restore_denormals, vload_lanes, vsplat, vstore,
 )
 from convkit._kernels._strip cimport STRIP_BYTES, Strips, ceil_div, cut, merge_pixels
 from convkit._kernels._threads cimport worth
@@ -37,12 +41,11 @@ cdef void multiply(int vectors, Py_ssize_t rows, Product* product) noexcept nogi
 cdef enum:
     STRIP_PIXELS = 512              # output pixels summed in registers: their gradients stay close to first-level cache
     SHARE_CHANNELS = 128            # channels that a unit of work stages: so many of so many pixels fit the cache
-    STAGED_LANES = 512              # of the gradient, copied at a time
+    STAGED_LANES = 128              # of the gradient, copied at a time
     MOST_FOLDED = 16                # rows of taps that are folded into the channels
     FEW_PIXELS = 64                 # of a strip, so few that sums take longer to write than to compute
     CACHE_LINE = 64                 # bytes
     CLOSE_BYTES = 1024              # from pixel to pixel: of 4096, each line would fall into the same set
-    AHEAD = 8                       # pixels that are fetched before they are copied
     PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
 
@@ -70,6 +73,11 @@ cdef struct WeightGradient:
     Py_ssize_t sums_group, sums_chunk
 
 
+cdef struct Strip:
+    # Outputs of a few images.
+    Py_ssize_t image, images, row, rows, col, cols
+
+
 cdef struct Sums:
     # One unit of work: a chunk of the strips, for some panels and some blocks of lanes of one group.
     Py_ssize_t group, first_panel, behind_panel, first, behind
@@ -80,7 +88,7 @@ cdef struct Sums:
     const real* b
     Py_ssize_t b_row
     Py_ssize_t block                # distance of blocks there
-    const real* next_a              # where the next strip's input begins
+    Ahead ahead                     # what will be read next
     Py_ssize_t* segment             # [tap row][run]: where runs of pixels begin in a panel,
     Py_ssize_t* pixel               # and in the block of the gradient
     Py_ssize_t* segments            # [tap row]: how many there are
@@ -104,7 +112,7 @@ cdef Py_ssize_t panel_width(const Axis* x, Py_ssize_t channels) noexcept nogil:
 
 cdef void divide_sum(WeightGradient* t, int threads) noexcept nogil:
     """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps, shared, room, rows, cols, fit
+    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps, shared, room, rows, cols, fit, enough
     cdef Py_ssize_t bytes = taps*t.channels*t.groups*blocks*BLOCK*<Py_ssize_t>sizeof(real)
     t.wide = t.channels if t.fold > 1 else panel_width(&t.x, t.channels)       # folded, they are staged as one panel
     t.panels = ceil_div(t.channels, t.wide)
@@ -136,11 +144,16 @@ cdef void divide_sum(WeightGradient* t, int threads) noexcept nogil:
     t.chunks = ceil_div(ENOUGH_UNITS, t.groups*t.channel_shares*ceil_div(blocks, 4))
     t.chunks = max(<Py_ssize_t>1, min(t.count, min(fit, t.chunks)))
     t.channel_shares = ceil_div(t.panels, shared)
-    t.lane_shares = min(blocks, ceil_div(4*threads, t.chunks*t.groups*t.channel_shares)) if threads > 1 else 1
+    enough = ceil_div(4*threads, t.chunks*t.groups) if threads > 1 else 1
+    if t.in_place and not maps(&t.prologue):
+        # Nothing is staged: read all of each pixel, if lanes are enough.
+        t.channel_shares = min(t.channel_shares, ceil_div(enough, min(blocks, enough)))
+    t.lane_shares = min(blocks, ceil_div(enough, t.channel_shares))
 
 
 cdef void sum_unit(
     const WeightGradient* t, Py_ssize_t unit, real* memory, Py_ssize_t staged, Py_ssize_t grads, Py_ssize_t runs,
+    int threads,
 ) noexcept nogil:
     cdef Sums sums
     cdef Sums* u = &sums
@@ -148,7 +161,7 @@ cdef void sum_unit(
     u.segment = <Py_ssize_t*>(u.grads + grads)
     u.pixel, u.segments = u.segment + runs, u.segment + 2*runs
     cdef Py_ssize_t blocks = block_count(t.lanes), shared = ceil_div(t.panels, t.channel_shares), i, chunk
-    cdef Py_ssize_t lane_share = unit % t.lane_shares, channel_share
+    cdef Py_ssize_t lane_share = unit % t.lane_shares, channel_share, this = unit
     unit = unit // t.lane_shares
     channel_share = unit % t.channel_shares
     unit = unit // t.channel_shares
@@ -162,52 +175,117 @@ cdef void sum_unit(
     cdef unsigned long mode = flush_denormals()
     cdef Py_ssize_t begin = chunk*t.count // t.chunks, end = (chunk + 1)*t.count // t.chunks
     for i in range(begin, end):
-        sum_strip(t, i, u, i == begin, i + 1 == end)
+        if i + 1 < end:
+            look_ahead(t, u, this, i, i + 1)
+        else:
+            look_ahead(t, u, this, i, first_strip(t, this + threads))
+        sum_strip(t, u, i, i == begin)
     restore_denormals(mode)
 
 
-cdef void sum_strip(const WeightGradient* t, Py_ssize_t index, Sums* u, bint fresh, bint last) noexcept nogil:
+cdef Py_ssize_t first_strip(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
+    """The strip that a unit begins with: behind the last, if there is no such unit."""
+    cdef Py_ssize_t chunk = unit // (t.lane_shares*t.channel_shares*t.groups)
+    return min(chunk, t.chunks)*t.count // t.chunks
+
+
+cdef inline Strip strip_at(const WeightGradient* t, Py_ssize_t index) noexcept nogil:
+    cdef Strip s
+    s.col = index % t.strips.across*t.strips.cols
+    s.row = index // t.strips.across % t.strips.down*t.strips.rows
+    s.image = index // t.strips.across // t.strips.down*t.depth
+    s.images = min(t.depth, t.images - s.image)
+    s.rows, s.cols = min(t.strips.rows, t.y.count - s.row), min(t.strips.cols, t.x.count - s.col)
+    if s.rows <= 0 or s.cols <= 0:
+        s.rows = s.cols = s.images = 0
+    return s
+
+
+cdef void look_ahead(
+    const WeightGradient* t, Sums* u, Py_ssize_t unit, Py_ssize_t index, Py_ssize_t next,
+) noexcept nogil:
+    """While one strip is summed, let another come, if its pixels lie in one piece.
+
+    Units that take channels, or lanes, of the same pixels share those out: they read them in each other's caches.
+    """
+    cdef Strip s = strip_at(t, index), n = strip_at(t, next)
+    cdef Memory input, grad
+    cdef Range rows, cols
+    u.ahead = nothing_ahead(t.grad)
+    if next == index or next >= t.count or n.images <= 0 or t.groups > 1 or (t.strips.across > 1 and t.y.count > 1):
+        return
+    rows.first, rows.behind, cols.first, cols.behind = n.row, n.row + n.rows, n.col, n.col + n.cols
+    grad = pixels_between(t.grad, &t.target, n.image, n.images, rows, cols)
+    rows, cols = reads(&t.folded, n.row, n.rows), reads(&t.x, n.col, n.cols)
+    input = pixels_between(t.input, &t.source, n.image, n.images, rows, cols)
+    if t.folded.grain > 1 or t.x.grain > 1:
+        grad.behind = grad.first    # pixels that are apart take longer than those that are not
+    u.ahead = spread_over(share_of(input, unit // t.lane_shares % t.channel_shares, t.channel_shares),
+                          share_of(grad, unit % t.lane_shares, t.lane_shares),
+                          s.images*s.rows*s.cols*tiles_of(t, u))
+
+
+cdef Py_ssize_t tiles_of(const WeightGradient* t, const Sums* u) noexcept nogil:
+    """Count the tiles that pass over each pixel of a unit."""
+    cdef Py_ssize_t first = u.first, count = 0, panel
+    cdef int vectors
+    while first < u.behind:
+        vectors = tile_vectors(min(u.behind - first, <Py_ssize_t>BLOCK))
+        for panel in range(u.first_panel, u.behind_panel):
+            count += t.y.taps*runs_of(t, panel)*tile_count(rows_of(t, panel), vectors)
+        first += BLOCK
+    return count
+
+
+cdef inline Py_ssize_t width_of(const WeightGradient* t, Py_ssize_t panel) noexcept nogil:
+    """Channels of a panel: the last one may have fewer."""
+    return min(t.wide, t.channels - panel*t.wide)
+
+
+cdef inline Py_ssize_t runs_of(const WeightGradient* t, Py_ssize_t panel) noexcept nogil:
+    """Pieces in which a row of taps lies: a last panel that is not full has gaps between its taps."""
+    return 1 if t.joined and width_of(t, panel) == t.wide else t.x.taps
+
+
+cdef inline Py_ssize_t rows_of(const WeightGradient* t, Py_ssize_t panel) noexcept nogil:
+    """Rows of tiles in such a piece."""
+    return width_of(t, panel)*t.x.taps // runs_of(t, panel)
+
+
+cdef void sum_strip(const WeightGradient* t, Sums* u, Py_ssize_t index, bint fresh) noexcept nogil:
     """Add the products of one strip; `fresh` sums begin at zero."""
-    cdef Py_ssize_t col = index % t.strips.across*t.strips.cols, first = u.first
-    cdef Py_ssize_t row = index // t.strips.across % t.strips.down*t.strips.rows
-    cdef Py_ssize_t image = index // t.strips.across // t.strips.down*t.depth, images = min(t.depth, t.images - image)
-    cdef Py_ssize_t rows = min(t.strips.rows, t.y.count - row), cols = min(t.strips.cols, t.x.count - col)
-    cdef Py_ssize_t i, behind, panel
-    cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col + u.group*t.lanes
-    if rows <= 0 or cols <= 0:
-        rows = cols = images = 0
+    cdef Strip s = strip_at(t, index)
+    cdef Py_ssize_t first = u.first, i, behind, panel
+    cdef const real* grad = (t.grad + s.image*t.target.image + s.row*t.target.row + s.col*t.target.col
+                             + u.group*t.lanes)
     if t.in_place:
-        u.a = (t.input + image*t.source.image + u.group*t.channels + u.first_panel*t.wide
-               + (t.y.first + t.y.grain*t.y.in_step*row)*t.source.row
-               + (t.x.first + t.x.grain*t.x.in_step*col)*t.source.col)
+        u.a = (t.input + s.image*t.source.image + u.group*t.channels + u.first_panel*t.wide
+               + (t.y.first + t.y.grain*t.y.in_step*s.row)*t.source.row
+               + (t.x.first + t.x.grain*t.x.in_step*s.col)*t.source.col)
         if maps(&t.prologue):
-            map_in_place(t, u, cols)
+            map_in_place(t, u, s.cols)
     else:
         u.a = u.staged
-        for i in range(images):
+        for i in range(s.images):
             if t.fold > 1:
-                stage_folded(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
+                stage_folded(t, u, s.image + i, s.row, s.rows, s.col, s.cols, u.staged + i*t.image)
             else:
-                stage_panels(t, u, image + i, row, rows, col, cols, u.staged + i*t.image)
-    lay_pixels(t, u, images, row, rows, cols)
-    # Only input that is read in place is fetched ahead: a 1x1 layer's, where pixels follow each other.
-    u.next_a = u.a
-    if not last:
-        u.next_a = u.a + t.depth*t.strips.rows*t.strips.cols*t.x.grain*t.x.in_step*t.source.col
+                stage_panels(t, u, s.image + i, s.row, s.rows, s.col, s.cols, u.staged + i*t.image)
+    lay_pixels(t, u, s.images, s.row, s.rows, s.cols)
     while first < u.behind:
         if t.grad_in_place:
             behind, u.block = u.behind, BLOCK
             u.b, u.b_row = grad + first, t.target.col
         else:
             behind, u.block = min(u.behind, first + STAGED_LANES), t.depth*t.strips.rows*t.strips.cols*BLOCK
-            stage_gradient(grad + first, &t.target, images, rows, cols, behind - first, u.block, u.grads)
+            stage_blocks(grad + first, &t.target, s.images, s.rows, s.cols, behind - first, u.block, u.grads)
             u.b, u.b_row = u.grads, BLOCK
-        if images*rows*cols < FEW_PIXELS:
+        if s.images*s.rows*s.cols < FEW_PIXELS:
             # Little is summed: write the sums in the order in which they lie.
             for panel in range(u.first_panel, u.behind_panel):
-                sum_blocks(t, u, first, behind, panel, panel + 1, cols, fresh)
+                sum_blocks(t, u, first, behind, panel, panel + 1, s.cols, fresh)
         else:
-            sum_blocks(t, u, first, behind, u.first_panel, u.behind_panel, cols, fresh)
+            sum_blocks(t, u, first, behind, u.first_panel, u.behind_panel, s.cols, fresh)
         first = behind
 
 
@@ -292,36 +370,6 @@ cdef void stage_panels(
             memset(target + panel*t.panel + across.behind*t.wide, 0, (wide - across.behind)*t.wide*sizeof(real))
 
 
-cdef inline vr dealt(
-    const bint mapping, const Prologue* p, Py_ssize_t channel, const int lanes, const real* x,
-) noexcept nogil:
-    return map_vector(p, lanes, channel, x) if mapping else vload_lanes(x, lanes)
-
-
-cdef inline void deal(
-    const bint mapping, const Prologue* p, Py_ssize_t channel, const real* pixel, Py_ssize_t channels, Py_ssize_t wide,
-    Py_ssize_t panel_size, real* panel, Py_ssize_t ahead,
-) noexcept nogil:
-    """Deal a pixel's channels out to the panels, mapped or not; the first of them is `channel`.
-
-    The last vector of each reaches into the place of the pixel behind, which is written later.
-    """
-    cdef Py_ssize_t c, here
-    while channels > 0:
-        here = min(wide, channels)
-        c = 0
-        while c + VLEN <= here:
-            vstore(panel + c, dealt(mapping, p, channel + c, VLEN, pixel + c))
-            prefetch(pixel + ahead + c)
-            c += VLEN
-        if c < here:
-            vstore(panel + c, dealt(mapping, p, channel + c, <int>(here - c), pixel + c))
-            prefetch(pixel + ahead + c)
-        pixel, channel = pixel + here, channel + here
-        panel = panel + panel_size
-        channels -= here
-
-
 cdef void lay_pixels(
     const WeightGradient* t, Sums* u, Py_ssize_t images, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t cols,
 ) noexcept nogil:
@@ -341,44 +389,8 @@ cdef void lay_pixels(
         u.segments[r] = n - r*most
 
 
-cdef void stage_gradient(
-    const real* grad, const Image* strides, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t lanes,
-    Py_ssize_t block, real* staged,
-) noexcept nogil:
-    """Copy a few blocks of lanes of a strip's pixels, with zeros behind those that do not fill their vector."""
-    cdef Py_ssize_t image, j, _
-    cdef const real* pixel
-    for image in range(images):
-        for j in range(rows):
-            pixel = grad + image*strides.image + j*strides.row
-            for _ in range(cols):
-                deal(False, NULL, 0, pixel, lanes, BLOCK, block, staged, AHEAD*strides.col)
-                staged = staged + BLOCK
-                pixel = pixel + strides.col
-
-
-cdef inline void fetch_ahead(
-    const WeightGradient* t, const Sums* u, const real* b, Py_ssize_t call, Py_ssize_t calls, Py_ssize_t tiles,
-    Product* p,
-) noexcept nogil:
-    """While a tile passes over this strip's pixels, let what is needed next come.
-
-    That is the block of the gradient behind this one, if it has been copied; else the next strip's input, one cache
-    line of each pixel with each call.
-    """
-    cdef Py_ssize_t line = 64 // <Py_ssize_t>sizeof(real)
-    if not t.grad_in_place:
-        p.ahead = <const char*>(b + u.block) + call*u.block*<Py_ssize_t>sizeof(real) // calls
-        p.ahead_step = BLOCK*<Py_ssize_t>sizeof(real) // (tiles*calls)
-    elif call*line < (u.behind_panel - u.first_panel)*t.wide:
-        p.ahead = <const char*>(u.next_a + call*line)
-        p.ahead_step = t.x.in_step*t.x.grain*t.source.col*<Py_ssize_t>sizeof(real) // tiles
-    else:
-        p.ahead, p.ahead_step = <const char*>u.a, 0
-
-
 cdef void sum_blocks(
-    const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t first_panel,
+    const WeightGradient* t, Sums* u, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t first_panel,
     Py_ssize_t behind_panel, Py_ssize_t cols, bint fresh,
 ) noexcept nogil:
     cdef const real* b = u.b
@@ -391,16 +403,13 @@ cdef void sum_blocks(
 
 
 cdef void sum_block(
-    const WeightGradient* t, const Sums* u, Py_ssize_t first, Py_ssize_t panel, const real* b, Py_ssize_t cols,
+    const WeightGradient* t, Sums* u, Py_ssize_t first, Py_ssize_t panel, const real* b, Py_ssize_t cols,
     bint fresh,
 ) noexcept nogil:
     """All taps of a panel's channels against one block of lanes."""
     cdef Py_ssize_t lanes = min(u.behind - first, <Py_ssize_t>BLOCK), taps = t.y.taps*t.x.taps
     cdef int vectors = tile_vectors(lanes)
-    cdef Py_ssize_t wide = min(t.wide, t.channels - panel*t.wide), width = vectors*VLEN, r, s, n, place
-    # A last panel that is not full has gaps between its taps.
-    cdef Py_ssize_t runs = 1 if t.joined and wide == t.wide else t.x.taps, rows = wide*t.x.taps // runs
-    cdef Py_ssize_t calls = (u.behind_panel - u.first_panel)*t.y.taps*runs
+    cdef Py_ssize_t width = vectors*VLEN, runs = runs_of(t, panel), rows = rows_of(t, panel), r, s, n
     cdef real zeros[BLOCK]
     cdef Product p
     for n in range(BLOCK):
@@ -420,10 +429,10 @@ cdef void sum_block(
                 p.init, p.init_row = zeros, 0
             else:
                 p.init, p.init_row = p.out, p.out_row
-            place = ((panel - u.first_panel)*t.y.taps + r)*runs + s
-            fetch_ahead(t, u, b, place, calls, tile_count(rows, vectors), &p)
             if p.segments:
+                go_ahead(&u.ahead, &p)
                 multiply(vectors, rows, &p)
+                u.ahead.at = p.ahead
             else:
                 skip_sums(rows, vectors, &p, fresh)
 
@@ -542,7 +551,7 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     with parallel(num_threads=threads):
         for unit in prange(t.chunks*t.groups*t.channel_shares*t.lane_shares, schedule='dynamic'):
             sum_unit(t, unit, <real*>(<char*>(t.sums + room.sums) + threadid()*room.share), room.staged, room.grads,
-                     room.runs)
+                     room.runs, threads)
     for unit in prange(0 if t.direct else t.groups*block_count(t.lanes)*t.y.taps, schedule='static',
                        num_threads=threads):
         finish_unit(t, unit)
