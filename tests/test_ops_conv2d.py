@@ -200,6 +200,28 @@ def test_a_depthwise_kernel_longer_than_a_chain():
     check_exact(Conv((1, 3, 35, 36), (3, 1, 29, 31), padding=(14, 15), groups=3))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_depthwise_lines_longer_than_a_chain(stride):
+    check_exact(Conv((1, 17, 3, 1601), (17, 1, 3, 3), padding=1, stride=stride, groups=17))
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel"), [((3, 3), 9), ((3, 4), 9), ((4, 4), 5), ((5, 3), 7), ((2, 9), 6)], ids=str
+)
+def test_depthwise_kernels_wider_than_the_image(image, kernel):
+    """Columns of taps of which only some meet the image: those of its first, or of its last outputs."""
+    for padding in (kernel // 2, kernel // 2 + 1, kernel - 1):
+        for stride in (1, 2):
+            check_exact(
+                Conv((2, 17, *image), (17, 1, kernel, kernel), padding=padding, stride=stride, groups=17, seed=kernel)
+            )
+
+
+def test_depthwise_images_of_many_blocks():
+    check_exact(Conv((5, 40, 31, 33), (40, 1, 3, 3), padding=1, groups=40))
+    check_exact(Conv((3, 33, 31, 34), (33, 1, 5, 5), padding=2, stride=2, groups=33))
+
+
 @pytest.mark.parametrize("lanes", LANES)
 def test_groups_as_wide_as_the_tile(lanes):
     check_exact(Conv((1, 2 * lanes, 4, 5), (2 * lanes, lanes, 3, 3), padding=1, groups=2))

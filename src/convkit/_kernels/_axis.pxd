@@ -32,6 +32,8 @@ cdef inline Range inside(Py_ssize_t start, Py_ssize_t step, Py_ssize_t size, Py_
     """Those i < count for which start + i*step lies in [0, size)."""
     cdef Range r
     r.first, r.behind = 0, count
+    if start >= 0 and start + step*(count - 1) < size:      # the common case, without a division
+        return r
     if step == 0:
         if start < 0 or start >= size:
             r.behind = 0

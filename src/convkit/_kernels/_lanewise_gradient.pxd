@@ -7,9 +7,10 @@ registers. `sum_sources` is for staged images and any groups, `sum_window` for d
 where they lie.
 """
 
-from convkit._kernels._lanewise cimport RUN, Fetch, fetch, lanes_at
+from convkit._kernels._axis cimport Range
+from convkit._kernels._lanewise cimport CACHE_LINE, RUN, Fetch, fetch, lanes_at
 from convkit._kernels._simd cimport (
-    SUM_SOURCES, VLEN, opaque, opaque_stride, pinned, real, vi, visplat, vload, vr, vsplat, vstore,
+    SUM_SOURCES, VLEN, opaque, opaque_stride, pinned, prefetch, real, vi, visplat, vload, vr, vsplat, vstore,
 )
 
 
@@ -174,110 +175,131 @@ cdef inline void sum_run_of(int taps, int sources, const int reading, const Chan
 
 cdef enum:
     SIDE = 3                        # rows, and columns, of taps at most
-    SLIDE = 4                       # pixels of the output's gradient that are held in registers
 
 
 cdef struct WindowSum:
-    const real* x                   # the input of the first pixel's first tap
-    Py_ssize_t x_line, x_pixel      # from one line of outputs, or one output, to the next
+    # Neighbouring outputs of one line under a window of taps, for so many vectors of channels.
+    const real* x                   # the input of the first output's first tap
+    Py_ssize_t x_pixel              # from one output to the next
     Py_ssize_t x_row, x_tap         # from one row of taps, or one tap of a row, to the next
     const real* grad
-    Py_ssize_t grad_line, grad_pixel
-    Py_ssize_t lines, pixels
-    Py_ssize_t first, behind        # pixels between these have all their taps inside of the image, as columns go
-    # Where in the image the first tap lies, and the steps from one line, pixel, row of taps and tap to the next.
-    Py_ssize_t row, line_rows, tap_rows, rows
-    Py_ssize_t col, pixel_cols, tap_cols, cols
+    Py_ssize_t grad_pixel
+    Py_ssize_t pixels, vectors
     real* sums                      # the products are added to these
-    Py_ssize_t sums_row
+    Py_ssize_t sums_row, sums_vector
+    # Where neighbouring taps read the inputs of neighbouring outputs, these slide: input x + u*x_pixel is tap s of
+    # output u - s, and those u lie inside of the image.
+    bint slides
+    Range inside
+    # Else all inputs do, but those of the first output's first tap and of the last one's last.
+    bint left, right
+    # What lines to come will need: a cache line of each with every output of a vector that slides, or none.
+    const real* x_ahead
+    const real* grad_ahead
+    Py_ssize_t ahead
 
 
-cdef inline void slide(
-    const int u, const int rows, const int taps, const real** x, Py_ssize_t x_row, Py_ssize_t x_pixel, const vr* g,
-    vr* acc,
+cdef inline void meet_window(
+    const int rows, const int first, const int behind, const real* x, Py_ssize_t x_row, const vr* g, vr* acc,
 ) noexcept nogil:
-    """Read column u of the window once, for every pixel that it meets."""
+    """Let a column of the input meet the outputs to which it is tap [first, behind)."""
     cdef vr value
-    cdef int r
-    if u >= SLIDE + taps - 1:
-        return
-    for r in range(rows):
-        value = pinned(vload(x[0] + r*x_row))
-        if u < SLIDE:
-            acc[SIDE*r] = acc[SIDE*r] + value*g[u]
-        if taps > 1 and u > 0 and u - 1 < SLIDE:
-            acc[SIDE*r + 1] = acc[SIDE*r + 1] + value*g[u - 1]
-        if taps > 2 and u > 1 and u - 2 < SLIDE:
-            acc[SIDE*r + 2] = acc[SIDE*r + 2] + value*g[u - 2]
-    x[0] = opaque(x[0] + x_pixel)
-
-
-cdef inline void slide_along(
-    const int rows, const int taps, const WindowSum* t, const real* x, const real* grad, vr* acc,
-) noexcept nogil:
-    """Pixels that have all their taps."""
-    cdef vr g[SLIDE]
-    cdef Py_ssize_t _, x_row = t.x_row, x_tap = t.x_tap, x_pixel = t.x_pixel, pixel = t.grad_pixel
-    cdef Py_ssize_t slides = (t.behind - t.first) // SLIDE if x_tap == x_pixel else 0
     cdef int r, s
-    for _ in range(slides):
-        g[0], g[1], g[2], g[3] = vload(grad), vload(grad + pixel), vload(grad + 2*pixel), vload(grad + 3*pixel)
-        slide(0, rows, taps, &x, x_row, x_pixel, g, acc)
-        slide(1, rows, taps, &x, x_row, x_pixel, g, acc)
-        slide(2, rows, taps, &x, x_row, x_pixel, g, acc)
-        slide(3, rows, taps, &x, x_row, x_pixel, g, acc)
-        slide(4, rows, taps, &x, x_row, x_pixel, g, acc)
-        slide(5, rows, taps, &x, x_row, x_pixel, g, acc)
-        x, grad = x - (taps - 1)*x_pixel, grad + SLIDE*pixel
-    for _ in range(t.behind - t.first - slides*SLIDE):
+    for r in range(rows):
+        value = pinned(vload(x + r*x_row))
+        for s in range(first, behind):
+            acc[SIDE*r + s] = acc[SIDE*r + s] + value*g[s]
+
+
+cdef inline void slide_window(
+    const int rows, const int taps, const WindowSum* t, const real* x, const real* grad, Py_ssize_t line, vr* acc,
+) noexcept nogil:
+    """Read every column once. There are at least as many outputs as taps but one."""
+    cdef vr g[RUN]
+    cdef const real* x_ahead = t.x_ahead + line
+    cdef const real* grad_ahead = t.grad_ahead + line
+    cdef Py_ssize_t x_row = t.x_row, x_pixel = t.x_pixel, pixel = t.grad_pixel, ahead = t.ahead, _
+    cdef Py_ssize_t u = min(max(t.inside.first, <Py_ssize_t>taps - 1), t.pixels)
+    for _ in range(taps - 1):
+        prefetch(x_ahead)
+        prefetch(grad_ahead)
+        x_ahead, grad_ahead = x_ahead + ahead, grad_ahead + ahead
+    # Of the first inputs, and the last ones, only some taps have an output.
+    g[0] = vload(grad)
+    if taps > 1 and t.inside.first == 0:
+        meet_window(rows, 0, 1, x, x_row, g, acc)
+    if taps > 2:
+        g[1], g[0] = g[0], vload(grad + pixel)
+        if t.inside.first <= 1 < t.inside.behind:
+            meet_window(rows, 0, 2, x + x_pixel, x_row, g, acc)
+    move_on(taps, g)
+    x, grad = x + u*x_pixel, grad + u*pixel
+    if taps > 1 and u >= taps:
+        g[1] = vload(grad - pixel)
+        if taps > 2:
+            g[2] = vload(grad - 2*pixel)
+    for _ in range(min(t.pixels, t.inside.behind) - u):
+        prefetch(x_ahead)
+        prefetch(grad_ahead)
+        x_ahead, grad_ahead = opaque(x_ahead + ahead), grad_ahead + ahead
         g[0] = vload(grad)
-        for r in range(rows):
-            for s in range(taps):
-                acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*x_row + s*x_tap)*g[0]
-        x, grad = x + x_pixel, grad + pixel
+        meet_window(rows, 0, taps, x, x_row, g, acc)
+        move_on(taps, g)
+        x, grad = opaque(x + x_pixel), grad + pixel
+    if taps > 1 and t.inside.first <= t.pixels < t.inside.behind:
+        meet_window(rows, 1, taps, x, x_row, g, acc)
+    move_on(taps, g)
+    if taps > 2 and t.inside.behind > t.pixels + 1:
+        meet_window(rows, 2, taps, x + x_pixel, x_row, g, acc)
 
 
 cdef inline void sum_pixel(
-    const int rows, const int taps, const WindowSum* t, Py_ssize_t row, Py_ssize_t col, const real* x, const real* grad,
-    vr* acc,
+    const int rows, const int first, const int behind, const WindowSum* t, const real* x, vr g, vr* acc,
 ) noexcept nogil:
-    """A pixel at the edge: taps that lie in the padding are left out."""
-    cdef vr g = vload(grad)
+    """One output, under the columns [first, behind) of the window."""
     cdef int r, s
     for r in range(rows):
-        if 0 <= row + r*t.tap_rows < t.rows:
-            for s in range(taps):
-                if 0 <= col + s*t.tap_cols < t.cols:
-                    acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*t.x_row + s*t.x_tap)*g
+        for s in range(first, behind):
+            acc[SIDE*r + s] = acc[SIDE*r + s] + vload(x + r*t.x_row + s*t.x_tap)*g
 
 
-cdef inline void sum_window(const int rows, const int taps, const WindowSum* t) noexcept nogil:
-    """The products of all pixels for rows x taps taps, which must be literals."""
+cdef inline void sum_pixels(
+    const int rows, const int taps, const WindowSum* t, const real* x, const real* grad, vr* acc,
+) noexcept nogil:
+    """One output after the other."""
+    cdef Py_ssize_t x_pixel = t.x_pixel, pixel = t.grad_pixel, _
+    if t.left:
+        sum_pixel(rows, 1, taps, t, x, vload(grad), acc)
+        x, grad = x + x_pixel, grad + pixel
+    for _ in range(t.pixels - t.left - t.right):
+        sum_pixel(rows, 0, taps, t, x, vload(grad), acc)
+        x, grad = x + x_pixel, grad + pixel
+    if t.right:
+        sum_pixel(rows, 0, taps - 1, t, x, vload(grad), acc)
+
+
+cdef inline void sum_window(const int rows, const int taps, WindowSum* t) noexcept nogil:
+    """Add the products of rows x taps taps, which must be literals, and go on to what is called in next."""
     cdef vr acc[SIDE*SIDE]
-    cdef const real* x
-    cdef const real* grad
-    cdef Py_ssize_t line, i, row, first
+    cdef real* sums = t.sums
+    cdef Py_ssize_t sums_row = t.sums_row, line = t.pixels*t.ahead, v
     cdef int r, s
-    for r in range(rows):
-        for s in range(taps):
-            acc[SIDE*r + s] = vsplat(0)
-    for line in range(t.lines):
-        x, grad, row = t.x + line*t.x_line, t.grad + line*t.grad_line, t.row + line*t.line_rows
-        first = t.first if row >= 0 and row + (rows - 1)*t.tap_rows < t.rows and t.first < t.behind else t.pixels
-        i = 0
-        while i < t.pixels:
-            if i == first:
-                slide_along(rows, taps, t, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
-                i = t.behind
-            else:
-                sum_pixel(rows, taps, t, row, t.col + i*t.pixel_cols, x + i*t.x_pixel, grad + i*t.grad_pixel, acc)
-                i += 1
-    for r in range(rows):
-        for s in range(taps):
-            vstore(t.sums + r*t.sums_row + s*VLEN, vload(t.sums + r*t.sums_row + s*VLEN) + acc[SIDE*r + s])
+    for v in range(t.vectors):
+        for r in range(rows):
+            for s in range(taps):
+                acc[SIDE*r + s] = vload(sums + r*sums_row + s*VLEN)
+        if t.slides:
+            slide_window(rows, taps, t, t.x + v*VLEN, t.grad + v*VLEN, v*line, acc)
+        else:
+            sum_pixels(rows, taps, t, t.x + v*VLEN, t.grad + v*VLEN, acc)
+        for r in range(rows):
+            for s in range(taps):
+                vstore(sums + r*sums_row + s*VLEN, acc[SIDE*r + s])
+        sums = sums + t.sums_vector
+    t.x_ahead, t.grad_ahead = t.x_ahead + t.vectors*line, t.grad_ahead + t.vectors*line
 
 
-cdef inline void sum_window_of(int rows, int taps, const WindowSum* t) noexcept nogil:
+cdef inline void sum_window_of(int rows, int taps, WindowSum* t) noexcept nogil:
     if rows == 1:
         sum_window_row(1, taps, t)
     elif rows == 2:
@@ -286,7 +308,7 @@ cdef inline void sum_window_of(int rows, int taps, const WindowSum* t) noexcept 
         sum_window_row(3, taps, t)
 
 
-cdef inline void sum_window_row(const int rows, int taps, const WindowSum* t) noexcept nogil:
+cdef inline void sum_window_row(const int rows, int taps, WindowSum* t) noexcept nogil:
     if taps == 1:
         sum_window(rows, 1, t)
     elif taps == 2:

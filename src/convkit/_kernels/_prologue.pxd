@@ -9,7 +9,7 @@ from libc.math cimport INFINITY
 
 from convkit._kernels._rectifiers cimport RELU, RELU6
 from convkit._kernels._simd cimport (
-    VLEN, prefetch, real, vload, vload_lanes, vmax, vmin, vr, vsplat, vstore, vstore_lanes,
+    VLEN, real, vload, vload_lanes, vmax, vmin, vr, vsplat, vstore, vstore_lanes,
 )
 
 
@@ -69,16 +69,3 @@ cdef inline void map_pixels(
         if c < channels:
             vstore_lanes(out + c, map_vector(p, <int>(channels - c), channel + c, x + c), <int>(channels - c))
         x, out = x + step, out + out_step
-
-
-cdef inline void map_column(
-    const Prologue* p, Py_ssize_t channel, const real* x, Py_ssize_t step, Py_ssize_t pixels, Py_ssize_t ahead,
-    real* out,
-) noexcept nogil:
-    """One vector of channels of pixels that are `step` apart, packed; those that are so far ahead come near."""
-    cdef vr centre = vload(p.centre + channel), scale = vload(p.scale + channel), shift = vload(p.shift + channel)
-    cdef vr low = vsplat(p.low), high = vsplat(p.high)
-    cdef Py_ssize_t i
-    for i in range(pixels):
-        prefetch(x + i*step + ahead)
-        vstore(out + i*VLEN, mapped(vload(x + i*step), centre, scale, shift, low, high))
