@@ -18,8 +18,9 @@ class Torch(Engine):
         self.aten = torch.ops.aten
 
     def _tensors(self, arrays: list) -> list:
+        """In memory of PyTorch's own, which begins at cache lines."""
         memory_format = getattr(self.torch, self.layout)
-        return [self.torch.from_numpy(array).contiguous(memory_format=memory_format) for array in arrays]
+        return [self.torch.from_numpy(array).clone(memory_format=memory_format) for array in arrays]
 
     def convolution(self, layer: Layer) -> Passes:
         """Return the passes of a convolution."""

@@ -11,9 +11,7 @@ from convkit._kernels._weights cimport padded
 from convkit._kernels._winograd cimport transform_weight
 from convkit._kernels._winograd_parts cimport Part, Parts, parts_of
 from convkit._kernels._winograd_rows cimport SIDE
-from convkit._kernels._winograd_tiles cimport (
-    LINE, Ahead, Line, Pixels, Planes, Tiles, ahead_of, unread,
-)
+from convkit._kernels._winograd_tiles cimport LINE, Line, NextPixels, Pixels, Planes, Tiles, next_pixels, unread
 
 cdef enum:
     # Products summed in registers at a time. The error of a chain grows with its length, and in sums of Winograd's
@@ -174,18 +172,18 @@ cdef inline void note(const Correlation* t, vr bad) noexcept nogil:
         t.spoiled[0] = True
 
 
-cdef inline Ahead outputs_ahead(
+cdef inline NextPixels outputs_ahead(
     const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t times,
 ) noexcept nogil:
     """Where a run of tiles will be written, to be brought near in so many `times`: nothing of what passes caches."""
     if t.streams:
         tiles = 0
-    return ahead_of(&t.tiles, t.output, t.y.count*t.x.count, t.target.col, t.lanes, first, tiles, times)
+    return next_pixels(&t.tiles, t.output, t.y.count*t.x.count, t.target.col, t.lanes, first, tiles, times)
 
 
-cdef inline Ahead inputs_ahead(
+cdef inline NextPixels inputs_ahead(
     const Correlation* t, Py_ssize_t first, Py_ssize_t tiles, Py_ssize_t times,
 ) noexcept nogil:
     """The same of what it reads."""
-    return ahead_of(&t.tiles, unread(&t.source), t.source.rows*t.source.cols, t.source.strides.col, t.channels, first,
-                    tiles, times)
+    return next_pixels(&t.tiles, unread(&t.source), t.source.rows*t.source.cols, t.source.strides.col, t.channels,
+                       first, tiles, times)

@@ -11,7 +11,7 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._tile cimport Rows as Apart, seven_rows
 from convkit._kernels._winograd cimport output_line
-from convkit._kernels._winograd_tiles cimport Ahead, Line, Pixels, Planes, fetch
+from convkit._kernels._winograd_tiles cimport Line, NextPixels, Pixels, Planes, fetch
 
 cdef enum:
     SIDE = 4                            # points of a row, and rows
@@ -131,7 +131,7 @@ cdef struct PointRow:
     const real* u                   # [channel][point][lane]
     Py_ssize_t channels
     real* z                         # [tile][column][lane]
-    Ahead inputs, outputs           # of the next run, and of this one
+    NextPixels inputs, outputs      # of the next run, and of this one
 
 
 cdef inline void meet_point(

@@ -184,13 +184,13 @@ cdef inline const real* unread(const Pixels* p) noexcept nogil:
     return p.data + (2 + p.first_row)*p.strides.row
 
 
-cdef struct Ahead:
+cdef struct NextPixels:
     # Pixels that will be needed, and how many of them to bring near at a time.
     const real* pixel
     Py_ssize_t step, width, left, each
 
 
-cdef inline Ahead ahead_of(
+cdef inline NextPixels next_pixels(
     const Tiles* t, const real* pixels, Py_ssize_t image, Py_ssize_t step, Py_ssize_t width, Py_ssize_t first,
     Py_ssize_t tiles, Py_ssize_t times,
 ) noexcept nogil:
@@ -199,14 +199,14 @@ cdef inline Ahead ahead_of(
     As if tiles lay as pixels do, row by row: of whole lines that is so. An image has `image` pixels, `step` apart.
     """
     cdef Py_ssize_t of_image = t.down*t.across
-    cdef Ahead a
+    cdef NextPixels a
     a.pixel, a.step, a.width = pixels + first*image // of_image*step, step, width
     a.left = min(tiles, t.count - first)*image // of_image
     a.each = ceil_div(a.left, times)
     return a
 
 
-cdef inline void fetch(Ahead* a) noexcept nogil:
+cdef inline void fetch(NextPixels* a) noexcept nogil:
     """Bring a few pixels near. Many at once would be for nothing: processors leave out what queues cannot hold."""
     cdef Py_ssize_t k, _
     for _ in range(min(a.each, a.left)):

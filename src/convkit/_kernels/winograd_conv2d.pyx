@@ -42,7 +42,7 @@ from convkit._kernels._winograd_correlation cimport (
 )
 from convkit._kernels._winograd_parts cimport MOST_PARTS, parts_with
 from convkit._kernels._winograd_rows cimport COLUMNS, SIDE, PointRow, outputs_of, read_row, sum_run, sums_of
-from convkit._kernels._winograd_tiles cimport Ahead, Line, Planes, fetch, line_of, read_line, tiles_of, whole_lines
+from convkit._kernels._winograd_tiles cimport Line, NextPixels, Planes, fetch, line_of, read_line, tiles_of, whole_lines
 
 cdef enum:
     # Columns of a unit's outputs, if its tiles were a row. With fewer, panels of deep layers come from memory too
@@ -175,7 +175,7 @@ cdef void multiply_points(
     Meanwhile the next panel comes near, and the lines of these tiles' outputs.
     """
     cdef Py_ssize_t point, block
-    cdef Ahead outputs = outputs_ahead(t, tile, tiles, t.points*(behind - first))
+    cdef NextPixels outputs = outputs_ahead(t, tile, tiles, t.points*(behind - first))
     cdef Product p
     p.a_row, p.a_col = t.v.tile, 1
     p.out_row, p.lanes, p.stream = t.q.tile, VLEN, False

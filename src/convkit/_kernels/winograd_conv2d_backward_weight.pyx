@@ -43,7 +43,7 @@ from convkit._kernels._weights cimport Weights, padded, weights_of
 from convkit._kernels._winograd_gradient cimport POINTS, TILES, contract, plane, transform_grads
 from convkit._kernels._winograd_parts cimport Part, Parts, parts_of, parts_with
 from convkit._kernels._winograd_tiles cimport (
-    Ahead, Line, Pixels, Planes, Rows, Tiles, ahead_of, fetch, line_of, read_line, rows_of, tiles_of, unread,
+    Line, NextPixels, Pixels, Planes, Rows, Tiles, fetch, line_of, next_pixels, read_line, rows_of, tiles_of, unread,
 )
 
 cdef enum:
@@ -114,10 +114,10 @@ cdef void add_products(
     Meanwhile what the tiles from `next` on read comes near: of all of that a unit is the first to read.
     """
     cdef Py_ssize_t point, k, first, rows, count, i, none = 0, times = tiles_of_unit(u, &t.parts)
-    cdef Ahead image = ahead_of(&t.tiles, unread(&u.image), t.image.rows*t.image.cols, t.image.strides.col, u.channels,
-                                next, tiles, times)
-    cdef Ahead grad = ahead_of(&t.tiles, u.grad.data, t.grad.rows*t.grad.cols, t.grad.strides.col, u.lanes, next,
-                               tiles, times)
+    cdef NextPixels image = next_pixels(
+        &t.tiles, unread(&u.image), t.image.rows*t.image.cols, t.image.strides.col, u.channels, next, tiles, times)
+    cdef NextPixels grad = next_pixels(
+        &t.tiles, u.grad.data, t.grad.rows*t.grad.cols, t.grad.strides.col, u.lanes, next, tiles, times)
     cdef Product p
     cdef int vectors
     cdef Range parts
