@@ -13,7 +13,6 @@ class Convkit(Engine):
 
     def __init__(self, threads: int) -> None:
         import convkit
-
         from convkit._memory import empty_like
 
         convkit.set_num_threads(threads)
