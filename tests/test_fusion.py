@@ -429,16 +429,17 @@ def test_a_gradient_may_start_in_the_middle():
     assert_same_bits(both(run), "from batch norm")
 
 
-def test_networks_train_to_the_same_numbers():
+@pytest.mark.parametrize(("name", "size", "steps"), [("resnet20", (8, 8), 3), ("mobilenet_v2", (32, 32), 2)])
+def test_networks_train_to_the_same_numbers(name, size, steps):
     """Fused and unfused, step by step: pooled sums may differ in the last bit of a double."""
 
     def run():
         ck.manual_seed(0)
-        model = ck.models.resnet20(num_classes=3, image_size=(8, 8))
+        model = getattr(ck.models, name)(num_classes=3, image_size=size)
         optimizer = ck.optim.SGD(model.parameters(), lr=0.05)
-        images = np.random.default_rng(0).standard_normal((4, 3, 8, 8)).astype(np.float32)
+        images = np.random.default_rng(0).standard_normal((4, 3, *size)).astype(np.float32)
         losses = []
-        for _ in range(3):
+        for _ in range(steps):
             loss = F.cross_entropy(model(images), np.array([0, 1, 2, 0]))
             optimizer.zero_grad()
             loss.backward()
@@ -446,4 +447,4 @@ def test_networks_train_to_the_same_numbers():
             losses.append(loss.data)
         return losses
 
-    assert_same_bits(both(run), "resnet20")
+    assert_same_bits(both(run), name)
