@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 from cases import assert_same_bits, refuses
+from fusing import both
 from gradients import apart, assert_gradients
 
 import convkit as ck
@@ -63,15 +64,6 @@ def block(seed=0):
     x = F.conv2d(IMAGES, w, padding=1)
     z = F.batch_norm(x, None, None, weight, bias, training=True)
     return x, z, F.relu(z), (w, weight, bias)
-
-
-def both(function):
-    """What a function gives with fusion, and without."""
-    results = {}
-    for fused in (True, False):
-        with ck.fusion(fused):
-            results[f"fusion={fused}"] = function()
-    return results
 
 
 # The switch.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import assert_same_bits
+from fusing import both
 from gradients import assert_gradients
 
 import convkit as ck
@@ -51,15 +52,6 @@ def residual(channels=32):
         nn.Conv2d(channels, channels, 3, padding=1, bias=False),
         nn.BatchNorm2d(channels),
     )
-
-
-def both(function):
-    """What a function gives with fusion, and without."""
-    results = {}
-    for fused in (True, False):
-        with ck.fusion(fused):
-            results[f"fusion={fused}"] = function()
-    return results
 
 
 def trained(make, look=None):
