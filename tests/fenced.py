@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from cases import ACTIVATIONS, LAYOUTS
-from forced import split_everywhere
+from forced import pairs_everywhere, split_everywhere
 
 from convkit import _memory, _shapes, config, nn, ops, optim
 from convkit._dispatch import tile_shape
@@ -336,14 +336,15 @@ def run(calls, dtypes):
 
 
 def main():
-    """Every op, and where there is AMX, its convolutions even of shapes that would not use it."""
+    """Every op, and where bfloat16 can be multiplied, its convolutions even of shapes that would not use it."""
 
     def every_call(dtype, rng):
         return itertools.chain(calls(dtype, rng), steps(dtype, rng), networks(dtype, rng))
 
     fenced_results = run(every_call, (np.float32, np.float64))
-    if config()["isa"] == "amx":
-        with split_everywhere():
+    everywhere = {"amx": split_everywhere, "avx512_bf16": pairs_everywhere}.get(config()["isa"])
+    if everywhere is not None:
+        with everywhere():
             fenced_results += run(convolution_calls, (np.float32,))
     print(f"fenced results: {fenced_results}")
 

@@ -24,6 +24,11 @@ def split_everywhere():
     return _rules(_splits=lambda layer: layer.dtype == np.float32)
 
 
+def pairs_everywhere():
+    """Every float32 convolution and linear layer, but for gradients of weights, by pairs of bfloat16."""
+    return _rules(_pairs_up=lambda layer: layer.dtype == np.float32 and layer.pass_ != "backward_weight")
+
+
 def never_split():
     """What every instruction set but AMX chooses."""
     return _rules(_splits=lambda layer: False)
@@ -31,7 +36,7 @@ def never_split():
 
 def by_products():
     """No algorithm that transforms images, or splits numbers."""
-    return _rules(_splits=lambda layer: False, _transformed=lambda layer: None)
+    return _rules(_splits=lambda layer: False, _pairs_up=lambda layer: False, _transformed=lambda layer: None)
 
 
 def compute(name, pass_, *arrays, padding=(0, 0), groups=1, extra=0, threads=1):

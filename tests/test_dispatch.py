@@ -8,7 +8,7 @@ import convkit
 from convkit import _dispatch
 from convkit._dispatch import choose
 
-ALL = ("baseline", "x86_v3", "x86_v4", "amx")
+ALL = ("baseline", "x86_v3", "x86_v4", "avx512_bf16", "amx")
 BEST_FIRST = ALL[::-1]
 
 

@@ -138,6 +138,42 @@ def test_parts_by_precision():
         assert _convolution.choose_linear(vectors).extra == parts
 
 
+@pytest.mark.parametrize(
+    ("pass_", "shape", "weight", "options", "name"),
+    [
+        ("forward", (16, 64, 56, 56), (256, 64, 1, 1), {}, "bfloat16"),
+        ("backward_input", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "bfloat16"),
+        ("forward", (100, 16, 14, 14), (32, 16, 5, 5), {"padding": 2}, "bfloat16"),
+        ("forward", (16, 128, 56, 56), (128, 64, 3, 3), {"stride": 2, "padding": 1, "groups": 2}, "bfloat16"),
+        ("forward", (16, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, "winograd F(4x4, 3x3)"),
+        ("backward_weight", (16, 64, 56, 56), (256, 64, 1, 1), {}, "direct"),
+        ("forward", (100, 1, 28, 28), (16, 1, 5, 5), {"padding": 2}, "narrow"),  # pairs would be half empty
+        ("forward", (16, 64, 56, 56), (8, 64, 1, 1), {}, "direct"),  # and here vectors would
+        ("forward", (1, 512, 7, 7), (512, 512, 1, 1), {}, "bfloat16"),
+        ("forward", (1, 512, 1, 1), (512, 512, 1, 1), {}, "direct"),  # weights would be packed for one pixel
+        ("forward", (16, 64, 28, 28), (64, 1, 3, 3), {"groups": 64}, "depthwise"),
+        ("forward", (2, 0, 8, 8), (16, 0, 3, 3), {}, "direct"),
+    ],
+    ids=str,
+)
+def test_rules_of_pairs(pass_, shape, weight, options, name):
+    """Pairs of bfloat16 where one of each number is enough, and they cost less than numbers."""
+    for isa, precision in [("avx512_bf16", "medium"), ("avx512_bf16", "high"), ("x86_v4", "medium")]:
+        algorithm = _convolution.choose(layer(pass_, shape, weight, isa, 16, precision, **options))
+        if (isa, precision) == ("avx512_bf16", "medium"):
+            assert algorithm.name == name
+        else:
+            assert algorithm.name != "bfloat16"
+    of_bfloat16 = layer(pass_, shape, weight, "avx512_bf16", 16, **options)._replace(of_bfloat16=True)
+    assert _convolution.choose(of_bfloat16).name == ("bfloat16" if "F(4x4" in name else name)
+
+
+def test_weights_packed_before_are_worth_less():
+    vectors = layer("forward", (1, 512, 1, 1), (512, 512, 1, 1), "avx512_bf16", 16, "medium")
+    assert _convolution.choose_linear(vectors).name == "direct"
+    assert _convolution.choose_linear(vectors._replace(packed=True)).name == "bfloat16"
+
+
 @pytest.mark.parametrize("precision", ["highest", "high", "medium"])
 def test_operands_of_bfloat16_have_one_part(precision):
     """All of it: so the products are exact, and one is enough."""

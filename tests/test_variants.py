@@ -20,7 +20,7 @@ def python_with_isa(isa, *arguments):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("isa", ["baseline", "x86_v3", "x86_v4", "amx"])
+@pytest.mark.parametrize("isa", ["baseline", "x86_v3", "x86_v4", "avx512_bf16", "amx"])
 def test_ops_in_variant(isa):
     if isa == CONFIG["isa"]:
         pytest.skip(f"{isa} is the variant that the other tests run")

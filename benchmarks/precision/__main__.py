@@ -49,10 +49,15 @@ def variants() -> list[str]:
     return [isa for isa in config["isas_supported"] if isa in config["isas_built"] and isa != "baseline"]
 
 
+def precisions(isa: str) -> tuple[str, ...]:
+    """Return those in which an instruction set computes otherwise than the one that it adds to."""
+    return ("medium",) if isa == "avx512_bf16" else _PRECISIONS
+
+
 def modes(threads: int, stack: ExitStack) -> list[Mode]:
     """Start a process for each mode."""
     wanted: list[tuple[str, str | None]] = [
-        (f"convkit {precision}", isa) for isa in variants() for precision in _PRECISIONS
+        (f"convkit {precision}", isa) for isa in variants() for precision in precisions(isa)
     ]
     if importlib.util.find_spec("torch"):
         for dtype, isa in ("float32", "x86_v3"), ("float32", None), ("bfloat16", None):

@@ -13,7 +13,7 @@ from ._kernels import _cpu
 _SUFFIXES = {"f": "f32", "d": "f64"}
 
 #: Instruction sets whose kernels are but additions to those of another.
-_EXTENDS = {"amx": "x86_v4"}
+_EXTENDS = {"amx": "x86_v4", "avx512_bf16": "x86_v4"}
 
 
 def choose(wanted: str, built: Sequence[str], supported: Sequence[str]) -> str:

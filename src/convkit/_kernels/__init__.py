@@ -11,7 +11,8 @@
         |
     passes.pyx     what a pass of any convolution is told of its arrays (_pass.pxd), and its repetition by products
         |
-    conv2d.pyx     packs weights, cuts the work into units, shares them out to threads
+    conv2d.pyx     a convolution as correlations
+    _correlation.pxd, _correlation_units.pxd       packs weights, cuts the work into units, shares them out to threads
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
     winograd_conv2d_backward_weight.pyx    the same of 3x3 and 5x5 weights, with half of the products
     winograd_conv2d.pyx                    convolution with 3x3 and 5x5 filters, with less than half of the products
@@ -41,6 +42,7 @@
     _panels.pxd    a strip dealt out by channels, for the gradient of the weights
     _tile.pxd      the register tile: where the time is spent
     _ahead.pxd     what is read next, fetched meanwhile
+    bfloat16_conv2d.pyx, _pairs.pxd        the same by pairs of bfloat16: of the variant avx512_bf16 alone
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone
     _amx.pxd, _split.pxd, _phases.pxd      the product of such tiles, the parts, and where a stride leaves neighbours
     _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd, _amx_packed.pxd      strips of input, and weights, for those tiles
@@ -61,6 +63,6 @@ A kernel never allocates a result, never raises and never holds the GIL while it
 functions for Python: they name the passes that they compute (`FORWARD`), passes.pyx does those for arrays, and
 program.pyx in compiled networks.
 
-The list of kernels and instruction sets is in CMakeLists.txt; `_cpu` carries it into Python. amx has kernels of its own
-beside those of x86_v4, which serve it too.
+The list of kernels and instruction sets is in CMakeLists.txt; `_cpu` carries it into Python. avx512_bf16 and amx have
+kernels of their own beside those of x86_v4, which serve them too.
 """

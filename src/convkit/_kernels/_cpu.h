@@ -11,6 +11,11 @@
 static int cpu_has_x86_v3(void) { __builtin_cpu_init(); return __builtin_cpu_supports("x86-64-v3") != 0; }
 static int cpu_has_x86_v4(void) { __builtin_cpu_init(); return __builtin_cpu_supports("x86-64-v4") != 0; }
 
+static int cpu_has_avx512_bf16(void) {
+  unsigned a, b, c, d;
+  return cpu_has_x86_v4() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
+}
+
 /* All that -march=sapphirerapids may emit and x86-64-v4 does not promise: AMX-TILE, AMX-BF16, AVX512-FP16, and
    AVX512-BF16; and the operating system must save the tiles. */
 #ifdef CONVKIT_EMULATE_AMX
@@ -19,10 +24,9 @@ static int cpu_permit_amx(void) { return 1; }
 #else
 static int cpu_has_amx(void) {
   unsigned a, b, c, d, low, high;
-  if (!cpu_has_x86_v4()) return 0;
+  if (!cpu_has_avx512_bf16()) return 0;
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
   if (!(d >> 24 & 1) || !(d >> 22 & 1) || !(d >> 23 & 1)) return 0;
-  if (!__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a >> 5 & 1)) return 0;
   __asm__("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (low & 0x60000) == 0x60000; /* XTILECFG, XTILEDATA */
 }
@@ -44,6 +48,7 @@ static int cpu_permit_amx(void) {
 #else
 static int cpu_has_x86_v3(void) { return 0; }
 static int cpu_has_x86_v4(void) { return 0; }
+static int cpu_has_avx512_bf16(void) { return 0; }
 static int cpu_has_amx(void) { return 0; }
 static int cpu_permit_amx(void) { return 0; }
 #endif

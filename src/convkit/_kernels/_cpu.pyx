@@ -3,6 +3,7 @@
 cdef extern from "_cpu.h" nogil:
     int cpu_has_x86_v3()
     int cpu_has_x86_v4()
+    int cpu_has_avx512_bf16()
     int cpu_has_amx()
     int cpu_permit_amx()
     int prepare_for_forks()
@@ -27,7 +28,10 @@ openmp_version = openmp()
 
 def isas_supported():
     """Instruction sets this processor and operating system can run, built or not, the best first."""
-    found = {"amx": cpu_has_amx(), "x86_v4": cpu_has_x86_v4(), "x86_v3": cpu_has_x86_v3(), "baseline": 1}
+    found = {
+        "amx": cpu_has_amx(), "avx512_bf16": cpu_has_avx512_bf16(), "x86_v4": cpu_has_x86_v4(),
+        "x86_v3": cpu_has_x86_v3(), "baseline": 1,
+    }
     return tuple(isa for isa, has in found.items() if has)
 
 

@@ -21,12 +21,20 @@ cdef extern from "simd.h" nogil:
         SUM_SOURCES
         PLANAR_SUMS
         POINT_TILES
+        NUMBERS
     vr vload(const real* p)
     void vstore(real* p, vr v)
     vr vloaded(vr v)
     vr vload_lanes(const real* p, int lanes)
     void vstore_lanes(real* p, vr v, int lanes)
     vr vsplat(real a)
+    vr velement(real a)
+    vr vmultiply(vr a, vr b)
+    vr vmultiply_add(vr sum, vr a, vr b)
+    void vsee(vi* seen, vr v)
+    bint vsaw_endless(vi seen)
+    vr vpairs(vr first, vr second)
+    vr vpair_lanes(vr lower, vr upper)
     vd vdload(const double* p)
     void vdstore(double* p, vd v)
     vd vdsplat(double a)

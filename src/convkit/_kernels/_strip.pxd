@@ -64,13 +64,20 @@ cdef inline void copy_pixels(
             strip[i*channels + c] = source[i*step + c]
 
 
+ctypedef void (*Copy)(
+    const Prologue* p, const real* source, Py_ssize_t step, Py_ssize_t count, Py_ssize_t channels, real* strip,
+) noexcept nogil
+
+
 cdef inline void stage(
-    const Prologue* p, const real* image, const Image* strides, Py_ssize_t channels, const Axis* y, const Axis* x,
-    Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col, Py_ssize_t cols, Py_ssize_t width, real* strip,
+    Copy copy, const Prologue* p, const real* image, const Image* strides, Py_ssize_t channels, Py_ssize_t elements,
+    const Axis* y, const Axis* x, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t col, Py_ssize_t cols, Py_ssize_t width,
+    real* strip,
 ) noexcept nogil:
     """Copy the input of outputs [row, row + rows) x [col, col + cols), zeros where the image ends.
 
-    `width` is the distance between staged rows in pixels: that of a full strip, whatever this one's own.
+    `width` is the distance between staged rows in pixels, each of so many elements: that of a full strip, whatever this
+    one's own.
     """
     cdef Py_ssize_t wide = span(x, cols), h, source_row, before, behind
     cdef Py_ssize_t first = x.first + x.grain*x.in_step*col
@@ -79,15 +86,15 @@ cdef inline void stage(
     before = min(wide, max(<Py_ssize_t>0, ceil_div(-first, x.grain))) if first < 0 else 0
     behind = max(before, min(wide, ceil_div(x.in_size - first, x.grain))) if x.in_size > first else before
     for h in range(span(y, rows)):
-        target = strip + h*width*channels
+        target = strip + h*width*elements
         source_row = y.first + y.grain*(y.in_step*row + h)
         if source_row < 0 or source_row >= y.in_size:
-            memset(target, 0, wide*channels*sizeof(real))
+            memset(target, 0, wide*elements*sizeof(real))
             continue
-        memset(target, 0, before*channels*sizeof(real))
-        copy_pixels(p, image + source_row*strides.row + (first + before*x.grain)*strides.col,
-                    x.grain*strides.col, behind - before, channels, target + before*channels)
-        memset(target + behind*channels, 0, (wide - behind)*channels*sizeof(real))
+        memset(target, 0, before*elements*sizeof(real))
+        copy(p, image + source_row*strides.row + (first + before*x.grain)*strides.col,
+             x.grain*strides.col, behind - before, channels, target + before*elements)
+        memset(target + behind*elements, 0, (wide - behind)*elements*sizeof(real))
 
 
 cdef inline void merge_pixels(Py_ssize_t* images, Axis* y, Axis* x) noexcept nogil:

@@ -12,8 +12,8 @@ registers from the first product to the last. What i, k and the lanes stand for 
 """
 
 from convkit._kernels._simd cimport (
-    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_pointer, opaque_stride, prefetch, real, vload,
-    vload_lanes, vr, vsplat, vstore, vstore_lanes, vstream,
+    NARROW_TILE_ROWS, TILE_ROWS, TILE_VECTORS, VLEN, opaque, opaque_pointer, opaque_stride, prefetch, real, velement,
+    vi, vload, vload_lanes, vmultiply, vmultiply_add, vr, vsee, vstore, vstore_lanes, vstream,
 )
 
 
@@ -35,6 +35,7 @@ cdef struct Product:
     Py_ssize_t out_row
     int lanes                       # of the last vector, how many are there
     bint stream                     # store whole vectors past the caches
+    vi* seen                        # of pairs: the sums, as `vsee` notes them
     const char* ahead               # memory that will be read soon, and how many bytes of it to
     Py_ssize_t ahead_step           # fetch with each product
 
@@ -54,10 +55,10 @@ cdef inline void multiply_row(
     const int vectors, const bint first, real a, const vr* b, vr* acc,
 ) noexcept nogil:
     """One row's products. The first ones start the sums: registers need no zeros then."""
-    cdef vr x = vsplat(a)
+    cdef vr x = velement(a)
     cdef int v
     for v in range(vectors):
-        acc[v] = x*b[v] if first else acc[v] + x*b[v]
+        acc[v] = vmultiply(x, b[v]) if first else vmultiply_add(acc[v], x, b[v])
 
 
 cdef struct Rows:
@@ -85,19 +86,26 @@ cdef inline void seven_rows(
         multiply_row(vectors, first, a[row.six], b, acc + 6*vectors)
 
 
+cdef inline vr total(const Product* t, vr sum, vr init) noexcept nogil:
+    """A sum, plus what was there before."""
+    sum = init + sum
+    vsee(t.seen, sum)
+    return sum
+
+
 cdef inline void finish_row(
-    const int vectors, const bint stream, int lanes, const real* init, real* out, const vr* acc,
+    const int vectors, const bint stream, const Product* t, const real* init, real* out, const vr* acc,
 ) noexcept nogil:
-    """Write one row's sums, plus what was there before."""
+    """Write one row's sums."""
     cdef int v
     if stream:
         for v in range(vectors):
-            vstream(out + v*VLEN, vload(init + v*VLEN) + acc[v])
+            vstream(out + v*VLEN, total(t, acc[v], vload(init + v*VLEN)))
         return
     for v in range(vectors - 1):
-        vstore(out + v*VLEN, vload(init + v*VLEN) + acc[v])
+        vstore(out + v*VLEN, total(t, acc[v], vload(init + v*VLEN)))
     v = vectors - 1
-    vstore_lanes(out + v*VLEN, vload_lanes(init + v*VLEN, lanes) + acc[v], lanes)
+    vstore_lanes(out + v*VLEN, total(t, acc[v], vload_lanes(init + v*VLEN, t.lanes)), t.lanes)
 
 
 cdef inline void finish_rows(
@@ -105,37 +113,37 @@ cdef inline void finish_rows(
 ) noexcept nogil:
     """Row by row, not in a loop: accumulators that are indexed in one would live in memory."""
     if rows > 0:
-        finish_row(vectors, stream, t.lanes, t.init + 0*t.init_row, t.out + 0*t.out_row, acc + 0*vectors)
+        finish_row(vectors, stream, t, t.init + 0*t.init_row, t.out + 0*t.out_row, acc + 0*vectors)
     if rows > 1:
-        finish_row(vectors, stream, t.lanes, t.init + 1*t.init_row, t.out + 1*t.out_row, acc + 1*vectors)
+        finish_row(vectors, stream, t, t.init + 1*t.init_row, t.out + 1*t.out_row, acc + 1*vectors)
     if rows > 2:
-        finish_row(vectors, stream, t.lanes, t.init + 2*t.init_row, t.out + 2*t.out_row, acc + 2*vectors)
+        finish_row(vectors, stream, t, t.init + 2*t.init_row, t.out + 2*t.out_row, acc + 2*vectors)
     if rows > 3:
-        finish_row(vectors, stream, t.lanes, t.init + 3*t.init_row, t.out + 3*t.out_row, acc + 3*vectors)
+        finish_row(vectors, stream, t, t.init + 3*t.init_row, t.out + 3*t.out_row, acc + 3*vectors)
     if rows > 4:
-        finish_row(vectors, stream, t.lanes, t.init + 4*t.init_row, t.out + 4*t.out_row, acc + 4*vectors)
+        finish_row(vectors, stream, t, t.init + 4*t.init_row, t.out + 4*t.out_row, acc + 4*vectors)
     if rows > 5:
-        finish_row(vectors, stream, t.lanes, t.init + 5*t.init_row, t.out + 5*t.out_row, acc + 5*vectors)
+        finish_row(vectors, stream, t, t.init + 5*t.init_row, t.out + 5*t.out_row, acc + 5*vectors)
     if rows > 6:
-        finish_row(vectors, stream, t.lanes, t.init + 6*t.init_row, t.out + 6*t.out_row, acc + 6*vectors)
+        finish_row(vectors, stream, t, t.init + 6*t.init_row, t.out + 6*t.out_row, acc + 6*vectors)
     if rows > 7:
-        finish_row(vectors, stream, t.lanes, t.init + 7*t.init_row, t.out + 7*t.out_row, acc + 7*vectors)
+        finish_row(vectors, stream, t, t.init + 7*t.init_row, t.out + 7*t.out_row, acc + 7*vectors)
     if rows > 8:
-        finish_row(vectors, stream, t.lanes, t.init + 8*t.init_row, t.out + 8*t.out_row, acc + 8*vectors)
+        finish_row(vectors, stream, t, t.init + 8*t.init_row, t.out + 8*t.out_row, acc + 8*vectors)
     if rows > 9:
-        finish_row(vectors, stream, t.lanes, t.init + 9*t.init_row, t.out + 9*t.out_row, acc + 9*vectors)
+        finish_row(vectors, stream, t, t.init + 9*t.init_row, t.out + 9*t.out_row, acc + 9*vectors)
     if rows > 10:
-        finish_row(vectors, stream, t.lanes, t.init + 10*t.init_row, t.out + 10*t.out_row, acc + 10*vectors)
+        finish_row(vectors, stream, t, t.init + 10*t.init_row, t.out + 10*t.out_row, acc + 10*vectors)
     if rows > 11:
-        finish_row(vectors, stream, t.lanes, t.init + 11*t.init_row, t.out + 11*t.out_row, acc + 11*vectors)
+        finish_row(vectors, stream, t, t.init + 11*t.init_row, t.out + 11*t.out_row, acc + 11*vectors)
     if rows > 12:
-        finish_row(vectors, stream, t.lanes, t.init + 12*t.init_row, t.out + 12*t.out_row, acc + 12*vectors)
+        finish_row(vectors, stream, t, t.init + 12*t.init_row, t.out + 12*t.out_row, acc + 12*vectors)
     if rows > 13:
-        finish_row(vectors, stream, t.lanes, t.init + 13*t.init_row, t.out + 13*t.out_row, acc + 13*vectors)
+        finish_row(vectors, stream, t, t.init + 13*t.init_row, t.out + 13*t.out_row, acc + 13*vectors)
     if rows > 14:
-        finish_row(vectors, stream, t.lanes, t.init + 14*t.init_row, t.out + 14*t.out_row, acc + 14*vectors)
+        finish_row(vectors, stream, t, t.init + 14*t.init_row, t.out + 14*t.out_row, acc + 14*vectors)
     if rows > 15:
-        finish_row(vectors, stream, t.lanes, t.init + 15*t.init_row, t.out + 15*t.out_row, acc + 15*vectors)
+        finish_row(vectors, stream, t, t.init + 15*t.init_row, t.out + 15*t.out_row, acc + 15*vectors)
 
 
 cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t tiles) noexcept nogil:

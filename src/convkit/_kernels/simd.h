@@ -62,6 +62,22 @@ CONVKIT_INLINE vr vload(const real *p) { return *(const vr *)p; }
 CONVKIT_INLINE void vstore(real *p, vr v) { *(vr *)p = v; }
 CONVKIT_INLINE vr vsplat(real a) { return a - (vr){0}; }
 
+/* What the register tile does with an element of one operand, in all lanes, and a vector of the other: a multiply-add of
+   NUMBERS numbers each. With CONVKIT_PAIRS an element is a pair of bfloat16, as large as a float; sums are floats. */
+#ifdef CONVKIT_PAIRS
+#define NUMBERS 2
+CONVKIT_INLINE vr velement(real a) { return (vr)_mm512_set1_ps(a); }
+CONVKIT_INLINE vr vmultiply_add(vr sum, vr a, vr b) {
+  return (vr)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+}
+CONVKIT_INLINE vr vmultiply(vr a, vr b) { return vmultiply_add((vr){0}, a, b); }
+#else
+#define NUMBERS 1
+CONVKIT_INLINE vr velement(real a) { return vsplat(a); }
+CONVKIT_INLINE vr vmultiply_add(vr sum, vr a, vr b) { return sum + a * b; }
+CONVKIT_INLINE vr vmultiply(vr a, vr b) { return a * b; }
+#endif
+
 /* Keep a load apart from the choice that follows: as one masked load it would begin only when the mask is known. */
 #if defined(__SSE2__)
 CONVKIT_INLINE vr vloaded(vr v) { __asm__("" : "+x"(v)); return v; }
@@ -223,6 +239,26 @@ typedef uint32_t vu __attribute__((vector_size(VBYTES)));
 #define FRACTION_BITS 23
 #endif
 CONVKIT_INLINE vr vscale(vr v, vr rounded) { return (vr)((vu)v + ((vu)rounded << FRACTION_BITS)); }
+
+/* Note sums, where elements are pairs; and tell whether one of those was an Inf or a NaN. */
+#ifdef CONVKIT_PAIRS
+CONVKIT_INLINE void vsee(vi *seen, vr v) { *seen = (vi)_mm512_max_epu32((__m512i)*seen, (__m512i)((vu)v << 1)); }
+CONVKIT_INLINE int vsaw_endless(vi seen) {
+  return _mm512_cmpge_epu32_mask((__m512i)seen, _mm512_set1_epi32((int)0xff000000)) != 0;
+}
+/* Pairs of neighbours among the numbers of two vectors, each rounded to the nearest bfloat16; denormals become zero. */
+CONVKIT_INLINE vr vpairs(vr first, vr second) { return (vr)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first); }
+/* The same of a number from each. */
+CONVKIT_INLINE vr vpair_lanes(vr lower, vr upper) {
+  typedef uint16_t halves __attribute__((vector_size(64)));
+  const halves from = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return (vr)_mm512_permutexvar_epi16((__m512i)from, (__m512i)vpairs(lower, upper));
+}
+#else
+CONVKIT_INLINE void vsee(vi *seen, vr v) { (void)seen, (void)v; }
+CONVKIT_INLINE int vsaw_endless(vi seen) { (void)seen; return 0; }
+#endif
 
 /* Lanes from other lanes: lane i of the result is lane from[i] of a, followed by b. */
 CONVKIT_INLINE vr vpermute(vr a, vr b, vi from) {

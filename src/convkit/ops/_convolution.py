@@ -35,8 +35,9 @@ from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
 from ._affine import Mapped
 from ._arrays import need_memory
+from ._pairs import pairs_cost
 from ._split import direct_cycles, split_cycles
-from ._winograd import best_tile, tile_products
+from ._winograd import best_tile, tile_cost, tile_products
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
 Dtype = np.dtype[np.floating]
@@ -170,6 +171,12 @@ class Layer(NamedTuple):
         return best_tile(sizes, self.images, self.size, taps, self.channels, self.outputs, self.packed)
 
     @property
+    def suits_pairs(self) -> bool:
+        """Whether outputs fill vectors, and pairs of bfloat16 cost less than numbers, summed directly or by tiles."""
+        cost = pairs_cost(self.pass_, self.convolution, self.packed)
+        return self.outputs >= self.lanes and cost < min(_every_product(self), _tile_cost(self))
+
+    @property
     def suits_mapping(self) -> bool:
         """Whether the input is better mapped where it is staged, by a kernel that can, than in a pass before.
 
@@ -214,6 +221,15 @@ def _tile_products(layer: Layer) -> int:
     return layer.groups * tile_products(layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs)
 
 
+def _tile_cost(layer: Layer) -> float:
+    """Estimate Winograd's tiles, where they cost less than a sum of all products."""
+    if not layer.tile:
+        return math.inf
+    taps = layer.height, layer.width
+    shape = layer.images, layer.size, taps, layer.channels, layer.outputs
+    return layer.groups * tile_cost(layer.tile, *shape, layer.packed)
+
+
 class Algorithm(NamedTuple):
     """A way to compute a pass."""
 
@@ -236,6 +252,7 @@ def _split(kernel: str, parts: int) -> Algorithm:
 
 
 DIRECT = Algorithm("direct", "conv2d", maps=True)
+BFLOAT16 = Algorithm("bfloat16", "bfloat16_conv2d", maps=True)
 PLANAR = Algorithm("planar", "planar_conv2d")
 SCATTERED = Algorithm("scattered", "scattered_conv2d")
 CROWDED = Algorithm("crowded", "crowded_conv2d")
@@ -275,6 +292,8 @@ def choose_linear(layer: Layer) -> Algorithm:
     """Choose the algorithm of one pass of a linear layer: images of one pixel have nothing that is worth staging."""
     if _splits(layer):
         return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.parts]
+    if _pairs_up(layer):
+        return BFLOAT16
     return _dense_gradient(layer) if layer.pass_ == "backward_weight" else _dense(layer)
 
 
@@ -284,6 +303,8 @@ def _transformed(layer: Layer) -> Algorithm | None:
         return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.parts]
     if layer.pass_ == "backward_weight":
         return WINOGRAD_GRADIENT if layer.suits_winograd_gradient else None
+    if _pairs_up(layer):
+        return BFLOAT16
     return _winograd(layer) if layer.tile else None
 
 
@@ -293,6 +314,13 @@ def _splits(layer: Layer) -> bool:
         return False
     cycles = split_cycles(layer.pass_, layer.convolution, layer.parts, layer.packed)
     return cycles < direct_cycles(layer.convolution)
+
+
+def _pairs_up(layer: Layer) -> bool:
+    """Whether one bfloat16 of each number is enough, and an instruction that multiplies pairs of them pays."""
+    if layer.isa != "avx512_bf16" or layer.dtype != np.float32 or layer.pass_ == "backward_weight":
+        return False
+    return layer.parts == 1 and layer.suits_pairs
 
 
 def _correlation(layer: Layer) -> Algorithm:
@@ -406,7 +434,7 @@ def _plan(
         getattr(kernel("passes", dtype), pass_),
         _computing(algorithm, layer),
         _computing(by_products, layer),
-        algorithm.maps and layer.suits_mapping,
+        algorithm.maps and by_products.maps and layer.suits_mapping,
     )
 
 

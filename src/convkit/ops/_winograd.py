@@ -51,13 +51,23 @@ def tile_products(
     return tile_count(m, images, size) * point_count(m, taps) * channels * outputs
 
 
+def tile_cost(
+    m: int, images: int, size: tuple[int, int], taps: tuple[int, int], channels: int, outputs: int, packed: bool = False
+) -> float:
+    """Estimate a convolution by tiles of m x m outputs, in multiply-adds; `packed`: weights were transformed before."""
+    transforms = _TRANSFORMS[m] if m == 4 or taps == (3, 3) else _OF_FIVE_TAPS
+    tiles = tile_count(m, images, size)
+    ends = tiles * (transforms.read * point_count(m, taps) * channels + transforms.write * outputs)
+    parts = math.prod(1 if n == 3 else 2 for n in taps)
+    weights = 0 if packed else transforms.weight * parts * channels * outputs
+    return (1 + _LEAST_GAIN) * (tile_products(m, images, size, taps, channels, outputs) + ends + weights)
+
+
 def best_tile(
     sizes: Sequence[int], images: int, size: tuple[int, int], taps: tuple[int, int], channels: int, outputs: int,
     packed: bool = False,
 ) -> int:  # fmt: skip
     """Return the m of `sizes` of which tiles cost least, or 0 where a direct convolution costs less.
-
-    `packed` says whether weights were transformed before.
 
     Examples
     --------
@@ -68,12 +78,7 @@ def best_tile(
     """
 
     def cost(m: int) -> float:
-        transforms = _TRANSFORMS[m] if m == 4 or taps == (3, 3) else _OF_FIVE_TAPS
-        tiles = tile_count(m, images, size)
-        ends = tiles * (transforms.read * point_count(m, taps) * channels + transforms.write * outputs)
-        parts = math.prod(1 if n == 3 else 2 for n in taps)
-        weights = 0 if packed else transforms.weight * parts * channels * outputs
-        return (1 + _LEAST_GAIN) * (tile_products(m, images, size, taps, channels, outputs) + ends + weights)
+        return tile_cost(m, images, size, taps, channels, outputs, packed)
 
     best = min(sizes, key=cost)
     direct = math.prod(taps) * images * math.prod(size) * channels * outputs
