@@ -31,6 +31,7 @@ cdef enum:
     DEPTH = 768
     SHALLOW = 64                    # the same of weights that are not packed: their rows lie on pages of their own
     FEW_PIXELS = 256                # outputs of a channel for which weights are not worth packing
+    PAGE = 4096                     # bytes
     LIGHT_BYTES = 128*1024          # weights that need not be fetched: they stay in second-level cache
 
 
@@ -162,6 +163,7 @@ cdef struct Part:
     # What one unit of work computes: a strip of one group of a few images, for a share of the lanes.
     Py_ssize_t share, group, image, images, row, rows, col, cols
     Py_ssize_t lines, outputs       # tiles run along lines of outputs: rows, or columns where those are longer
+    Py_ssize_t abreast              # so many lines fill a tile
     const real* a                   # its first output's first input, staged or in place
     Py_ssize_t a_image, a_line      # distance of images, and of lines of outputs, there
     real* target
@@ -218,6 +220,14 @@ cdef struct Room:
     int threads
 
 
+cdef inline bint suits_tile(const Correlation* t) noexcept nogil:
+    """Whether a tile may read pixels where they lie: numbers as they are, without lines of others between them whose
+    distance would let all fall into the same few cache sets."""
+    cdef Py_ssize_t step = t.x.grain*t.x.in_step
+    cdef bint far = step > 1 and step*t.source.col*<Py_ssize_t>sizeof(real) >= PAGE
+    return NUMBERS == 1 and not maps(&t.prologue) and not far
+
+
 cdef inline Room make_room(Correlation* t, const Weights* w, int threads) noexcept nogil:
     """Divide the work of one phase."""
     cdef Py_ssize_t taps, wide = padded(t.lanes)
@@ -230,7 +240,7 @@ cdef inline Room make_room(Correlation* t, const Weights* w, int threads) noexce
     room.threads = worth(threads, <double>t.images*t.y.count*t.x.count*t.groups*t.lanes*(taps*t.elements + 1))
     # Columns, where rows are shorter than a tile needs to hide the latency of its sums.
     t.tall = t.x.count < 8 and t.y.count > t.x.count
-    t.in_place = NUMBERS == 1 and not maps(&t.prologue) and stays_inside(&t.x) and (stays_inside(&t.y) or not t.tall)
+    t.in_place = suits_tile(t) and stays_inside(&t.x) and (stays_inside(&t.y) or not t.tall)
     divide(t, room.threads)
     t.light = not t.in_place and taps*t.elements*ceil_div(wide, t.shares)*<Py_ssize_t>sizeof(real) <= LIGHT_BYTES
     # Packing pays where every weight is used for many pixels: packed, it is next to those used with it.

@@ -12,7 +12,7 @@ from convkit._kernels._correlation cimport (
 from convkit._kernels._epilogue cimport finish, is_plain
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
-    NUMBERS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vi, visplat, vsaw_endless, vstream_end,
+    NUMBERS, TILE_ROWS, VBYTES, VLEN, flush_denormals, real, restore_denormals, vi, visplat, vsaw_endless, vstream_end,
 )
 from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport ceil_div, stage
@@ -66,8 +66,8 @@ cdef inline Py_ssize_t products_of(const Correlation* t, const Part* part) noexc
     """Count the products of all tiles."""
     cdef Py_ssize_t blocks = block_count(t.lanes), block, tiles = 0
     for block in range(part.share*blocks // t.shares, (part.share + 1)*blocks // t.shares):
-        tiles += tile_count(part.outputs, tile_vectors(t.lanes - block*BLOCK))
-    return tiles*part.lines*part.images*t.y.taps*t.runs*t.length
+        tiles += tile_count(part.abreast*part.outputs, tile_vectors(t.lanes - block*BLOCK))
+    return tiles*ceil_div(part.lines, part.abreast)*part.images*t.y.taps*t.runs*t.length
 
 
 cdef inline Ahead look_ahead(const Correlation* t, const Part* part, const Part* next) noexcept nogil:
@@ -87,16 +87,23 @@ cdef inline Ahead look_ahead(const Correlation* t, const Part* part, const Part*
     return spread_over(input, output, products_of(t, part))
 
 
+cdef inline bint line_by_line(const Correlation* t, const Part* part) noexcept nogil:
+    """Whether tiles of several lines read the same weights as they lie: each can fetch a piece of every row's next."""
+    return t.panel_row > 0 and part.lines > part.abreast
+
+
 cdef inline void fetch_ahead(
     const Correlation* t, const Part* part, Range segments, int vectors, Product* p,
 ) noexcept nogil:
     """While this piece of a panel is multiplied, let the next one come; of input read in place, the next tile's."""
     cdef Py_ssize_t products = max(<Py_ssize_t>1, (segments.behind - segments.first)*p.length)
-    cdef Py_ssize_t tiles = tile_count(part.outputs, 2)*part.lines*part.images, height
+    cdef Py_ssize_t outputs = part.abreast*part.outputs, height
+    cdef Py_ssize_t tiles = tile_count(outputs, 2)*ceil_div(part.lines, part.abreast)*part.images
     if t.panel_row:
-        p.ahead, p.ahead_step = <const char*>(p.b + BLOCK), p.b_row*<Py_ssize_t>sizeof(real) // tiles
+        p.ahead = <const char*>(p.b + segments.first*t.length*p.b_row + BLOCK)
+        p.ahead_step = p.b_row*<Py_ssize_t>sizeof(real) // (1 if line_by_line(t, part) else tiles)
     elif t.in_place:
-        height = ceil_div(part.outputs, tile_count(part.outputs, vectors))
+        height = ceil_div(outputs, tile_count(outputs, vectors))
         p.ahead = <const char*>(part.a + ceil_div(EARLY, products*height*vectors)*height*p.a_row)
         p.ahead_step = height*p.a_row*<Py_ssize_t>sizeof(real) // products
     else:
@@ -104,21 +111,42 @@ cdef inline void fetch_ahead(
         p.ahead_step = p.b_row*<Py_ssize_t>sizeof(real) // tiles
 
 
+cdef inline Py_ssize_t lines_abreast(const Correlation* t, const Part* part, Py_ssize_t out_row) noexcept nogil:
+    """How many lines a tile takes: two of seven outputs, of which the next begins where one ends.
+
+    Weights that are not packed come from far, and half as often.
+    """
+    return 2 if t.panel_row and TILE_ROWS >= 14 and part.outputs == 7 and part.target_line == 7*out_row else 1
+
+
+cdef inline Py_ssize_t lines_together(const Correlation* t, const Part* part, Py_ssize_t line) noexcept nogil:
+    """The same from a line on, of which the next must not leave other taps out."""
+    cdef Range one, other
+    if part.abreast == 1 or line + 1 == part.lines:
+        return 1
+    one, other = taps_inside(&t.y, part.row + line), taps_inside(&t.y, part.row + line + 1)
+    return 2 if one.first == other.first and one.behind == other.behind else 1
+
+
 cdef inline void correlate_lines(
     const Correlation* t, Part* part, Product* p, int vectors, Range segments, const real* a, real* target,
     bint last,
 ) noexcept nogil:
     """One piece of the sums of all lines. A row of taps that lies in the padding is left out of them."""
-    cdef Py_ssize_t j, first, behind, init_line = part.target_line if p.init_row else 0
+    cdef Py_ssize_t j = 0, lines, outputs, first, behind, init_line = part.target_line if p.init_row else 0
     cdef const real* init = p.init if p.init_row == 0 else target
+    cdef const char* next = p.ahead
     cdef Py_ssize_t early = 0       # lines that are fetched before they are read
     cdef Range taps
     if t.in_place and not t.panel_row and part.lines > 1:
         early = ceil_div(EARLY, max(<Py_ssize_t>1, t.y.taps*t.runs*p.length*part.outputs*vectors))
     taps.first, taps.behind = 0, t.y.taps
-    for j in range(part.lines):
+    while j < part.lines:
         if not t.tall:
             taps = taps_inside(&t.y, part.row + j)
+        lines = lines_together(t, part, j)
+        outputs = lines*part.outputs
+        p.a_seven = 7*p.a_row if lines == 1 else part.a_line
         first, behind = max(segments.first, taps.first*t.runs), min(segments.behind, taps.behind*t.runs)
         p.a = a + j*part.a_line
         p.init = init + j*init_line
@@ -127,14 +155,17 @@ cdef inline void correlate_lines(
             p.segment, p.b_segment, p.segments = t.segment + first, t.weight + first, behind - first
             if t.light:
                 go_ahead(&part.ahead, p)
+            elif line_by_line(t, part):
+                p.ahead = next + j // part.abreast*CACHE_LINE % (BLOCK*<Py_ssize_t>sizeof(real))
             elif early:
                 p.ahead = <const char*>(p.a + early*part.a_line)
-            t.operands.multiply(vectors, part.outputs, p)
+            t.operands.multiply(vectors, outputs, p)
             part.ahead.at = p.ahead
         elif p.init_row == 0:
-            blank(part.outputs, vectors, p)
+            blank(outputs, vectors, p)
         if last:
-            finish(&t.epilogue, part.outputs, p.out_row, (vectors - 1)*VLEN + p.lanes, target + j*part.target_line)
+            finish(&t.epilogue, outputs, p.out_row, (vectors - 1)*VLEN + p.lanes, target + j*part.target_line)
+        j += lines
 
 
 cdef inline void correlate_piece(
@@ -191,6 +222,7 @@ cdef inline void correlate_unit(const Correlation* t, Py_ssize_t unit, Py_ssize_
         part.lines, part.outputs = part.cols, part.rows
         part.target_line, p.out_row = p.out_row, part.target_line
         part.a_line, p.a_row = p.a_row, part.a_line
+    part.abreast = lines_abreast(t, &part, p.out_row)
     if t.light:
         part.ahead = look_ahead(t, &part, &then)
     if t.alone:

@@ -24,6 +24,7 @@ cdef enum:
 cdef struct Product:
     const real* a
     Py_ssize_t a_row, a_col
+    Py_ssize_t a_seven              # from a row to the seventh behind it: a tile may be two lines of seven rows
     const Py_ssize_t* segment       # where in `a` each run of the sum begins
     Py_ssize_t segments, length     # how many runs, and products in each: at least one
     const real* b
@@ -170,7 +171,7 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
     cdef int v
     for _ in range(tiles):
         a0, p = opaque(t.a + t.segment[0]), t.b + t.b_segment[0]*t.b_row
-        a7, a14 = opaque(a0 + 7*t.a_row), opaque(a0 + 14*t.a_row)
+        a7, a14 = opaque(a0 + t.a_seven), opaque(a0 + 14*t.a_row)
         for v in range(vectors):
             b[v] = vload(p + v*VLEN)
         seven_rows(rows, vectors, True, a0, &row, b, acc)
@@ -196,7 +197,7 @@ cdef inline void tile(const int rows, const int vectors, Product* t, Py_ssize_t 
                     a14 = a14 + steps.a_col
             if s < t.segments:
                 a0, p = opaque(t.a + t.segment[s]), t.b + t.b_segment[s]*t.b_row
-                a7, a14 = opaque(a0 + 7*t.a_row), opaque(a0 + 14*t.a_row)
+                a7, a14 = opaque(a0 + t.a_seven), opaque(a0 + 14*t.a_row)
                 remaining = t.length
         if t.stream:
             finish_rows(rows, vectors, True, t, acc)

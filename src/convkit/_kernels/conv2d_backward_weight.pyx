@@ -414,7 +414,7 @@ cdef void sum_block(
     cdef Product p
     for n in range(BLOCK):
         zeros[n] = 0
-    p.a_row, p.a_col, p.length, p.stream = 1, t.x.in_step*t.pixel, cols, False
+    p.a_row, p.a_seven, p.a_col, p.length, p.stream = 1, 7, t.x.in_step*t.pixel, cols, False
     p.b, p.b_row = b, u.b_row
     p.out, p.out_row, p.lanes = u.total + (first*t.channels + panel*t.wide*width)*taps, width, VLEN
     if t.direct:

@@ -177,7 +177,7 @@ cdef void multiply_points(
     cdef Py_ssize_t point, block
     cdef NextPixels outputs = outputs_ahead(t, tile, tiles, t.points*(behind - first))
     cdef Product p
-    p.a_row, p.a_col = t.v.tile, 1
+    p.a_row, p.a_seven, p.a_col = t.v.tile, 7*t.v.tile, 1
     p.out_row, p.lanes, p.stream = t.q.tile, VLEN, False
     for point in range(t.points):
         for block in range(first, behind):

@@ -121,7 +121,7 @@ cdef void add_products(
     cdef Product p
     cdef int vectors
     cdef Range parts
-    p.a_row, p.a_col, p.segment, p.b_segment = 1, u.wide, &none, &none
+    p.a_row, p.a_seven, p.a_col, p.segment, p.b_segment = 1, 7, u.wide, &none, &none
     p.segments, p.length, p.b_row = 1, tiles, u.broad
     p.lanes, p.stream, p.ahead_step = VLEN, False, 0
     for point in range(POINTS):
