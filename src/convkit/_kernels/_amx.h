@@ -132,3 +132,16 @@ CONVKIT_INLINE vi vbeyond(vr v, uint32_t least, uint32_t most) {
   return (vi)(((bits < least) | (bits > most)) & (bits != 0));
 }
 CONVKIT_INLINE int vany(vi v) { return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0; }
+
+/* The bfloat16 next to it towards zero. */
+CONVKIT_INLINE vr vcut_bf16(vr v) { return (vr)((vu)v & 0xffff0000u); }
+
+/* How large and how small numbers are, in bits without the sign, doubled; zero counts as neither. */
+CONVKIT_INLINE vi vmost_bits(vi most, vr v) { return (vi)_mm512_max_epu32((__m512i)most, (__m512i)((vu)v << 1)); }
+CONVKIT_INLINE vi vleast_bits(vi least, vr v) {
+  return (vi)_mm512_min_epu32((__m512i)least, (__m512i)(((vu)v << 1) - 1));
+}
+CONVKIT_INLINE int vbits_beyond(vi seen_least, vi seen_most, uint32_t least, uint32_t most) {
+  return _mm512_reduce_min_epu32((__m512i)seen_least) < (least << 1) - 1 ||
+         _mm512_reduce_max_epu32((__m512i)seen_most) > most << 1;
+}

@@ -34,6 +34,10 @@ cdef extern from "_amx.h" nogil:
     void vstore_bf16(void* p, vr v, int lanes)
     vr vpair_bf16(vr first, vr second)
     vi vbeyond(vr v, uint32_t least, uint32_t most)
+    vr vcut_bf16(vr v)
+    vi vmost_bits(vi most, vr v)
+    vi vleast_bits(vi least, vr v)
+    bint vbits_beyond(vi seen_least, vi seen_most, uint32_t least, uint32_t most)
     bint vany(vi v)
 
 
@@ -118,14 +122,11 @@ cdef inline void small_products(const bint tall, const bint wide, const TileProd
         load_a(tall, p, k, 0)
         load_b(wide, p, k, 2)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, k + 1, 0)
         load_b(wide, p, k, 1)
         multiply_tiles(tall, wide)
         do_chore(p)
-        fetch_part(tall, wide, p, k + 1, 1)
         load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, k + 1, 2)
         load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
         load_a(tall, p, k, 2)
@@ -139,11 +140,9 @@ cdef inline void three_products(const bint tall, const bint wide, const TileProd
         load_a(tall, p, k, 0)
         load_b(wide, p, k, 1)
         multiply_tiles(tall, wide)
-        fetch_part(tall, wide, p, k + 1, 0)
         load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
         do_chore(p)
-        fetch_part(tall, wide, p, k + 1, 1)
         load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
 
@@ -156,7 +155,6 @@ cdef inline void large_products(const bint tall, const bint wide, const TileProd
         load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
         do_chore(p)
-        fetch_part(tall, wide, p, k + 1, 0)
 
 
 cdef inline void sum_tiles(const int parts, const bint tall, const bint wide, const TileProduct* p) noexcept nogil:

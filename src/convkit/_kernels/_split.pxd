@@ -13,8 +13,10 @@ has no more to lose than a float32 has.
 
 from libc.stdint cimport uint32_t
 
-from convkit._kernels._amx cimport vbeyond, vpair_bf16, vround_bf16, vstore_bf16
-from convkit._kernels._simd cimport real, vi, vr, vselect, vsplat, vstore
+from convkit._kernels._amx cimport (
+    vbeyond, vbits_beyond, vleast_bits, vmost_bits, vcut_bf16, vpair_bf16, vround_bf16, vstore_bf16,
+)
+from convkit._kernels._simd cimport real, vi, visplat, vr, vselect, vsplat, vstore
 
 
 # Bits of floats.
@@ -23,6 +25,9 @@ cdef enum:
     MOST_SPLIT = 0x7f7f7fff         # what is larger rounds to 2^128
     LEAST_SUM = 0x17800000          # 2^-80
     MOST_SUM = 0x7f7fffff           # the largest number
+    # Of packed weights: elements before them, of which the first one tells whether all have parts.
+    HEAD = 16
+    HAS_NO_PARTS = 1
 
 
 cdef inline uint32_t least_split(int parts) noexcept nogil:
@@ -61,3 +66,42 @@ cdef inline void store_pairs(const int parts, vr first, vr second, char* target,
         first, second = first - first_part, second - second_part
         first_part, second_part = vround_bf16(first), vround_bf16(second)
         vstore(<real*>(target + i*part), vpair_bf16(first_part, second_part))
+
+
+cdef inline void store_cut_pairs(const int parts, vr first, vr second, char* target, Py_ssize_t part) noexcept nogil:
+    """The same of parts that are cut off, but for the last one, which is rounded: less work.
+
+    The rests are twice as large then, and of one sign; but where the other factor's are of either, none adds up.
+    """
+    cdef vr first_part, second_part
+    cdef int i
+    for i in range(parts):
+        if i == 2:
+            first_part, second_part = first, second         # what is left is a bfloat16
+        elif i == parts - 1:
+            first_part, second_part = vround_bf16(first), vround_bf16(second)
+        else:
+            first_part, second_part = vcut_bf16(first), vcut_bf16(second)
+        vstore(<real*>(target + i*part), vpair_bf16(first_part, second_part))
+        first, second = first - first_part, second - second_part
+
+
+cdef struct Seen:
+    # Of bits of numbers without their signs, doubled: the most, and one less than the least that is not zero.
+    vi most, least
+
+
+cdef inline Seen nothing_seen() noexcept nogil:
+    cdef Seen seen
+    seen.most, seen.least = visplat(0), visplat(-1)
+    return seen
+
+
+cdef inline void see(Seen* seen, vr v) noexcept nogil:
+    """Remember how large and how small numbers are."""
+    seen.most, seen.least = vmost_bits(seen.most, v), vleast_bits(seen.least, v)
+
+
+cdef inline bint saw_beyond(const Seen* seen, uint32_t least, uint32_t most) noexcept nogil:
+    """Whether a number was not zero and below `least`, or above `most`, given as bits."""
+    return vbits_beyond(seen.least, seen.most, least, most)

@@ -1,8 +1,10 @@
 """A correlation by Winograd's tiles: how it is cut and laid out, its transformed weights, and where outputs go."""
 
-from convkit._kernels._axis cimport Axis, Range
+from convkit._kernels._axis cimport Axis, Range, phase_axis
+from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
 from convkit._kernels._image cimport Image
+from convkit._kernels._pass cimport Pass
 from convkit._kernels._simd cimport POINT_TILES, VLEN, real, vfold_sum, vload, vr, vsplat, vstore
 from convkit._kernels._stream cimport put_lanes
 from convkit._kernels._strip cimport ceil_div
@@ -46,6 +48,21 @@ cdef struct Correlation:
     bint streams                    # the output goes past the caches
     bint* spoiled                   # set where an output is not finite
     Epilogue epilogue
+
+
+cdef inline Correlation correlation_of(const Pass* p) noexcept nogil:
+    """For three to five taps an axis; stride and dilation are 1; nothing is empty."""
+    cdef const Convolution* c = &p.convolution
+    cdef Correlation t
+    t.y, t.x, t.images = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images
+    t.source.data, t.source.strides, t.output, t.target = p.input, source_image(c), p.output, target_image(c)
+    t.source.rows, t.source.cols = t.y.in_size, t.x.in_size
+    t.source.first_row, t.source.first_col = t.y.first, t.x.first
+    t.groups, t.channels, t.lanes = c.groups, c.filters, c.lanes
+    if c.down.adjoint:
+        t.channels, t.lanes = c.lanes, c.filters
+    t.packed, t.epilogue = p.packed, p.epilogue
+    return t
 
 
 cdef inline Correlation group_of(const Correlation* all_groups, Py_ssize_t group) noexcept nogil:

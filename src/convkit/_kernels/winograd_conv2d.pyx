@@ -23,9 +23,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 
-from convkit._kernels._axis cimport Range, phase_axis
+from convkit._kernels._axis cimport Range
 from convkit._kernels._blocks cimport lend, lent, take_back
-from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
@@ -37,7 +36,7 @@ from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile
 from convkit._kernels._weights cimport Weights, block_count, pack_block, padded, weights_of
 from convkit._kernels._winograd cimport transform_output
 from convkit._kernels._winograd_correlation cimport (
-    Correlation, finish_tile, group_of, inputs_ahead, lay_panels, note, outputs_ahead, panel_of, piece_of, piece_room,
+    Correlation, correlation_of, finish_tile, group_of, inputs_ahead, lay_panels, note, outputs_ahead, panel_of, piece_of, piece_room,
     planes_of, put_outputs, transform_panel, transform_rows,
 )
 from convkit._kernels._winograd_parts cimport MOST_PARTS, parts_with
@@ -393,41 +392,26 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     return NOT_FINITE if spoiled else DONE
 
 
-cdef Correlation begin(const Pass* p) noexcept nogil:
-    """For three to five taps an axis; stride and dilation are 1; nothing is empty."""
-    cdef const Convolution* c = &p.convolution
-    cdef Correlation t
-    t.y, t.x, t.images = phase_axis(&c.down, 0), phase_axis(&c.across, 0), c.images
-    t.source.data, t.source.strides, t.output, t.target = p.input, source_image(c), p.output, target_image(c)
-    t.source.rows, t.source.cols = t.y.in_size, t.x.in_size
-    t.source.first_row, t.source.first_col = t.y.first, t.x.first
-    t.groups, t.channels, t.lanes = c.groups, c.filters, c.lanes
-    if c.down.adjoint:
-        t.channels, t.lanes = c.lanes, c.filters
-    t.packed, t.epilogue = p.packed, p.epilogue
-    return t
-
-
 cdef int compute(const Pass* p) noexcept nogil:
     """In tiles of `extra` x `extra`."""
-    cdef Correlation t = begin(p)
+    cdef Correlation t = correlation_of(p)
     cdef Weights w = weights_of(p)
     return correlate(&t, &w, p.bias, p.extra, p.threads)
 
 
 cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
-    cdef Correlation t = begin(p)
+    cdef Correlation t = correlation_of(p)
     return lent(divide(&t, p.extra, p.threads).bytes)
 
 
 cdef Py_ssize_t packed_size(const Pass* p) noexcept nogil:
-    cdef Correlation t = begin(p)
+    cdef Correlation t = correlation_of(p)
     lay_panels(&t, p.extra)
     return t.groups*t.panel_group
 
 
 cdef bint pack(const Pass* p, real* packed) noexcept nogil:
-    cdef Correlation t = begin(p)
+    cdef Correlation t = correlation_of(p)
     cdef Weights w = weights_of(p)
     cdef Py_ssize_t piece
     cdef real* taps
