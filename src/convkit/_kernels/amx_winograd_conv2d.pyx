@@ -26,7 +26,7 @@ from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._epilogue cimport is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vr, vsplat, vstream_end,
+    VLEN, flush_denormals, prefetch_second, real, restore_denormals, vr, vsplat, vstream_end,
 )
 from convkit._kernels._split cimport HAS_NO_PARTS, HEAD, MOST_SUM, Seen, least_sum, nothing_seen, saw_beyond, see
 from convkit._kernels._stream cimport streams
@@ -98,17 +98,35 @@ cdef void multiply(int parts, bint tall, bint wide, const TileProduct* p) noexce
     sum_product(parts, tall, wide, p)
 
 
+cdef struct NextPanel:
+    # Weights that come after those at hand, and how many lines of them to fetch at a time.
+    const char* line
+    Py_ssize_t each
+
+
+cdef void fetch_panel(void* chores) noexcept nogil:
+    """Bring the next lines into the second-level cache: no prefetcher foresees what tiles load."""
+    cdef NextPanel* n = <NextPanel*>chores
+    cdef Py_ssize_t i
+    for i in range(n.each):
+        prefetch_second(n.line + i*64)
+    n.line = n.line + n.each*64
+
+
 cdef void multiply_row(
     const Call* c, Py_ssize_t row, Py_ssize_t block, Py_ssize_t tiles, const char* v, real* q,
 ) noexcept nogil:
     """V times U into Q: a row of points of one block of lanes."""
-    cdef Py_ssize_t point, tile
+    cdef Py_ssize_t point, tile, times = ceil_div(tiles, PAIR)*c.split.steps*(2 if c.split.parts == 3 else 1)
+    cdef NextPanel ahead
     cdef TileProduct p
+    ahead.each = ceil_div(panel_bytes(&c.split), 64*times)
     p.a_row, p.a_second, p.a_part, p.a_step = 64, TILE_BYTES, c.split.part, c.a_step
     p.b = c.panels + row*row_bytes(&c.t, &c.split) + block*SIDE*panel_bytes(&c.split)
     p.b_second, p.b_part, p.b_step = TILE_BYTES, 2*TILE_BYTES, c.b_step
-    p.steps, p.chore = c.split.steps, NULL
+    p.steps, p.chore, p.chores = c.split.steps, fetch_panel, &ahead
     for point in range(SIDE):
+        ahead.line = p.b + panel_bytes(&c.split)
         tile = 0
         while tile < tiles:
             p.a, p.out = v + point*c.split.point + tile*64, q + point*c.t.q.point + tile*PAIR
