@@ -21,7 +21,17 @@ def _rules(**rules):
 
 def split_everywhere():
     """Every float32 convolution and linear layer from bfloat16 parts on AMX tiles."""
-    return _rules(_splits=lambda layer: layer.dtype == np.float32)
+    return _rules(_splits=lambda layer: layer.dtype == np.float32, _splits_tiles=lambda layer: False)
+
+
+def split_tiles_everywhere():
+    """Every float32 convolution that Winograd's tiles compute, with its products by AMX."""
+    return _rules(_splits_tiles=lambda layer: layer.dtype == np.float32 and _suits_split_tiles(layer))
+
+
+def _suits_split_tiles(layer):
+    nothing = layer.images * layer.size[0] * layer.size[1] * layer.channels * layer.outputs == 0
+    return layer.pass_ != "backward_weight" and layer.suits_tiles and not nothing
 
 
 def pairs_everywhere():
@@ -31,12 +41,17 @@ def pairs_everywhere():
 
 def never_split():
     """What every instruction set but AMX chooses."""
-    return _rules(_splits=lambda layer: False)
+    return _rules(_splits=lambda layer: False, _splits_tiles=lambda layer: False)
 
 
 def by_products():
     """No algorithm that transforms images, or splits numbers."""
-    return _rules(_splits=lambda layer: False, _pairs_up=lambda layer: False, _transformed=lambda layer: None)
+    return _rules(
+        _splits=lambda layer: False,
+        _splits_tiles=lambda layer: False,
+        _pairs_up=lambda layer: False,
+        _transformed=lambda layer: None,
+    )
 
 
 def compute(name, pass_, *arrays, padding=(0, 0), groups=1, extra=0, threads=1):

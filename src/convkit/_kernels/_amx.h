@@ -142,6 +142,6 @@ CONVKIT_INLINE vi vleast_bits(vi least, vr v) {
   return (vi)_mm512_min_epu32((__m512i)least, (__m512i)(((vu)v << 1) - 1));
 }
 CONVKIT_INLINE int vbits_beyond(vi seen_least, vi seen_most, uint32_t least, uint32_t most) {
-  return _mm512_reduce_min_epu32((__m512i)seen_least) < (least << 1) - 1 ||
+  return (least && _mm512_reduce_min_epu32((__m512i)seen_least) < (least << 1) - 1) ||
          _mm512_reduce_max_epu32((__m512i)seen_most) > most << 1;
 }

@@ -141,7 +141,9 @@ cdef inline bint pack_step(
 # Input
 
 
-cdef inline bint has_no_parts(const real* pixel, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels) noexcept nogil:
+cdef inline bint has_no_parts(
+    const real* pixel, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels,
+) noexcept nogil:
     """Whether some number of a row of pixels is too small or too large. Read from end to end, it comes near, too."""
     cdef Seen seen = nothing_seen()
     cdef Py_ssize_t _, c

@@ -69,21 +69,21 @@ cdef inline void store_pairs(const int parts, vr first, vr second, char* target,
 
 
 cdef inline void store_cut_pairs(const int parts, vr first, vr second, char* target, Py_ssize_t part) noexcept nogil:
-    """The same of parts that are cut off, but for the last one, which is rounded: less work.
+    """The same, but of three parts, the first two are cut off: less work.
 
-    The rests are twice as large then, and of one sign; but where the other factor's are of either, none adds up.
+    The rests are twice as large then, and of one sign; but where the other factor's are of either, none adds up, and
+    what three parts leave out is far below the rounding of sums.
     """
     cdef vr first_part, second_part
-    cdef int i
-    for i in range(parts):
-        if i == 2:
-            first_part, second_part = first, second         # what is left is a bfloat16
-        elif i == parts - 1:
-            first_part, second_part = vround_bf16(first), vround_bf16(second)
-        else:
-            first_part, second_part = vcut_bf16(first), vcut_bf16(second)
-        vstore(<real*>(target + i*part), vpair_bf16(first_part, second_part))
-        first, second = first - first_part, second - second_part
+    if parts < 3:
+        store_pairs(parts, first, second, target, part)
+        return
+    first_part, second_part = vcut_bf16(first), vcut_bf16(second)
+    vstore(<real*>target, vpair_bf16(first_part, second_part))
+    first, second = first - first_part, second - second_part
+    first_part, second_part = vcut_bf16(first), vcut_bf16(second)
+    vstore(<real*>(target + part), vpair_bf16(first_part, second_part))
+    vstore(<real*>(target + 2*part), vpair_bf16(first - first_part, second - second_part))
 
 
 cdef struct Seen:

@@ -1,15 +1,16 @@
 """Winograd's F(2x2, 3x3) of float32 with its products by AMX tiles of bfloat16 parts: forward and backward-input.
 
 The algorithm of winograd_conv2d.pyx, with the operands of _amx_winograd.pxd: the products are those of tiles of
-bfloat16, of which a sum of all products would take 2.25 times as many. Threads take units of work: a run of tiles, and a
-share of the lanes. Of a run's input they make V, and then, for 32 lanes at a time, the sums of all points, Q, and the
-outputs of Q. V stays in the second-level cache; U passes through it once a unit.
+bfloat16, of which a sum of all products would take 2.25 times as many. Threads take units of work: a run of tiles, and
+a share of the lanes. Of a run's input they make V, for a row of four points at a time; then, for 32 lanes at a time, Q,
+the sums of these points, and add them to the outputs, Y. V stays in the second-level cache; U, which in deep layers is
+more than any cache, passes through it once a unit.
 
 A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is said
 to be NOT_FINITE, and computed again in float32.
 
-Scratch: U, which is 16/9 times 3x3 weights, of 2, 4 or 6 bytes; and for each thread V, of UNIT_BYTES or of 32 tiles,
-and Q of 32 lanes.
+Scratch: U, which is 16/9 times 3x3 weights, of 2, 4 or 6 bytes; and for each thread V and Y, together UNIT_BYTES, or
+those of 32 tiles where these have more, and Q of 32 lanes.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -42,7 +43,7 @@ from convkit._kernels._winograd_rows cimport SIDE
 from convkit._kernels._winograd_tiles cimport Line, line_of, tiles_of, whole_lines
 
 cdef enum:
-    UNIT_BYTES = 1024*1024
+    UNIT_BYTES = 1536*1024
     UNIT_TILES = 128
     FASTER = 8                      # than the operations that a thread's worth is counted in
 
@@ -232,6 +233,11 @@ cdef struct Room:
     int threads
 
 
+cdef inline Py_ssize_t outputs_bytes(Py_ssize_t tiles, Py_ssize_t lanes) noexcept nogil:
+    """Of Y."""
+    return 4*tiles*lanes*sizeof(real)
+
+
 cdef void lay_steps(Correlation* t) noexcept nogil:
     t.m, t.points = 2, POINTS
     t.parts = parts_of(t.y.taps, t.x.taps)
@@ -240,18 +246,19 @@ cdef void lay_steps(Correlation* t) noexcept nogil:
 cdef Room divide(Call* c, int parts, int threads) noexcept nogil:
     """Cut the work into units, about as many for each thread, and lay out the scratch."""
     cdef Correlation* t = &c.t
-    cdef Py_ssize_t blocks = block_count(t.lanes), units
+    cdef Py_ssize_t blocks = block_count(t.lanes), share, units
     cdef Room r
     lay_steps(t)
     t.tiles = tiles_of(2, t.images, t.y.count, t.x.count)
     r.threads = worth(
         threads, <double>t.tiles.count*POINTS*t.parts.count*t.channels*t.lanes*t.groups/FASTER)
     t.unit = UNIT_TILES
-    while t.unit > PAIR and SIDE*split_of(t, parts, t.unit).point > UNIT_BYTES:
-        t.unit -= PAIR
     t.shares = 1
     if t.tiles.count*t.groups <= PAIR*(r.threads - 1):
         t.shares = min(blocks, <Py_ssize_t>r.threads)
+    share = ceil_div(blocks, t.shares)*PAIR
+    while t.unit > PAIR and SIDE*split_of(t, parts, t.unit).point + outputs_bytes(t.unit, share) > UNIT_BYTES:
+        t.unit -= PAIR
     units = ceil_div(t.tiles.count, t.unit)
     if t.groups*t.shares % r.threads:
         units = ceil_div(units, r.threads)*r.threads
@@ -263,8 +270,7 @@ cdef Room divide(Call* c, int parts, int threads) noexcept nogil:
     r.zeros = whole_lines(padded(t.channels))*sizeof(real)
     r.tables = whole_lines(2*(c.split.steps + 1))*sizeof(Py_ssize_t)
     r.unit = SIDE*(c.split.point + t.q.point*<Py_ssize_t>sizeof(real))
-    r.unit = whole_lines(r.unit + ceil_div(blocks, t.shares)*t.unit*4*PAIR*<Py_ssize_t>sizeof(real))
-    r.unit = max(r.unit, whole_lines(taps_room(t)*sizeof(real)))
+    r.unit = whole_lines(max(r.unit + outputs_bytes(t.unit, share), taps_room(t)*<Py_ssize_t>sizeof(real)))
     r.bytes = r.panels + r.biases + r.zeros + r.tables + r.threads*r.unit
     return r
 

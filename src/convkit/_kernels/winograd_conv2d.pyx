@@ -36,8 +36,8 @@ from convkit._kernels._tile cimport BLOCK, Product, even_tiles, tile_count, tile
 from convkit._kernels._weights cimport Weights, block_count, pack_block, padded, weights_of
 from convkit._kernels._winograd cimport transform_output
 from convkit._kernels._winograd_correlation cimport (
-    Correlation, correlation_of, finish_tile, group_of, inputs_ahead, lay_panels, note, outputs_ahead, panel_of, piece_of, piece_room,
-    planes_of, put_outputs, transform_panel, transform_rows,
+    Correlation, correlation_of, finish_tile, group_of, inputs_ahead, lay_panels, note, outputs_ahead, panel_of,
+    piece_of, piece_room, planes_of, put_outputs, transform_panel, transform_rows,
 )
 from convkit._kernels._winograd_parts cimport MOST_PARTS, parts_with
 from convkit._kernels._winograd_rows cimport COLUMNS, SIDE, PointRow, outputs_of, read_row, sum_run, sums_of

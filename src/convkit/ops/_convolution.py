@@ -37,6 +37,7 @@ from ._affine import Mapped
 from ._arrays import need_memory
 from ._pairs import pairs_cost
 from ._split import direct_cycles, split_cycles
+from ._split_winograd import split_tile_cycles, split_tile_products
 from ._winograd import best_tile, tile_cost, tile_products
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
@@ -162,9 +163,14 @@ class Layer(NamedTuple):
         return plain and small and self.images >= 8 and 0 < scattered < gathered
 
     @property
+    def suits_tiles(self) -> bool:
+        """Whether Winograd's tiles compute filters of this size, stride and dilation."""
+        return self.is_plain and self.height in (3, 5) and self.width in (3, 5)
+
+    @property
     def tile(self) -> int:
         """The m of Winograd's tiles of m x m outputs that cost less than a sum of all products, or 0."""
-        if not (self.is_plain and self.height in (3, 5) and self.width in (3, 5)):
+        if not self.suits_tiles:
             return 0
         sizes = (2,) if self.precision == "highest" else (2, 4)
         taps = self.height, self.width
@@ -195,7 +201,7 @@ class Layer(NamedTuple):
     def suits_winograd_gradient(self) -> bool:
         """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
         large = self.channels >= 8 and self.outputs >= self.lanes
-        if not (self.is_plain and large and self.height in (3, 5) and self.width in (3, 5)):
+        if not (large and self.suits_tiles):
             return False
         return 0 < 10 * _winograd_gradient_products(self) < 7 * _every_product(self)
 
@@ -219,6 +225,19 @@ def _winograd_gradient_products(layer: Layer) -> int:
 def _tile_products(layer: Layer) -> int:
     taps = layer.height, layer.width
     return layer.groups * tile_products(layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs)
+
+
+def _split_tile_products(layer: Layer) -> int:
+    taps, products = (layer.height, layer.width), layer.parts * (layer.parts + 1) // 2
+    return products * layer.groups * split_tile_products(layer.images, layer.size, taps, layer.channels, layer.outputs)
+
+
+def _split_tile_cycles(layer: Layer) -> float:
+    """Estimate Winograd's tiles on AMX, where filters suit them."""
+    if not layer.suits_tiles:
+        return math.inf
+    shape = layer.images, layer.size, (layer.height, layer.width), layer.channels, layer.outputs
+    return layer.groups * split_tile_cycles(*shape, layer.parts, layer.packed)
 
 
 def _tile_cost(layer: Layer) -> float:
@@ -249,6 +268,12 @@ def _winograd(layer: Layer) -> Algorithm:
 def _split(kernel: str, parts: int) -> Algorithm:
     """Return how AMX sums the products of bfloat16 parts: the first with all others, the second with all but one ..."""
     return Algorithm("split", kernel, parts, lambda layer: parts * (parts + 1) // 2 * _every_product(layer))
+
+
+def _split_tiles(layer: Layer) -> Algorithm:
+    """Return how AMX sums what Winograd's tiles of 2x2 outputs take of filters of this size, from bfloat16 parts."""
+    name = f"split winograd F(2x2, {layer.height}x{layer.width})"
+    return Algorithm(name, "amx_winograd_conv2d", layer.parts, _split_tile_products)
 
 
 DIRECT = Algorithm("direct", "conv2d", maps=True)
@@ -299,6 +324,8 @@ def choose_linear(layer: Layer) -> Algorithm:
 
 def _transformed(layer: Layer) -> Algorithm | None:
     """Choose among those that compute fewer or cheaper products of something else, if one of them pays."""
+    if _splits_tiles(layer):
+        return _split_tiles(layer)
     if _splits(layer):
         return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.parts]
     if layer.pass_ == "backward_weight":
@@ -309,11 +336,32 @@ def _transformed(layer: Layer) -> Algorithm | None:
 
 
 def _splits(layer: Layer) -> bool:
-    """Whether AMX tiles take fewer cycles than the tile of float32."""
+    """Whether AMX tiles take fewer cycles than the tile of float32, for all products or for Winograd's."""
     if layer.isa != "amx" or layer.dtype != np.float32:
         return False
-    cycles = split_cycles(layer.pass_, layer.convolution, layer.parts, layer.packed)
-    return cycles < direct_cycles(layer.convolution)
+    return _split_cycles(layer) < _float_cycles(layer)
+
+
+def _splits_tiles(layer: Layer) -> bool:
+    """Whether AMX takes fewer cycles for Winograd's tiles than for all products, and than float32 takes.
+
+    Not of bfloat16 operands: they have one part, what their transforms give has more.
+    """
+    if layer.isa != "amx" or layer.dtype != np.float32 or layer.pass_ == "backward_weight" or layer.of_bfloat16:
+        return False
+    return _split_tile_cycles(layer) < min(_split_cycles(layer), _float_cycles(layer))
+
+
+def _split_cycles(layer: Layer) -> float:
+    return split_cycles(layer.pass_, layer.convolution, layer.parts, layer.packed)
+
+
+def _float_cycles(layer: Layer) -> float:
+    """Estimate the better of what sums all products in float32, and of Winograd's tiles."""
+    direct = direct_cycles(layer.convolution)
+    if layer.pass_ == "backward_weight":
+        return direct
+    return direct * min(1.0, _tile_cost(layer) / max(1, _every_product(layer)))
 
 
 def _pairs_up(layer: Layer) -> bool:
