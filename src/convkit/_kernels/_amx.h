@@ -120,28 +120,38 @@ CONVKIT_INLINE vr vround_bf16(vr v) {
   const vu bits = (vu)v;
   return (vr)((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
 }
+/* The same with ties away from zero, which takes fewer instructions. */
+CONVKIT_INLINE vr vnear_bf16(vr v) { return (vr)(((vu)v + 0x8000) & 0xffff0000u); }
 /* Store the upper halves of the first `lanes` lanes. */
 CONVKIT_INLINE void vstore_bf16(void *p, vr v, int lanes) {
   _mm512_mask_cvtepi32_storeu_epi16(p, (__mmask16)((1u << lanes) - 1), (__m512i)((vu)v >> 16));
 }
-/* Pairs, as the second operand of a product has them: an element of `first` below one of `second`. */
-CONVKIT_INLINE vr vpair_bf16(vr first, vr second) { return (vr)((vu)first >> 16 | (vu)second); }
+/* Pairs of upper halves: an element of `first` below one of `second`. */
+CONVKIT_INLINE vr vpair_bf16(vr first, vr second) { return (vr)((vu)first >> 16 | ((vu)second & 0xffff0000u)); }
 /* All bits where |v| is neither zero nor within [least, most], given as bits. A NaN is beyond every number. */
 CONVKIT_INLINE vi vbeyond(vr v, uint32_t least, uint32_t most) {
   const vu bits = (vu)v & 0x7fffffffu;
   return (vi)(((bits < least) | (bits > most)) & (bits != 0));
 }
+/* The same for all numbers of a run, of which one only wants to know whether there were any: as bits, the largest, and
+   the smallest less one, so that zero is the largest of all there. */
+typedef struct {
+  __m512i least, most;
+} magnitudes;
+CONVKIT_INLINE magnitudes no_magnitudes(void) {
+  const magnitudes none = {_mm512_set1_epi32(-1), _mm512_setzero_si512()};
+  return none;
+}
+CONVKIT_INLINE void vmeasure(magnitudes *seen, vr v) {
+  const vu bits = (vu)v & 0x7fffffffu;
+  seen->least = _mm512_min_epu32(seen->least, (__m512i)(bits - 1));
+  seen->most = _mm512_max_epu32(seen->most, (__m512i)bits);
+}
+CONVKIT_INLINE int are_beyond(const magnitudes *seen, uint32_t least, uint32_t most) {
+  const __m512i below = _mm512_set1_epi32((int)(least ? least - 1 : 0)), above = _mm512_set1_epi32((int)most);
+  return (_mm512_cmplt_epu32_mask(seen->least, below) | _mm512_cmpgt_epu32_mask(seen->most, above)) != 0;
+}
 CONVKIT_INLINE int vany(vi v) { return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0; }
 
 /* The bfloat16 next to it towards zero. */
 CONVKIT_INLINE vr vcut_bf16(vr v) { return (vr)((vu)v & 0xffff0000u); }
-
-/* How large and how small numbers are, in bits without the sign, doubled; zero counts as neither. */
-CONVKIT_INLINE vi vmost_bits(vi most, vr v) { return (vi)_mm512_max_epu32((__m512i)most, (__m512i)((vu)v << 1)); }
-CONVKIT_INLINE vi vleast_bits(vi least, vr v) {
-  return (vi)_mm512_min_epu32((__m512i)least, (__m512i)(((vu)v << 1) - 1));
-}
-CONVKIT_INLINE int vbits_beyond(vi seen_least, vi seen_most, uint32_t least, uint32_t most) {
-  return (least && _mm512_reduce_min_epu32((__m512i)seen_least) < (least << 1) - 1) ||
-         _mm512_reduce_max_epu32((__m512i)seen_most) > most << 1;
-}

@@ -15,12 +15,13 @@ With three parts, all steps' small products are summed before the large ones. Th
 small as they are, and the many roundings of it do not count; those that do count are one a step.
 
 A step of 2 x 2 tiles with three parts is 24 tile products (16 cycles each) and 16 tile loads (8 cycles); with two, 12
-and 8; with one, 4 and 4. Both operands come from the second-level cache, fetched a step ahead: 16, 8 or 4 KB a step.
+and 8; with one, 4 and 4. Both operands come from the second-level cache, and need not be fetched before: the loads do
+not wait for products, and to prefetch their lines costs as much as to load them.
 """
 
 from libc.stdint cimport uint32_t
 
-from convkit._kernels._simd cimport prefetch, real, vi, vr
+from convkit._kernels._simd cimport real, vi, vr
 
 
 cdef extern from "_amx.h" nogil:
@@ -30,14 +31,17 @@ cdef extern from "_amx.h" nogil:
     void tile_load(int tile, const void* rows, Py_ssize_t stride)
     void tile_store(int tile, void* rows, Py_ssize_t stride)
     void tile_dpbf16ps(int sum, int a, int b)
+    ctypedef struct magnitudes:
+        pass
+    magnitudes no_magnitudes()
+    void vmeasure(magnitudes* seen, vr v)
+    bint are_beyond(const magnitudes* seen, uint32_t least, uint32_t most)
     vr vround_bf16(vr v)
+    vr vnear_bf16(vr v)
+    vr vcut_bf16(vr v)
     void vstore_bf16(void* p, vr v, int lanes)
     vr vpair_bf16(vr first, vr second)
     vi vbeyond(vr v, uint32_t least, uint32_t most)
-    vr vcut_bf16(vr v)
-    vi vmost_bits(vi most, vr v)
-    vi vleast_bits(vi least, vr v)
-    bint vbits_beyond(vi seen_least, vi seen_most, uint32_t least, uint32_t most)
     bint vany(vi v)
 
 
@@ -52,8 +56,7 @@ ctypedef void (*Chore)(void* chores) noexcept nogil
 
 
 cdef struct TileProduct:
-    # Distances in bytes: from row to row, from the first tile to the second, and from part to part. The tables have
-    # one entry more than there are steps: what is fetched ahead must exist.
+    # Distances in bytes: from row to row, from the first tile to the second, and from part to part.
     const char* a                   # tiles of 16 rows of 32 numbers
     Py_ssize_t a_row, a_second, a_part
     const Py_ssize_t* a_step
@@ -62,7 +65,7 @@ cdef struct TileProduct:
     const Py_ssize_t* b_step
     Py_ssize_t steps
     real* out                       # PAIR rows of PAIR sums
-    Chore chore                     # something else to do a little of with every step, in the shadow of the products,
+    Chore chore                     # something else to do, a little with every four products, in their shadow,
     void* chores                    # or NULL
 
 
@@ -95,24 +98,9 @@ cdef inline void multiply_tiles(const bint tall, const bint wide) noexcept nogil
         tile_dpbf16ps(3, 5, 7)
 
 
-cdef inline void fetch_lines(const char* first, Py_ssize_t apart, const int lines) noexcept nogil:
-    cdef int i
-    for i in range(lines):
-        prefetch(first + i*apart)
-
-
-cdef inline void fetch_part(
-    const bint tall, const bint wide, const TileProduct* p, Py_ssize_t step, Py_ssize_t part,
-) noexcept nogil:
-    """Let one part's tiles of a step come."""
-    cdef const char* a = p.a + p.a_step[step] + part*p.a_part
-    cdef const char* b = p.b + p.b_step[step] + part*p.b_part
-    fetch_lines(a, p.a_row, TILE)
-    if tall:
-        fetch_lines(a + p.a_second, p.a_row, TILE)
-    fetch_lines(b, 64, TILE)
-    if wide:
-        fetch_lines(b + p.b_second, 64, TILE)
+cdef inline Py_ssize_t chores_of_step(int parts) noexcept nogil:
+    """How often a step does a chore: with every four products."""
+    return parts*(parts + 1) // 2
 
 
 cdef inline void small_products(const bint tall, const bint wide, const TileProduct* p) noexcept nogil:
@@ -122,15 +110,19 @@ cdef inline void small_products(const bint tall, const bint wide, const TileProd
         load_a(tall, p, k, 0)
         load_b(wide, p, k, 2)
         multiply_tiles(tall, wide)
+        do_chore(p)
         load_b(wide, p, k, 1)
         multiply_tiles(tall, wide)
         do_chore(p)
         load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
+        do_chore(p)
         load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
+        do_chore(p)
         load_a(tall, p, k, 2)
         multiply_tiles(tall, wide)
+        do_chore(p)
 
 
 cdef inline void three_products(const bint tall, const bint wide, const TileProduct* p) noexcept nogil:
@@ -140,11 +132,13 @@ cdef inline void three_products(const bint tall, const bint wide, const TileProd
         load_a(tall, p, k, 0)
         load_b(wide, p, k, 1)
         multiply_tiles(tall, wide)
+        do_chore(p)
         load_b(wide, p, k, 0)
         multiply_tiles(tall, wide)
         do_chore(p)
         load_a(tall, p, k, 1)
         multiply_tiles(tall, wide)
+        do_chore(p)
 
 
 cdef inline void large_products(const bint tall, const bint wide, const TileProduct* p) noexcept nogil:

@@ -4,7 +4,7 @@ Packed, in bytes: [group][chunk of channels][block of 32 lanes][step][part][tile
 dilations of 1. Others have the same where channels fill whole blocks; where they do not, a call packs for itself.
 """
 
-from convkit._kernels._amx cimport PAIR
+from convkit._kernels._amx cimport DEEP, PAIR
 from convkit._kernels._amx_strip cimport Correlation, choose_layout, chunk_of, run_of
 from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
 from convkit._kernels._axis cimport forward_axis
@@ -24,12 +24,12 @@ cdef inline void pack_block(
 ) noexcept nogil:
     """Split one block of lanes into tiles; note weights that have no parts."""
     cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t step
+    cdef Py_ssize_t step, apart = 1 if t.lined else DEEP // 2
     cdef Run run
     tiles = tiles + block*t.steps*step_bytes(t.parts)
     for step in range(t.steps):
         run = run_of(t, step)
-        if pack_run(w, &t.y, &t.x, &run, block*PAIR, t.parts, least_split(t.parts), tiles + t.place[step]):
+        if pack_run(w, &t.y, &t.x, &run, block*PAIR, t.parts, apart, least_split(t.parts), tiles + t.place[step]):
             beyond[0] = True
     restore_denormals(mode)
 

@@ -18,21 +18,22 @@ no parts are noted.
 
 from libc.string cimport memset
 
-from convkit._kernels._amx cimport DEEP, PAIR, TILE, vany
+from convkit._kernels._amx cimport DEEP, PAIR, TILE, are_beyond, magnitudes, no_magnitudes, vany, vmeasure
 from convkit._kernels._amx_weights cimport Run
 from convkit._kernels._axis cimport Axis, Range
 from convkit._kernels._epilogue cimport Epilogue
 from convkit._kernels._image cimport Image
 from convkit._kernels._phases cimport phase_inside, phases, tap_phase, tap_place
-from convkit._kernels._simd cimport VLEN, real, vi, visplat, vload_lanes, vr
-from convkit._kernels._split cimport least_split, splittable, store_parts
+from convkit._kernels._simd cimport VLEN, prefetch, real, vi, visplat, vload, vload_lanes, vr
+from convkit._kernels._split cimport MOST_SPLIT, least_split, splittable, store_pairs, store_parts
 from convkit._kernels._strip cimport ceil_div
 
 cdef enum:
-    STRIP_BYTES = 512*1024
+    STRIP_BYTES = 256*1024
     # Sixteen images' strip of one row: more than that, and they are not laid side by side.
-    WIDE_STRIP_BYTES = 1536*1024
+    WIDE_STRIP_BYTES = 256*1024
     PIECE = 128                     # elements to split at a time, while products go on
+    AHEAD = 512                     # elements from what is split to what is fetched
     CHUNK = 2048                    # channels summed before the result is added to the output
 
 
@@ -68,6 +69,7 @@ cdef struct Correlation:
     const char* packed              # the tiles, by an earlier call of `pack`; NULL for none
     const char* tiles
     Py_ssize_t shares               # a strip's blocks of lanes are dealt out in so many shares
+    Py_ssize_t piece                # pixels to split at a time
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -191,6 +193,7 @@ cdef inline void choose_layout(Correlation* t) noexcept nogil:
     t.down, t.across = phases(&t.y), phases(&t.x)
     t.lined = t.across == 1 and (t.x.tap_step == 1 or t.x.taps == 1) and (
         runs_of_row(t) < t.x.taps*ceil_div(t.channels, DEEP))
+    t.piece = max(<Py_ssize_t>1, PIECE // t.channels)
     t.steps = t.y.taps*(runs_of_row(t) if t.lined else t.x.taps*ceil_div(t.channels, DEEP))
 
 
@@ -217,35 +220,56 @@ cdef inline void blank(const Correlation* t, Py_ssize_t count, char* target) noe
             memset(target + i*t.block, 0, count*t.pixel)
 
 
-cdef inline void split_pixel(
+cdef inline void split_gapless(
     const Correlation* t, const int parts, const real* pixel, char* target, vi* beyond,
 ) noexcept nogil:
+    """A pixel whose channels lie without gaps."""
     cdef Py_ssize_t c = 0
     cdef int lanes
-    cdef vr v
-    if t.lined:
-        while c < t.channels:
-            lanes = <int>min(t.channels - c, <Py_ssize_t>VLEN)
-            v = splittable(vload_lanes(pixel + c, lanes), least_split(parts), beyond)
-            store_parts(parts, v, target + 2*c, t.part, lanes)
-            c += VLEN
-        return
-    while c < ceil_div(t.channels, DEEP)*DEEP:
-        lanes = <int>max(<Py_ssize_t>0, min(t.channels - c, <Py_ssize_t>VLEN))
-        v = splittable(vload_lanes(pixel + c, lanes), least_split(parts), beyond)
-        store_parts(parts, v, target + c // DEEP*t.block + 2*(c % DEEP), t.part, VLEN)
+    while c < t.channels:
+        lanes = <int>min(t.channels - c, <Py_ssize_t>VLEN)
+        store_parts(parts, splittable(vload_lanes(pixel + c, lanes), least_split(parts), beyond), target + 2*c, t.part,
+                    lanes)
         c += VLEN
+
+
+cdef inline void split_blocks(
+    const Correlation* t, const int parts, const real* pixel, Py_ssize_t ahead, char* target, magnitudes* seen,
+) noexcept nogil:
+    """A pixel whose channels lie in blocks: the first half of a block is paired with the second."""
+    cdef Py_ssize_t c = 0
+    cdef vr first, second
+    while c + DEEP <= t.channels:
+        prefetch(pixel + ahead + c)
+        prefetch(pixel + ahead + c + VLEN)
+        first, second = vload(pixel + c), vload(pixel + c + VLEN)
+        vmeasure(seen, first)
+        vmeasure(seen, second)
+        store_pairs(parts, first, second, target, 2*DEEP)
+        target = target + t.block
+        c += DEEP
+    if c < t.channels:
+        first = vload_lanes(pixel + c, <int>min(t.channels - c, <Py_ssize_t>VLEN))
+        second = vload_lanes(pixel + c + VLEN, <int>max(<Py_ssize_t>0, t.channels - c - VLEN))
+        vmeasure(seen, first)
+        vmeasure(seen, second)
+        store_pairs(parts, first, second, target, 2*DEEP)
 
 
 cdef inline bint split_pixels(
     const Correlation* t, const int parts, const real* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
 ) noexcept nogil:
     """Split a run of pixels; return whether one of them has no parts."""
+    cdef Py_ssize_t i, ahead = (AHEAD // t.channels + 1)*step
+    cdef magnitudes seen = no_magnitudes()
     cdef vi beyond = visplat(0)
-    cdef Py_ssize_t i
+    if t.lined:
+        for i in range(count):
+            split_gapless(t, parts, pixel + i*step, target + i*t.pixel, &beyond)
+        return vany(beyond)
     for i in range(count):
-        split_pixel(t, parts, pixel + i*step, target + i*t.pixel, &beyond)
-    return vany(beyond)
+        split_blocks(t, parts, pixel + i*step, ahead, target + i*t.pixel, &seen)
+    return are_beyond(&seen, least_split(parts), MOST_SPLIT)
 
 
 cdef inline void stage_run(
@@ -335,7 +359,7 @@ cdef inline bint stage_piece(const Correlation* t, Stage* s) noexcept nogil:
             return False
         begin_line(t, s)
         return True
-    count = min(count, max(<Py_ssize_t>1, PIECE // t.channels))
+    count = min(count, t.piece)
     stage_run(t, s.source + col*t.source.col, step*t.source.col, count, s.target + s.at*t.pixel)
     s.at += count
     return True

@@ -1,16 +1,17 @@
 """Weights as AMX tiles read them: split into parts, two channels to a pair.
 
 In memory: [block of 32 lanes][step][part][16 lanes of the block][16 pairs of channels][lane][channel of the pair],
-zeros behind the last lane and channel. In a block of up to 16 lanes the second half is not written, nor read.
+zeros behind the last lane and channel. In a block of up to 16 lanes the second half is not written, nor read. A pair is
+two channels of a step that are `apart`: 16, as an input's parts are stored, or 1 where that lies without gaps.
 """
 
 from libc.stdint cimport uint32_t
 from libc.string cimport memset
 
-from convkit._kernels._amx cimport DEEP, PAIR, TILE, TILE_BYTES, vany
+from convkit._kernels._amx cimport DEEP, PAIR, TILE, TILE_BYTES, are_beyond, magnitudes, no_magnitudes, vmeasure
 from convkit._kernels._axis cimport Axis
-from convkit._kernels._simd cimport real, vi, visplat, vload, vr
-from convkit._kernels._split cimport splittable, store_pairs
+from convkit._kernels._simd cimport real, vload, vr
+from convkit._kernels._split cimport MOST_SPLIT, store_pairs
 from convkit._kernels._weights cimport Weights, pack_channels, pack_elements, pack_lanes
 
 
@@ -47,31 +48,33 @@ cdef inline void gather_run(
 
 
 cdef inline bint split_square(
-    const int parts, const real* square, Py_ssize_t lanes, uint32_t least, char* tiles,
+    const int parts, const real* square, Py_ssize_t lanes, Py_ssize_t apart, uint32_t least, char* tiles,
 ) noexcept nogil:
     """Turn the weights of a run into tiles; return whether one has no parts."""
     cdef Py_ssize_t half, pair, halves = 2 if lanes > TILE else 1
-    cdef vi beyond = visplat(0)
-    cdef vr even, odd
+    cdef magnitudes seen = no_magnitudes()
+    cdef vr first, second
     cdef const real* rows
     for half in range(halves):
         for pair in range(DEEP // 2):
-            rows = square + 2*pair*PAIR + half*TILE
-            even, odd = splittable(vload(rows), least, &beyond), splittable(vload(rows + PAIR), least, &beyond)
-            store_pairs(parts, even, odd, tiles + half*TILE_BYTES + pair*64, 2*TILE_BYTES)
-    return vany(beyond)
+            rows = square + (pair // apart*2*apart + pair % apart)*PAIR + half*TILE
+            first, second = vload(rows), vload(rows + apart*PAIR)
+            vmeasure(&seen, first)
+            vmeasure(&seen, second)
+            store_pairs(parts, first, second, tiles + half*TILE_BYTES + pair*64, 2*TILE_BYTES)
+    return are_beyond(&seen, least, MOST_SPLIT)
 
 
 cdef inline bint pack_run(
-    const Weights* w, const Axis* y, const Axis* x, const Run* run, Py_ssize_t first_lane, int parts, uint32_t least,
-    char* tiles,
+    const Weights* w, const Axis* y, const Axis* x, const Run* run, Py_ssize_t first_lane, int parts, Py_ssize_t apart,
+    uint32_t least, char* tiles,
 ) noexcept nogil:
     """Pack one step of the block that begins with a lane; return whether a weight has no parts."""
     cdef real square[DEEP*PAIR]
     cdef Py_ssize_t lanes = min(w.lanes - first_lane, <Py_ssize_t>PAIR)
     gather_run(w, y, x, run, first_lane, lanes, square)
     if parts == 3:
-        return split_square(3, square, lanes, least, tiles)
+        return split_square(3, square, lanes, apart, least, tiles)
     if parts == 2:
-        return split_square(2, square, lanes, least, tiles)
-    return split_square(1, square, lanes, least, tiles)
+        return split_square(2, square, lanes, apart, least, tiles)
+    return split_square(1, square, lanes, apart, least, tiles)

@@ -16,12 +16,10 @@ Of the input, each number must be zero or at least 2^-80. What transforms make o
 
 from libc.string cimport memset
 
-from convkit._kernels._amx cimport TILE_BYTES, vany
+from convkit._kernels._amx cimport TILE_BYTES, are_beyond, magnitudes, no_magnitudes, vany, vmeasure
 from convkit._kernels._amx_weights cimport step_bytes
 from convkit._kernels._simd cimport VLEN, real, vi, visplat, vload, vload_lanes, vr, vsplat, vstore
-from convkit._kernels._split cimport (
-    Seen, least_split, nothing_seen, saw_beyond, see, splittable, store_cut_pairs, store_pairs,
-)
+from convkit._kernels._split cimport least_split, splittable, store_cut_pairs, store_pairs
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._tile cimport BLOCK, tile_vectors
 from convkit._kernels._weights cimport Weights, block_count, pack_block
@@ -145,15 +143,15 @@ cdef inline bint has_no_parts(
     const real* pixel, Py_ssize_t pixels, Py_ssize_t step, Py_ssize_t channels,
 ) noexcept nogil:
     """Whether some number of a row of pixels is too small or too large. Read from end to end, it comes near, too."""
-    cdef Seen seen = nothing_seen()
+    cdef magnitudes seen = no_magnitudes()
     cdef Py_ssize_t _, c
     for _ in range(pixels):
         c = 0
         while c < channels:
-            see(&seen, vload_lanes(pixel + c, <int>min(channels - c, <Py_ssize_t>VLEN)))
+            vmeasure(&seen, vload_lanes(pixel + c, <int>min(channels - c, <Py_ssize_t>VLEN)))
             c += VLEN
         pixel = pixel + step
-    return saw_beyond(&seen, LEAST_INPUT, MOST_INPUT)
+    return are_beyond(&seen, LEAST_INPUT, MOST_INPUT)
 
 
 cdef inline bint line_has_no_parts(const Correlation* t, const Line* line) noexcept nogil:

@@ -70,6 +70,7 @@ cdef extern from "simd.h" nogil:
     vr pinned(vr v)
     void prefetch(const void* p)
     void prefetch_second(const void* p)
+    void prefetch_to_write(const void* p)
     const real* opaque(const real* p)
     const void* opaque_pointer(const void* p)
     Py_ssize_t opaque_stride(Py_ssize_t s)

@@ -13,10 +13,8 @@ has no more to lose than a float32 has.
 
 from libc.stdint cimport uint32_t
 
-from convkit._kernels._amx cimport (
-    vbeyond, vbits_beyond, vleast_bits, vmost_bits, vcut_bf16, vpair_bf16, vround_bf16, vstore_bf16,
-)
-from convkit._kernels._simd cimport real, vi, visplat, vr, vselect, vsplat, vstore
+from convkit._kernels._amx cimport vbeyond, vcut_bf16, vnear_bf16, vpair_bf16, vround_bf16, vstore_bf16
+from convkit._kernels._simd cimport real, vi, vr, vselect, vsplat, vstore
 
 
 # Bits of floats.
@@ -57,15 +55,22 @@ cdef inline void store_parts(const int parts, vr v, char* target, Py_ssize_t par
             vstore_bf16(target + 2*part, rest - middle, lanes)
 
 
+cdef inline vr rounded_part(const int parts, vr v) noexcept nogil:
+    """The nearest bfloat16: ties to even where it is all that is left of a number."""
+    return vround_bf16(v) if parts == 1 else vnear_bf16(v)
+
+
 cdef inline void store_pairs(const int parts, vr first, vr second, char* target, Py_ssize_t part) noexcept nogil:
     """Store two numbers' parts as pairs."""
-    cdef vr first_part = vround_bf16(first), second_part = vround_bf16(second)
-    cdef int i
+    cdef vr first_part = rounded_part(parts, first), second_part = rounded_part(parts, second)
     vstore(<real*>target, vpair_bf16(first_part, second_part))
-    for i in range(1, parts):
+    if parts > 1:
         first, second = first - first_part, second - second_part
-        first_part, second_part = vround_bf16(first), vround_bf16(second)
-        vstore(<real*>(target + i*part), vpair_bf16(first_part, second_part))
+        first_part, second_part = vnear_bf16(first), vnear_bf16(second)
+        vstore(<real*>(target + part), vpair_bf16(first_part, second_part))
+        if parts > 2:
+            # What is left is a bfloat16.
+            vstore(<real*>(target + 2*part), vpair_bf16(first - first_part, second - second_part))
 
 
 cdef inline void store_cut_pairs(const int parts, vr first, vr second, char* target, Py_ssize_t part) noexcept nogil:
@@ -84,24 +89,3 @@ cdef inline void store_cut_pairs(const int parts, vr first, vr second, char* tar
     first_part, second_part = vcut_bf16(first), vcut_bf16(second)
     vstore(<real*>(target + part), vpair_bf16(first_part, second_part))
     vstore(<real*>(target + 2*part), vpair_bf16(first - first_part, second - second_part))
-
-
-cdef struct Seen:
-    # Of bits of numbers without their signs, doubled: the most, and one less than the least that is not zero.
-    vi most, least
-
-
-cdef inline Seen nothing_seen() noexcept nogil:
-    cdef Seen seen
-    seen.most, seen.least = visplat(0), visplat(-1)
-    return seen
-
-
-cdef inline void see(Seen* seen, vr v) noexcept nogil:
-    """Remember how large and how small numbers are."""
-    seen.most, seen.least = vmost_bits(seen.most, v), vleast_bits(seen.least, v)
-
-
-cdef inline bint saw_beyond(const Seen* seen, uint32_t least, uint32_t most) noexcept nogil:
-    """Whether a number was not zero and below `least`, or above `most`, given as bits."""
-    return vbits_beyond(seen.least, seen.most, least, most)

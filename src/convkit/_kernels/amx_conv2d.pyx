@@ -17,11 +17,12 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport (
-    PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
+    PAIR, TILE, TILE_BYTES, TileProduct, are_beyond, chores_of_step, full_tiles_begin, magnitudes, no_magnitudes,
+    sum_product, tiles_end, vmeasure,
 )
 from convkit._kernels._amx_packed cimport lies_packed, pack_block, packed_chunk, packed_group, tiles_bytes, unit_steps
 from convkit._kernels._amx_strip cimport (
-    PIECE, Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, stage_piece, steps_of_row,
+    Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, stage_piece, steps_of_row,
     strip_bytes,
 )
 from convkit._kernels._amx_weights cimport step_bytes
@@ -31,16 +32,18 @@ from convkit._kernels._epilogue cimport finish, is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vload_lanes, vr, vstream_end,
+    VLEN, flush_denormals, prefetch_to_write, real, restore_denormals, vload, vload_lanes, vr, vstream_end,
 )
 from convkit._kernels._split cimport MOST_SUM, least_sum
-from convkit._kernels._stream cimport put_lanes, streams
+from convkit._kernels._stream cimport put, put_lanes, streams
 from convkit._kernels._strip cimport ceil_div, merge_pixels
 from convkit._kernels._threads cimport worth
 from convkit._kernels._weights cimport Weights, weights_of
 
 cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
+    PUT = 4                         # rows to put at a time
+    PUT_AHEAD = 8                   # rows from what is put to where lines are fetched for what will be
     HEAD = 16                       # elements before packed weights: the first one is
     HAS_NO_PARTS = 1                # where a weight cannot be split
 
@@ -54,28 +57,74 @@ cdef bint stage_more(const Correlation* t, Stage* s) noexcept nogil:
 # Sums
 
 
-cdef inline void put_sums(
-    const Correlation* t, Py_ssize_t lane, Py_ssize_t lanes, const real* sums, real* out,
+cdef struct Put:
+    # The sums of a block of tiles, on their way to the output: rows are positions in a line, or pixels of TILE images.
+    const real* sums
+    Py_ssize_t first                # the position in the line
+    Py_ssize_t row, col             # the output that comes next, or, of several images, that the first tile is
+    Py_ssize_t lane, lanes
+    Py_ssize_t at, behind           # rows that are left
+
+
+cdef inline void put_whole(
+    const bint adds, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums, real* out,
+    Py_ssize_t step, bint stream, magnitudes* seen,
 ) noexcept nogil:
-    """Write one position's sums; note if one is out of range."""
-    cdef Py_ssize_t k = 0
+    """Write the sums of `count` positions for all lanes of a block."""
+    cdef vr first, second
+    cdef Py_ssize_t _
+    for _ in range(count):
+        first, second = vload(sums), vload(sums + VLEN)
+        if adds:
+            first, second = first + vload(addend), second + vload(addend + VLEN)
+            addend = addend + addend_step
+        vmeasure(seen, first)
+        vmeasure(seen, second)
+        if not stream:
+            prefetch_to_write(out + PUT_AHEAD*step)
+            prefetch_to_write(out + PUT_AHEAD*step + VLEN)
+        put(out, first, stream)
+        put(out + VLEN, second, stream)
+        sums, out = sums + PAIR, out + step
+
+
+cdef inline void put_ragged(
+    const real* addend, Py_ssize_t addend_step, Py_ssize_t count, Py_ssize_t lanes, const real* sums, real* out,
+    Py_ssize_t step, bint stream, magnitudes* seen,
+) noexcept nogil:
+    """The same for the lanes of the last block."""
+    cdef Py_ssize_t i, k
     cdef int here
-    cdef vi beyond = visplat(0)
     cdef vr v
-    while k < lanes:
-        here = <int>min(lanes - k, <Py_ssize_t>VLEN)
-        v = vload(sums + k)
-        if t.again:
-            v = v + vload_lanes(out + k, here)
-        elif t.bias is not NULL:
-            v = v + vload_lanes(t.bias + lane + k, here)
-        beyond = beyond | vbeyond(v, least_sum(t.parts), MOST_SUM)
-        put_lanes(out + k, v, here, t.streams)
-        k += VLEN
+    for i in range(count):
+        k = 0
+        while k < lanes:
+            here = <int>min(lanes - k, <Py_ssize_t>VLEN)
+            v = vload(sums + i*PAIR + k)
+            if addend is not NULL:
+                v = v + vload_lanes(addend + i*addend_step + k, here)
+            vmeasure(seen, v)
+            put_lanes(out + i*step + k, v, here, stream)
+            k += VLEN
+
+
+cdef inline void put_run(
+    const Correlation* t, const Put* to, Py_ssize_t count, real* out, Py_ssize_t step, magnitudes* seen,
+) noexcept nogil:
+    """Write the sums of the next `count` rows to outputs that lie `step` apart."""
+    cdef const real* sums = to.sums + to.at*PAIR
+    cdef const real* addend = out if t.again else NULL
+    cdef Py_ssize_t addend_step = step if t.again else 0
+    if t.bias is not NULL and not t.again:
+        addend = t.bias + to.lane
+    if to.lanes < PAIR:
+        put_ragged(addend, addend_step, count, to.lanes, sums, out, step, t.streams, seen)
+    elif addend is NULL:
+        put_whole(False, NULL, 0, count, sums, out, step, t.streams, seen)
+    else:
+        put_whole(True, addend, addend_step, count, sums, out, step, t.streams, seen)
     if t.last:
-        finish(&t.epilogue, 1, lanes, lanes, out)
-    if vany(beyond):
-        t.beyond[0] = True
+        finish(&t.epilogue, count, step, to.lanes, out)
 
 
 cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
@@ -83,27 +132,43 @@ cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t r
             + (t.x.out_first + t.x.out_step*col)*t.target.col)
 
 
-cdef struct Put:
-    # The sums of a block of tiles, on their way to the output: rows are positions in a line, or pixels of TILE images.
-    const real* sums
-    Py_ssize_t first, row, col      # the position in the line; or the output that the first tile is
-    Py_ssize_t lane, lanes
-    Py_ssize_t at, behind           # rows that are left
+cdef inline Py_ssize_t put_line(
+    const Correlation* t, const Part* u, Put* to, Py_ssize_t most, magnitudes* seen,
+) noexcept nogil:
+    """Write what is left of a row, at most so many positions, and nothing of what lies between two rows."""
+    cdef Py_ssize_t count = min(most, t.pitch - to.col), inside = min(count, u.cols - to.col)
+    if inside > 0:
+        put_run(t, to, inside, output_at(t, u.image, u.row + to.row, u.col + to.col) + to.lane,
+                t.x.out_step*t.target.col, seen)
+    to.col += count
+    if to.col == t.pitch:
+        to.row, to.col = to.row + 1, 0
+    return count
 
 
-cdef void put_row(const Correlation* t, const Part* u, Put* put) noexcept nogil:
-    """Write the sums of one position, unless it lies between two rows, or belongs to no image."""
-    cdef Py_ssize_t i = put.at, image = u.image, row, col
-    put.at += 1
-    if t.together > 1:
-        image, row, col = u.image + i % TILE, put.row, put.col + i // TILE
-        if image >= u.image + u.images:
-            return
-    else:
-        row, col = (put.first + i) // t.pitch, (put.first + i) % t.pitch
-        if col >= u.cols:
-            return
-    put_sums(t, put.lane, put.lanes, put.sums + i*PAIR, output_at(t, image, u.row + row, u.col + col) + put.lane)
+cdef inline Py_ssize_t put_images(
+    const Correlation* t, const Part* u, const Put* to, Py_ssize_t most, magnitudes* seen,
+) noexcept nogil:
+    """Write what is left of a tile, at most so many images."""
+    cdef Py_ssize_t image = to.at % TILE, count = min(most, TILE - image), inside = min(count, u.images - image)
+    if inside > 0:
+        put_run(t, to, inside,
+                output_at(t, u.image + image, u.row + to.row, u.col + to.col + to.at // TILE) + to.lane,
+                t.target.image, seen)
+    return count
+
+
+cdef void put_rows(const Correlation* t, const Part* u, Put* to, Py_ssize_t count) noexcept nogil:
+    """Write the sums of the next rows; note if one is out of range."""
+    cdef Py_ssize_t behind = min(to.at + count, to.behind)
+    cdef magnitudes seen = no_magnitudes()
+    while to.at < behind:
+        if t.together > 1:
+            to.at += put_images(t, u, to, behind - to.at, &seen)
+        else:
+            to.at += put_line(t, u, to, behind - to.at, &seen)
+    if are_beyond(&seen, least_sum(t.parts), MOST_SUM):
+        t.beyond[0] = True
 
 
 cdef struct Chores:
@@ -113,22 +178,26 @@ cdef struct Chores:
     Put put
     Stage stage
     real* sums                      # of two blocks of tiles
-    Py_ssize_t puts, pieces         # so many rows, and pieces, with every step
+    Py_ssize_t calls, puts_due      # of a block; and what has come due of PAIR rows, in parts of that
+    Py_ssize_t all_calls, pieces    # of a unit, and so many pieces to stage;
+    Py_ssize_t pieces_due           # what has come due of them
 
 
 cdef void do_chores(void* chores) noexcept nogil:
     cdef Chores* c = <Chores*>chores
-    cdef Py_ssize_t _
-    for _ in range(min(c.puts, c.put.behind - c.put.at)):
-        put_row(c.t, &c.part, &c.put)
-    for _ in range(c.pieces):
+    c.puts_due += PAIR // PUT
+    while c.puts_due >= c.calls:
+        c.puts_due -= c.calls
+        put_rows(c.t, &c.part, &c.put, PUT)
+    c.pieces_due += c.pieces
+    while c.pieces_due >= c.all_calls:
+        c.pieces_due -= c.all_calls
         if not stage_more(c.t, &c.stage):
-            return
+            c.pieces_due = c.pieces = 0
 
 
 cdef void finish_put(Chores* c) noexcept nogil:
-    while c.put.at < c.put.behind:
-        put_row(c.t, &c.part, &c.put)
+    put_rows(c.t, &c.part, &c.put, PAIR)
 
 
 cdef void finish_stage(Chores* c) noexcept nogil:
@@ -136,79 +205,78 @@ cdef void finish_stage(Chores* c) noexcept nogil:
         pass
 
 
-cdef void sum_block(Chores* c, TileProduct* p, Put put, bint tall) noexcept nogil:
+cdef void sum_block(Chores* c, TileProduct* p, Put to, bint tall) noexcept nogil:
     """Sum a block of tiles while the one before is put; then that one's place is free for the next."""
     cdef real* other = p.out + PAIR*PAIR if p.out == c.sums else c.sums
-    sum_product(c.t.parts, tall, put.lanes > TILE, p)
+    sum_product(c.t.parts, tall, to.lanes > TILE, p)
     finish_put(c)
-    put.sums = p.out
-    c.put = put
+    to.sums = p.out
+    c.put = to
     p.out = other
 
 
-cdef void sum_line(Chores* c, const char* strip, TileProduct* p, Put put) noexcept nogil:
+cdef void sum_line(Chores* c, const char* strip, TileProduct* p, Put to) noexcept nogil:
     """All sums of a strip for one block of lanes: tiles run over its positions as they lie."""
     cdef const Correlation* t = c.t
     cdef Py_ssize_t positions = (c.part.rows - 1)*t.pitch + c.part.cols
     p.a_row, p.a_second = t.pixel, TILE*t.pixel
-    put.first = 0
-    while put.first < positions:
-        put.behind = min(positions - put.first, <Py_ssize_t>PAIR)
-        p.a = strip + put.first*t.pixel
-        sum_block(c, p, put, put.behind > TILE)
-        put.first += PAIR
+    to.first = 0
+    while to.first < positions:
+        to.row, to.col = to.first // t.pitch, to.first % t.pitch
+        to.behind = min(positions - to.first, <Py_ssize_t>PAIR)
+        p.a = strip + to.first*t.pixel
+        sum_block(c, p, to, to.behind > TILE)
+        to.first += PAIR
 
 
-cdef void sum_side_by_side(Chores* c, const char* strip, TileProduct* p, Put put) noexcept nogil:
+cdef void sum_side_by_side(Chores* c, const char* strip, TileProduct* p, Put to) noexcept nogil:
     """The same where a tile is one pixel of several images, and two tiles are neighbours."""
     cdef const Correlation* t = c.t
     cdef Range taps
     p.a_row, p.a_second = t.pitch*t.pixel, t.pixel
-    for put.row in range(c.part.rows):
+    for to.row in range(c.part.rows):
         # Rows of taps that lie in the padding are left out.
-        taps = taps_inside(&t.y, c.part.row + put.row)
+        taps = taps_inside(&t.y, c.part.row + to.row)
         p.a_step, p.b_step = t.reach + taps.first*steps_of_row(t), t.place + taps.first*steps_of_row(t)
         p.steps = (taps.behind - taps.first)*steps_of_row(t)
-        put.col = 0
-        while put.col < c.part.cols:
-            put.behind = PAIR if put.col + 1 < c.part.cols else TILE
-            p.a = strip + (put.row*t.together*t.pitch + put.col)*t.pixel
-            sum_block(c, p, put, put.behind > TILE)
-            put.col += 2
+        to.col = 0
+        while to.col < c.part.cols:
+            to.behind = PAIR if to.col + 1 < c.part.cols else TILE
+            p.a = strip + (to.row*t.together*t.pitch + to.col)*t.pixel
+            sum_block(c, p, to, to.behind > TILE)
+            to.col += 2
 
 
 cdef void pace(Chores* c) noexcept nogil:
-    """Do as much with each step as will be done when the last one is."""
+    """Spread the chores evenly, so that the last is done with the last step."""
     cdef const Correlation* t = c.t
-    cdef Py_ssize_t steps = 2*t.steps if t.parts == 3 else t.steps
     cdef Py_ssize_t positions = c.part.rows*(c.part.images*c.part.cols if t.together > 1 else t.pitch)
     cdef Py_ssize_t blocks = ceil_div(c.part.behind_lane - c.part.first_lane, PAIR)*ceil_div(positions, PAIR)
-    cdef Py_ssize_t pieces = c.stage.lines*(1 + ceil_div(t.width*t.channels, PIECE))
-    if t.channels > PIECE:
-        pieces = c.stage.lines*(1 + t.width)
-    c.puts, c.pieces = ceil_div(PAIR, steps), ceil_div(pieces, max(<Py_ssize_t>1, steps*blocks))
+    c.calls, c.puts_due = chores_of_step(t.parts)*t.steps, 0
+    c.all_calls, c.pieces_due = max(<Py_ssize_t>1, c.calls*blocks), 0
+    c.pieces = c.stage.lines*(1 + ceil_div(t.width, t.piece))
 
 
 cdef void correlate_unit(Chores* c, const char* strip) noexcept nogil:
     cdef const Correlation* t = c.t
     cdef TileProduct p
-    cdef Put put
+    cdef Put to
     if c.part.rows == 0 or c.part.cols == 0:
         return
     pace(c)
     p.a_part, p.a_step, p.steps = t.part, t.reach, t.steps
     p.b_second, p.b_part, p.b_step = TILE_BYTES, 2*TILE_BYTES, t.place
     p.out, p.chore, p.chores = c.sums, do_chores, c
-    put.row = put.col = put.first = put.at = 0
-    put.lane = c.part.first_lane
-    while put.lane < c.part.behind_lane:
-        put.lanes = min(t.lanes - put.lane, <Py_ssize_t>PAIR)
-        p.b = t.tiles + put.lane // PAIR*t.steps*step_bytes(t.parts)
+    to.row = to.col = to.first = to.at = 0
+    to.lane = c.part.first_lane
+    while to.lane < c.part.behind_lane:
+        to.lanes = min(t.lanes - to.lane, <Py_ssize_t>PAIR)
+        p.b = t.tiles + to.lane // PAIR*t.steps*step_bytes(t.parts)
         if t.together > 1:
-            sum_side_by_side(c, strip, &p, put)
+            sum_side_by_side(c, strip, &p, to)
         else:
-            sum_line(c, strip, &p, put)
-        put.lane += PAIR
+            sum_line(c, strip, &p, to)
+        to.lane += PAIR
     finish_put(c)
 
 
@@ -261,7 +329,7 @@ cdef Room make_room(Correlation* t, int threads) noexcept nogil:
     room.strip = ceil_div(strip_bytes(t), 64)*64
     room.units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
     room.own = (2 if room.units > room.threads else 1)*room.strip + 2*PAIR*PAIR*sizeof(real)
-    room.bytes = room.weights + room.threads*room.own + 2*(t.steps + 1)*<Py_ssize_t>sizeof(Py_ssize_t)
+    room.bytes = room.weights + room.threads*room.own + 2*t.steps*<Py_ssize_t>sizeof(Py_ssize_t)
     return room
 
 
@@ -272,12 +340,11 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
     cdef char* memory = <char*>scratch(room.bytes)
     cdef char* strips = memory + room.weights
     cdef Py_ssize_t* reach = <Py_ssize_t*>(strips + room.threads*room.own)
-    cdef Py_ssize_t* place = reach + t.steps + 1
+    cdef Py_ssize_t* place = reach + t.steps
     if memory is NULL:
         return False
     for step in range(t.steps):
         reach[step], place[step] = reach_of(t, step), step*step_bytes(t.parts)
-    reach[t.steps] = place[t.steps] = 0
     t.reach, t.place, t.tiles = reach, place, memory if room.weights else t.packed
     for unit in prange(ceil_div(t.lanes, PAIR) if room.weights else 0, schedule='static', num_threads=room.threads):
         pack_block(t, w, unit, memory, t.beyond)

@@ -18,7 +18,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport (
-    PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
+    PAIR, TILE, TILE_BYTES, TileProduct, chores_of_step, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
 )
 from convkit._kernels._amx_slots cimport (
     COLUMN_BYTES, Part, Stage, WeightGradient, begin_strip, behind_strip, cut_bands, deal_pixels, divide, first_strip,
@@ -92,7 +92,7 @@ cdef void sum_strip(Chores* c, const Part* u, const char* input, const char* gra
     p.b_part, p.b_second = t.part, t.block
     p.out, p.chore, p.chores = sums, do_chores, c
     c.pieces, c.due = pieces_of(t, &c.stage), 0
-    c.steps = max(<Py_ssize_t>1, lanes*channels*taps*u.rows*t.pairs*(2 if t.parts == 3 else 1))
+    c.steps = max(<Py_ssize_t>1, lanes*channels*taps*u.rows*t.pairs*chores_of_step(t.parts))
     for lane in range(lanes):
         p.a = grad + 2*lane*p.a_second
         for channel in range(channels):
@@ -225,13 +225,12 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     cdef char* memory = <char*>scratch(room.bytes)
     cdef char* strips = memory + room.sums
     cdef Py_ssize_t* a_step = <Py_ssize_t*>(strips + room.threads*room.own)
-    cdef Py_ssize_t* b_step = a_step + steps + 1
+    cdef Py_ssize_t* b_step = a_step + steps
     if memory is NULL:
         return False
     for step in range(steps):
         a_step[step] = step*t.parts*TILE_BYTES
         b_step[step] = (step // t.pairs*t.width + 2*(step % t.pairs))*COLUMN_BYTES
-    a_step[steps] = b_step[steps] = 0
     t.sums, t.a_step, t.b_step = <real*>memory, a_step, b_step
     for unit in prange(room.threads, schedule='static', num_threads=room.threads):
         sum_units(t, unit, room.threads, strips + unit*room.own, room.input, room.own)

@@ -17,7 +17,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memcpy, memset
 
 from convkit._kernels._amx cimport (
-    PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, sum_product, tiles_end,
+    PAIR, TILE, TILE_BYTES, TileProduct, are_beyond, chores_of_step, full_tiles_begin, magnitudes, no_magnitudes,
+    sum_product, tiles_end, vmeasure,
 )
 from convkit._kernels._amx_weights cimport step_bytes
 from convkit._kernels._amx_winograd cimport (
@@ -29,7 +30,7 @@ from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, prefetch_second, real, restore_denormals, vr, vsplat, vstream_end,
 )
-from convkit._kernels._split cimport HAS_NO_PARTS, HEAD, MOST_SUM, Seen, least_sum, nothing_seen, saw_beyond, see
+from convkit._kernels._split cimport HAS_NO_PARTS, HEAD, MOST_SUM, least_sum
 from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
@@ -118,7 +119,7 @@ cdef void multiply_row(
     const Call* c, Py_ssize_t row, Py_ssize_t block, Py_ssize_t tiles, const char* v, real* q,
 ) noexcept nogil:
     """V times U into Q: a row of points of one block of lanes."""
-    cdef Py_ssize_t point, tile, times = ceil_div(tiles, PAIR)*c.split.steps*(2 if c.split.parts == 3 else 1)
+    cdef Py_ssize_t point, tile, times = ceil_div(tiles, PAIR)*c.split.steps*chores_of_step(c.split.parts)
     cdef NextPanel ahead
     cdef TileProduct p
     ahead.each = ceil_div(panel_bytes(&c.split), 64*times)
@@ -154,7 +155,7 @@ cdef inline void write_tiles(
     cdef Line line
     cdef vr bad = vsplat(0)
     cdef vr out[4]
-    cdef Seen seen = nothing_seen()
+    cdef magnitudes seen = no_magnitudes()
     cdef int i
     while at < tiles:
         line = line_of(&c.t.tiles, 2, first + at, first + tiles)
@@ -164,7 +165,7 @@ cdef inline void write_tiles(
             while k < behind:
                 add_row(3, q + k - lane, c.t.q.point, y + k - lane, out)
                 for i in range(4):
-                    see(&seen, out[i])
+                    vmeasure(&seen, out[i])
                 bad = bad + put_outputs(&c.t, 2, &line, k, behind, out)
                 k += VLEN
             finish_tile(&c.t, 2, &line, lane, behind)
@@ -172,7 +173,7 @@ cdef inline void write_tiles(
             q = q + PAIR
             y = y + 4*PAIR
     note(&c.t, bad)
-    if saw_beyond(&seen, least_sum(c.split.parts), MOST_SUM):
+    if are_beyond(&seen, least_sum(c.split.parts), MOST_SUM):
         c.t.spoiled[0] = True
 
 

@@ -392,6 +392,7 @@ CONVKIT_INTEGERS(int32_t, i32)
 /* Bring a cache line near. Any address will do: nothing is read that a program could see. */
 CONVKIT_INLINE void prefetch(const void *p) { __builtin_prefetch(p); }
 CONVKIT_INLINE void prefetch_second(const void *p) { __builtin_prefetch(p, 0, 2); } /* into the second-level cache */
+CONVKIT_INLINE void prefetch_to_write(const void *p) { __builtin_prefetch(p, 1); }
 
 /* Forget how a pointer was computed. Without it the compiler gives each row of a tile a pointer of its own,
    runs out of general registers, and reloads them from the stack in the innermost loop. */
