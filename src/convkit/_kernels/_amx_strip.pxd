@@ -8,8 +8,9 @@ A tile's 16 rows are positions of outputs:
 
 With a stride, the strip is staged in its phases, so that neighbouring outputs always read neighbouring positions.
 
-Staged, in bytes: [block of 32 channels][phase][row][image][column][part][32 channels]. Channels that would leave much
-of the last block empty lie without gaps, [part][phase][row][column][channels], and are summed over along with the
+Staged, in bytes: [block of 32 channels][phase][row][column][part][32 channels], and side by side, where a tile is as
+memory has it, [block of 32 channels][phase][row][column][part][image][32 channels]. Channels that would leave much of
+the last block empty lie without gaps, [part][phase][row][image][column][channels], and are summed over along with the
 columns of taps, as one range.
 
 An input is split into its parts once, while its strip is staged, and serves all taps and all outputs. Numbers that have
@@ -29,12 +30,14 @@ from convkit._kernels._split cimport MOST_SPLIT, least_split, splittable, store_
 from convkit._kernels._strip cimport ceil_div
 
 cdef enum:
+    # A strip, of sixteen images or of one: two of them, and a block's weights, stay in the second-level cache.
+    WIDE_STRIP_BYTES = 768*1024
     STRIP_BYTES = 256*1024
-    # Sixteen images' strip of one row: more than that, and they are not laid side by side.
-    WIDE_STRIP_BYTES = 256*1024
     PIECE = 128                     # elements to split at a time, while products go on
     AHEAD = 512                     # elements from what is split to what is fetched
-    CHUNK = 2048                    # channels summed before the result is added to the output
+    # Channels summed before the result is added to the output, for one part and one row of taps: with more, a strip has
+    # so few positions that the weights, which each strip reads anew, cost more than the output's way to and fro.
+    CHUNK = 1152
 
 
 cdef struct Correlation:
@@ -59,9 +62,11 @@ cdef struct Correlation:
     Py_ssize_t rows, cols           # outputs of a strip,
     Py_ssize_t strips_down, strips_across
     Py_ssize_t height, width        # and rows and columns of a phase of its input
-    Py_ssize_t pitch                # positions from one image's row to the next image's, or the next row
+    Py_ssize_t pitch                # columns of a row: positions to where the next begins
+    Py_ssize_t line                 # positions from row to row, if several images' lie between
     Py_ssize_t plane                # positions of a phase
-    Py_ssize_t pixel, part, block   # bytes from position to position, part to part, block to block of channels
+    # Bytes from position to position, part to part, block to block of channels, and image to image of a tile.
+    Py_ssize_t pixel, part, block, apart
     # The weights, and what each step reads.
     Py_ssize_t steps
     const Py_ssize_t* reach         # bytes from a position to what a step reads for it
@@ -103,7 +108,7 @@ cdef inline Py_ssize_t reach_of(const Correlation* t, Py_ssize_t step) noexcept 
     cdef Run run = run_of(t, step)
     cdef Py_ssize_t col = 0 if t.lined else run.first // t.channels
     cdef Py_ssize_t phase = tap_phase(&t.y, run.row)*t.across + tap_phase(&t.x, col)
-    cdef Py_ssize_t place = tap_place(&t.y, run.row)*t.together*t.pitch + tap_place(&t.x, col)
+    cdef Py_ssize_t place = tap_place(&t.y, run.row)*t.line + tap_place(&t.x, col)
     cdef Py_ssize_t rest = 2*run.first if t.lined else run.first % t.channels // DEEP*t.block
     return (phase*t.plane + place)*t.pixel + rest
 
@@ -127,18 +132,21 @@ cdef inline void lay_strip(Correlation* t, Py_ssize_t rows, Py_ssize_t cols) noe
     t.rows, t.cols = ceil_div(t.y.count, t.strips_down), ceil_div(t.x.count, t.strips_across)
     reach = tap_place(&t.x, t.x.taps - 1)
     t.height, t.width = t.rows + tap_place(&t.y, t.y.taps - 1), t.cols + reach
-    t.pitch = t.width - shared_columns(t)
-    if t.together > 1:
-        t.pitch |= 1                # an even number of lines between a tile's rows would crowd them into few sets
+    t.pitch = t.line = t.width - shared_columns(t)
     # Behind the last row: what it has in common with a next one, and the rest of the last tile.
     slack = t.width + PAIR
-    t.plane = t.height*t.together*t.pitch + slack
     if t.lined:
-        t.pixel = 2*t.channels
+        if t.together > 1:
+            t.pitch |= 1            # an even number of lines between a tile's rows would crowd them into few sets
+            t.line = t.together*t.pitch
+        t.plane = t.height*t.line + slack
+        t.pixel, t.apart = 2*t.channels, t.pitch*2*t.channels
         t.part = ceil_div(t.down*t.across*t.plane*t.pixel, 64)*64 + 64
         t.block = 0
     else:
-        t.pixel, t.part = 2*DEEP*t.parts, 2*DEEP
+        t.plane = t.height*t.line + (0 if t.together > 1 else slack)
+        t.apart, t.part = 2*DEEP, 2*DEEP*t.together
+        t.pixel = t.parts*t.part
         t.block = t.down*t.across*t.plane*t.pixel
 
 
@@ -165,13 +173,14 @@ cdef inline void lay_side_by_side(Correlation* t) noexcept nogil:
 
 cdef inline void divide(Correlation* t, int threads) noexcept nogil:
     """Cut into strips that fit the cache, then smaller until every thread has a few."""
-    cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = ceil_div(t.lanes, PAIR), groups
+    cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = ceil_div(t.lanes, PAIR), groups, room
     cdef Py_ssize_t rows = t.y.count, cols = t.x.count
     cdef bint row_fits
     t.together = 1
     if not t.merged:
         lay_side_by_side(t)
     groups = ceil_div(t.images, t.together)
+    room = STRIP_BYTES if t.together == 1 else WIDE_STRIP_BYTES
     lay_strip(t, 1, cols)
     row_fits = strip_bytes(t) <= STRIP_BYTES or t.together > 1
     while not row_fits and cols > PAIR:
@@ -179,7 +188,7 @@ cdef inline void divide(Correlation* t, int threads) noexcept nogil:
         lay_strip(t, 1, cols)
         row_fits = strip_bytes(t) <= STRIP_BYTES
     lay_strip(t, rows, cols)
-    while rows > 1 and (strip_bytes(t) > STRIP_BYTES or groups*t.strips_down*t.strips_across < enough):
+    while rows > 1 and (strip_bytes(t) > room or groups*t.strips_down*t.strips_across < enough):
         rows = ceil_div(rows, 2)
         lay_strip(t, rows, cols)
     while cols > 2*PAIR and t.together == 1 and groups*t.strips_down*t.strips_across < enough:
@@ -198,10 +207,10 @@ cdef inline void choose_layout(Correlation* t) noexcept nogil:
 
 
 cdef inline Py_ssize_t chunk_of(const Correlation* t, Py_ssize_t channels) noexcept nogil:
-    """Channels to sum at a time: so few that the input of two tiles fits a strip, and all chunks nearly the same."""
+    """Channels to sum at a time: at most so few that the input of two tiles fits a strip, and all nearly as many."""
     cdef Py_ssize_t columns = (PAIR + tap_place(&t.x, t.x.taps - 1))*(1 + tap_place(&t.y, t.y.taps - 1))
     cdef Py_ssize_t most = STRIP_BYTES // (2*DEEP*t.parts*columns*phases(&t.y)*phases(&t.x))*DEEP
-    most = max(<Py_ssize_t>DEEP, min(<Py_ssize_t>CHUNK, most))
+    most = max(<Py_ssize_t>DEEP, min(CHUNK // (t.parts*t.y.taps), most))
     return ceil_div(ceil_div(channels, ceil_div(channels, most)), DEEP)*DEEP
 
 
@@ -210,14 +219,20 @@ cdef inline Py_ssize_t chunk_of(const Correlation* t, Py_ssize_t channels) noexc
 
 
 cdef inline void blank(const Correlation* t, Py_ssize_t count, char* target) noexcept nogil:
-    """Zeros in so many positions."""
-    cdef Py_ssize_t i
+    """Zeros in so many positions of one image."""
+    cdef Py_ssize_t i, block, whole = t.block*ceil_div(t.channels, DEEP)
     if t.lined:
         for i in range(t.parts):
             memset(target + i*t.part, 0, count*t.pixel)
-    else:
-        for i in range(ceil_div(t.channels, DEEP)):
-            memset(target + i*t.block, 0, count*t.pixel)
+        return
+    block = 0
+    while block < whole:
+        if t.together == 1:
+            memset(target + block, 0, count*t.pixel)
+        else:
+            for i in range(count*t.parts):
+                memset(target + block + i*t.part, 0, 2*DEEP)
+        block += t.block
 
 
 cdef inline void split_gapless(
@@ -245,7 +260,7 @@ cdef inline void split_blocks(
         first, second = vload(pixel + c), vload(pixel + c + VLEN)
         vmeasure(seen, first)
         vmeasure(seen, second)
-        store_pairs(parts, first, second, target, 2*DEEP)
+        store_pairs(parts, first, second, target, t.part)
         target = target + t.block
         c += DEEP
     if c < t.channels:
@@ -253,7 +268,7 @@ cdef inline void split_blocks(
         second = vload_lanes(pixel + c + VLEN, <int>max(<Py_ssize_t>0, t.channels - c - VLEN))
         vmeasure(seen, first)
         vmeasure(seen, second)
-        store_pairs(parts, first, second, target, 2*DEEP)
+        store_pairs(parts, first, second, target, t.part)
 
 
 cdef inline bint split_pixels(
@@ -337,7 +352,7 @@ cdef inline void begin_line(const Correlation* t, Stage* s) noexcept nogil:
     s.image = rest % s.part.images
     h = rest // s.part.images
     s.line += 1
-    s.target = s.strip + ((down*t.across + across)*t.plane + (h*t.together + s.image)*t.pitch)*t.pixel
+    s.target = s.strip + ((down*t.across + across)*t.plane + h*t.line)*t.pixel + s.image*t.apart
     s.image += s.part.image
     row = t.y.first + t.y.grain*(phases(&t.y)*(s.part.row + h) + down)
     if row < 0 or row >= t.y.in_size:

@@ -51,13 +51,13 @@ cdef inline bint split_square(
     const int parts, const real* square, Py_ssize_t lanes, Py_ssize_t apart, uint32_t least, char* tiles,
 ) noexcept nogil:
     """Turn the weights of a run into tiles; return whether one has no parts."""
-    cdef Py_ssize_t half, pair, halves = 2 if lanes > TILE else 1
+    cdef Py_ssize_t half, pair, halves = 2 if lanes > TILE else 1, between = 2 if apart == 1 else 1
     cdef magnitudes seen = no_magnitudes()
     cdef vr first, second
     cdef const real* rows
     for half in range(halves):
         for pair in range(DEEP // 2):
-            rows = square + (pair // apart*2*apart + pair % apart)*PAIR + half*TILE
+            rows = square + pair*between*PAIR + half*TILE
             first, second = vload(rows), vload(rows + apart*PAIR)
             vmeasure(&seen, first)
             vmeasure(&seen, second)

@@ -7,7 +7,7 @@ is staged, and the last block's sums are put into the output, a little with each
 A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is said
 to be NOT_FINITE, and computed again in float32.
 
-Scratch: the weights' tiles, 2, 4 or 6 bytes for each weight of at most CHUNK channels, in whole blocks of 32; and, for
+Scratch: the weights' tiles, 2, 4 or 6 bytes for each weight of a chunk of channels, in whole blocks of 32; and, for
 each thread, two strips (of STRIP_BYTES, or the input of one tile where that is larger; of WIDE_STRIP_BYTES where images
 lie side by side) and the sums of two blocks of tiles.
 """
@@ -17,10 +17,10 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport (
-    PAIR, TILE, TILE_BYTES, TileProduct, are_beyond, chores_of_step, full_tiles_begin, magnitudes, no_magnitudes,
-    sum_product, tiles_end, vmeasure,
+    PAIR, TILE, TILE_BYTES, TileProduct, chores_of_step, full_tiles_begin, sum_product, tiles_end,
 )
 from convkit._kernels._amx_packed cimport lies_packed, pack_block, packed_chunk, packed_group, tiles_bytes, unit_steps
+from convkit._kernels._amx_put cimport Put, output_at, put_some
 from convkit._kernels._amx_strip cimport (
     Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, stage_piece, steps_of_row,
     strip_bytes,
@@ -32,10 +32,9 @@ from convkit._kernels._epilogue cimport finish, is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, prefetch_to_write, real, restore_denormals, vload, vload_lanes, vr, vstream_end,
+    VLEN, flush_denormals, real, restore_denormals, vstream_end,
 )
-from convkit._kernels._split cimport MOST_SUM, least_sum
-from convkit._kernels._stream cimport put, put_lanes, streams
+from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport ceil_div, merge_pixels
 from convkit._kernels._threads cimport worth
 from convkit._kernels._weights cimport Weights, weights_of
@@ -43,7 +42,6 @@ from convkit._kernels._weights cimport Weights, weights_of
 cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
     PUT = 4                         # rows to put at a time
-    PUT_AHEAD = 8                   # rows from what is put to where lines are fetched for what will be
     HEAD = 16                       # elements before packed weights: the first one is
     HAS_NO_PARTS = 1                # where a weight cannot be split
 
@@ -53,122 +51,13 @@ cdef bint stage_more(const Correlation* t, Stage* s) noexcept nogil:
     return stage_piece(t, s)
 
 
+cdef void put_rows(const Correlation* t, const Part* u, Put* to, Py_ssize_t count) noexcept nogil:
+    """The same of putting sums into the output."""
+    put_some(t, u, to, count)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Sums
-
-
-cdef struct Put:
-    # The sums of a block of tiles, on their way to the output: rows are positions in a line, or pixels of TILE images.
-    const real* sums
-    Py_ssize_t first                # the position in the line
-    Py_ssize_t row, col             # the output that comes next, or, of several images, that the first tile is
-    Py_ssize_t lane, lanes
-    Py_ssize_t at, behind           # rows that are left
-
-
-cdef inline void put_whole(
-    const bint adds, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums, real* out,
-    Py_ssize_t step, bint stream, magnitudes* seen,
-) noexcept nogil:
-    """Write the sums of `count` positions for all lanes of a block."""
-    cdef vr first, second
-    cdef Py_ssize_t _
-    for _ in range(count):
-        first, second = vload(sums), vload(sums + VLEN)
-        if adds:
-            first, second = first + vload(addend), second + vload(addend + VLEN)
-            addend = addend + addend_step
-        vmeasure(seen, first)
-        vmeasure(seen, second)
-        if not stream:
-            prefetch_to_write(out + PUT_AHEAD*step)
-            prefetch_to_write(out + PUT_AHEAD*step + VLEN)
-        put(out, first, stream)
-        put(out + VLEN, second, stream)
-        sums, out = sums + PAIR, out + step
-
-
-cdef inline void put_ragged(
-    const real* addend, Py_ssize_t addend_step, Py_ssize_t count, Py_ssize_t lanes, const real* sums, real* out,
-    Py_ssize_t step, bint stream, magnitudes* seen,
-) noexcept nogil:
-    """The same for the lanes of the last block."""
-    cdef Py_ssize_t i, k
-    cdef int here
-    cdef vr v
-    for i in range(count):
-        k = 0
-        while k < lanes:
-            here = <int>min(lanes - k, <Py_ssize_t>VLEN)
-            v = vload(sums + i*PAIR + k)
-            if addend is not NULL:
-                v = v + vload_lanes(addend + i*addend_step + k, here)
-            vmeasure(seen, v)
-            put_lanes(out + i*step + k, v, here, stream)
-            k += VLEN
-
-
-cdef inline void put_run(
-    const Correlation* t, const Put* to, Py_ssize_t count, real* out, Py_ssize_t step, magnitudes* seen,
-) noexcept nogil:
-    """Write the sums of the next `count` rows to outputs that lie `step` apart."""
-    cdef const real* sums = to.sums + to.at*PAIR
-    cdef const real* addend = out if t.again else NULL
-    cdef Py_ssize_t addend_step = step if t.again else 0
-    if t.bias is not NULL and not t.again:
-        addend = t.bias + to.lane
-    if to.lanes < PAIR:
-        put_ragged(addend, addend_step, count, to.lanes, sums, out, step, t.streams, seen)
-    elif addend is NULL:
-        put_whole(False, NULL, 0, count, sums, out, step, t.streams, seen)
-    else:
-        put_whole(True, addend, addend_step, count, sums, out, step, t.streams, seen)
-    if t.last:
-        finish(&t.epilogue, count, step, to.lanes, out)
-
-
-cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
-    return (t.output + image*t.target.image + (t.y.out_first + t.y.out_step*row)*t.target.row
-            + (t.x.out_first + t.x.out_step*col)*t.target.col)
-
-
-cdef inline Py_ssize_t put_line(
-    const Correlation* t, const Part* u, Put* to, Py_ssize_t most, magnitudes* seen,
-) noexcept nogil:
-    """Write what is left of a row, at most so many positions, and nothing of what lies between two rows."""
-    cdef Py_ssize_t count = min(most, t.pitch - to.col), inside = min(count, u.cols - to.col)
-    if inside > 0:
-        put_run(t, to, inside, output_at(t, u.image, u.row + to.row, u.col + to.col) + to.lane,
-                t.x.out_step*t.target.col, seen)
-    to.col += count
-    if to.col == t.pitch:
-        to.row, to.col = to.row + 1, 0
-    return count
-
-
-cdef inline Py_ssize_t put_images(
-    const Correlation* t, const Part* u, const Put* to, Py_ssize_t most, magnitudes* seen,
-) noexcept nogil:
-    """Write what is left of a tile, at most so many images."""
-    cdef Py_ssize_t image = to.at % TILE, count = min(most, TILE - image), inside = min(count, u.images - image)
-    if inside > 0:
-        put_run(t, to, inside,
-                output_at(t, u.image + image, u.row + to.row, u.col + to.col + to.at // TILE) + to.lane,
-                t.target.image, seen)
-    return count
-
-
-cdef void put_rows(const Correlation* t, const Part* u, Put* to, Py_ssize_t count) noexcept nogil:
-    """Write the sums of the next rows; note if one is out of range."""
-    cdef Py_ssize_t behind = min(to.at + count, to.behind)
-    cdef magnitudes seen = no_magnitudes()
-    while to.at < behind:
-        if t.together > 1:
-            to.at += put_images(t, u, to, behind - to.at, &seen)
-        else:
-            to.at += put_line(t, u, to, behind - to.at, &seen)
-    if are_beyond(&seen, least_sum(t.parts), MOST_SUM):
-        t.beyond[0] = True
 
 
 cdef struct Chores:
@@ -233,7 +122,7 @@ cdef void sum_side_by_side(Chores* c, const char* strip, TileProduct* p, Put to)
     """The same where a tile is one pixel of several images, and two tiles are neighbours."""
     cdef const Correlation* t = c.t
     cdef Range taps
-    p.a_row, p.a_second = t.pitch*t.pixel, t.pixel
+    p.a_row, p.a_second = t.apart, t.pixel
     for to.row in range(c.part.rows):
         # Rows of taps that lie in the padding are left out.
         taps = taps_inside(&t.y, c.part.row + to.row)
@@ -242,7 +131,7 @@ cdef void sum_side_by_side(Chores* c, const char* strip, TileProduct* p, Put to)
         to.col = 0
         while to.col < c.part.cols:
             to.behind = PAIR if to.col + 1 < c.part.cols else TILE
-            p.a = strip + (to.row*t.together*t.pitch + to.col)*t.pixel
+            p.a = strip + (to.row*t.line + to.col)*t.pixel
             sum_block(c, p, to, to.behind > TILE)
             to.col += 2
 

@@ -214,7 +214,7 @@ cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
     room.grad = grad_bytes(t, t.share_lanes)
     room.own = 2*(room.input + room.grad)
     room.bytes = (room.sums + room.threads*room.own
-                  + 2*(t.rows*t.pairs + 1)*<Py_ssize_t>sizeof(Py_ssize_t))
+                  + 2*t.rows*t.pairs*<Py_ssize_t>sizeof(Py_ssize_t))
     return room
 
 

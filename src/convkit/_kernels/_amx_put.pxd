@@ -1,0 +1,125 @@
+"""The sums of a convolution by AMX tiles, on their way to the output: a few rows of a block of tiles at a time."""
+
+from convkit._kernels._amx cimport PAIR, TILE, are_beyond, magnitudes, no_magnitudes, vmeasure
+from convkit._kernels._amx_strip cimport Correlation, Part
+from convkit._kernels._epilogue cimport finish
+from convkit._kernels._simd cimport VLEN, prefetch_to_write, real, vload, vload_lanes, vr
+from convkit._kernels._split cimport MOST_SUM, least_sum
+from convkit._kernels._stream cimport put, put_lanes
+
+cdef enum:
+    PUT_AHEAD = 8                   # rows from what is put to where lines are fetched for what will be
+
+
+cdef struct Put:
+    # The sums of a block of tiles, on their way to the output: rows are positions in a line, or pixels of TILE images.
+    const real* sums
+    Py_ssize_t first                # the position in the line
+    Py_ssize_t row, col             # the output that comes next, or, of several images, that the first tile is
+    Py_ssize_t lane, lanes
+    Py_ssize_t at, behind           # rows that are left
+
+
+cdef inline void put_whole(
+    const bint adds, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums, real* out,
+    Py_ssize_t step, bint stream, magnitudes* seen,
+) noexcept nogil:
+    """Write the sums of `count` positions for all lanes of a block."""
+    cdef vr first, second
+    cdef Py_ssize_t _
+    for _ in range(count):
+        first, second = vload(sums), vload(sums + VLEN)
+        if adds:
+            first, second = first + vload(addend), second + vload(addend + VLEN)
+            addend = addend + addend_step
+        vmeasure(seen, first)
+        vmeasure(seen, second)
+        if not stream:
+            prefetch_to_write(out + PUT_AHEAD*step)
+            prefetch_to_write(out + PUT_AHEAD*step + VLEN)
+        put(out, first, stream)
+        put(out + VLEN, second, stream)
+        sums, out = sums + PAIR, out + step
+
+
+cdef inline void put_ragged(
+    const real* addend, Py_ssize_t addend_step, Py_ssize_t count, Py_ssize_t lanes, const real* sums, real* out,
+    Py_ssize_t step, bint stream, magnitudes* seen,
+) noexcept nogil:
+    """The same for the lanes of the last block."""
+    cdef Py_ssize_t i, k
+    cdef int here
+    cdef vr v
+    for i in range(count):
+        k = 0
+        while k < lanes:
+            here = <int>min(lanes - k, <Py_ssize_t>VLEN)
+            v = vload(sums + i*PAIR + k)
+            if addend is not NULL:
+                v = v + vload_lanes(addend + i*addend_step + k, here)
+            vmeasure(seen, v)
+            put_lanes(out + i*step + k, v, here, stream)
+            k += VLEN
+
+
+cdef inline void put_run(
+    const Correlation* t, const Put* to, Py_ssize_t count, real* out, Py_ssize_t step, magnitudes* seen,
+) noexcept nogil:
+    """Write the sums of the next `count` rows to outputs that lie `step` apart."""
+    cdef const real* sums = to.sums + to.at*PAIR
+    cdef const real* addend = out if t.again else NULL
+    cdef Py_ssize_t addend_step = step if t.again else 0
+    if t.bias is not NULL and not t.again:
+        addend = t.bias + to.lane
+    if to.lanes < PAIR:
+        put_ragged(addend, addend_step, count, to.lanes, sums, out, step, t.streams, seen)
+    elif addend is NULL:
+        put_whole(False, NULL, 0, count, sums, out, step, t.streams, seen)
+    else:
+        put_whole(True, addend, addend_step, count, sums, out, step, t.streams, seen)
+    if t.last:
+        finish(&t.epilogue, count, step, to.lanes, out)
+
+
+cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
+    return (t.output + image*t.target.image + (t.y.out_first + t.y.out_step*row)*t.target.row
+            + (t.x.out_first + t.x.out_step*col)*t.target.col)
+
+
+cdef inline Py_ssize_t put_line(
+    const Correlation* t, const Part* u, Put* to, Py_ssize_t most, magnitudes* seen,
+) noexcept nogil:
+    """Write what is left of a row, at most so many positions, and nothing of what lies between two rows."""
+    cdef Py_ssize_t count = min(most, t.pitch - to.col), inside = min(count, u.cols - to.col)
+    if inside > 0:
+        put_run(t, to, inside, output_at(t, u.image, u.row + to.row, u.col + to.col) + to.lane,
+                t.x.out_step*t.target.col, seen)
+    to.col += count
+    if to.col == t.pitch:
+        to.row, to.col = to.row + 1, 0
+    return count
+
+
+cdef inline Py_ssize_t put_images(
+    const Correlation* t, const Part* u, const Put* to, Py_ssize_t most, magnitudes* seen,
+) noexcept nogil:
+    """Write what is left of a tile, at most so many images."""
+    cdef Py_ssize_t image = to.at % TILE, count = min(most, TILE - image), inside = min(count, u.images - image)
+    if inside > 0:
+        put_run(t, to, inside,
+                output_at(t, u.image + image, u.row + to.row, u.col + to.col + to.at // TILE) + to.lane,
+                t.target.image, seen)
+    return count
+
+
+cdef inline void put_some(const Correlation* t, const Part* u, Put* to, Py_ssize_t count) noexcept nogil:
+    """Write the sums of the next rows; note if one is out of range."""
+    cdef Py_ssize_t behind = min(to.at + count, to.behind)
+    cdef magnitudes seen = no_magnitudes()
+    while to.at < behind:
+        if t.together > 1:
+            to.at += put_images(t, u, to, behind - to.at, &seen)
+        else:
+            to.at += put_line(t, u, to, behind - to.at, &seen)
+    if are_beyond(&seen, least_sum(t.parts), MOST_SUM):
+        t.beyond[0] = True
