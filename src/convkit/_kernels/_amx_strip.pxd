@@ -33,6 +33,7 @@ cdef enum:
     # A strip, of sixteen images or of one: two of them, and a block's weights, stay in the second-level cache.
     WIDE_STRIP_BYTES = 768*1024
     STRIP_BYTES = 256*1024
+    CYCLES = 18                     # of a product of two tiles; to split an element takes about one
     PIECE = 128                     # elements to split at a time, while products go on
     AHEAD = 512                     # elements from what is split to what is fetched
     # Channels summed before the result is added to the output, for one part and one row of taps: with more, a strip has
@@ -130,6 +131,8 @@ cdef inline void lay_strip(Correlation* t, Py_ssize_t rows, Py_ssize_t cols) noe
     cdef Py_ssize_t reach, slack
     t.strips_down, t.strips_across = ceil_div(t.y.count, rows), ceil_div(t.x.count, cols)
     t.rows, t.cols = ceil_div(t.y.count, t.strips_down), ceil_div(t.x.count, t.strips_across)
+    if t.strips_across > 1:
+        t.cols = ceil_div(t.cols, PAIR)*PAIR
     reach = tap_place(&t.x, t.x.taps - 1)
     t.height, t.width = t.rows + tap_place(&t.y, t.y.taps - 1), t.cols + reach
     t.pitch = t.line = t.width - shared_columns(t)
@@ -161,34 +164,41 @@ cdef inline Py_ssize_t tiles_of(const Correlation* t) noexcept nogil:
     return t.images*t.strips_down*t.strips_across*ceil_div((t.rows - 1)*t.pitch + t.cols, TILE)
 
 
-cdef inline void lay_side_by_side(Correlation* t) noexcept nogil:
-    """Lay images side by side if that takes fewer tiles, and sixteen rows of them fit."""
-    cdef Correlation other = t[0]
-    lay_strip(t, t.y.count, t.x.count)
-    other.together = TILE
-    lay_strip(&other, 1, other.x.count)
-    if tiles_of(&other) < tiles_of(t) and strip_bytes(&other) <= WIDE_STRIP_BYTES:
-        t.together = TILE
+cdef inline void cut_to_fit(Correlation* t) noexcept nogil:
+    """Cut into the largest strips that fit the cache: whole rows, if one fits."""
+    cdef Py_ssize_t room = STRIP_BYTES if t.together == 1 else WIDE_STRIP_BYTES, cols = t.x.count, strips = 1
+    lay_strip(t, 1, cols)
+    while strip_bytes(t) > room and cols > PAIR and t.together == 1:
+        cols = max(<Py_ssize_t>PAIR, cols*7 // 8 // PAIR*PAIR)
+        lay_strip(t, 1, cols)
+    lay_strip(t, t.y.count, cols)
+    while strip_bytes(t) > room and strips < t.y.count:
+        strips += 1
+        lay_strip(t, ceil_div(t.y.count, strips), cols)
+
+
+cdef inline double cycles(const Correlation* t) noexcept nogil:
+    """What the products of all tiles take, and to split what they read."""
+    cdef Py_ssize_t strips = t.images*t.strips_down*t.strips_across
+    cdef double products = <double>tiles_of(t)*t.steps*ceil_div(t.lanes, TILE)*t.parts*(t.parts + 1)/2
+    return CYCLES*products + <double>strips*t.down*t.across*t.height*t.width*t.channels
 
 
 cdef inline void divide(Correlation* t, int threads) noexcept nogil:
     """Cut into strips that fit the cache, then smaller until every thread has a few."""
-    cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = ceil_div(t.lanes, PAIR), groups, room
-    cdef Py_ssize_t rows = t.y.count, cols = t.x.count
-    cdef bint row_fits
+    cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = ceil_div(t.lanes, PAIR), groups
+    cdef Py_ssize_t rows, cols
+    cdef Correlation other
     t.together = 1
+    cut_to_fit(t)
     if not t.merged:
-        lay_side_by_side(t)
-    groups = ceil_div(t.images, t.together)
-    room = STRIP_BYTES if t.together == 1 else WIDE_STRIP_BYTES
-    lay_strip(t, 1, cols)
-    row_fits = strip_bytes(t) <= STRIP_BYTES or t.together > 1
-    while not row_fits and cols > PAIR:
-        cols = max(<Py_ssize_t>PAIR, ceil_div(cols, 2))
-        lay_strip(t, 1, cols)
-        row_fits = strip_bytes(t) <= STRIP_BYTES
-    lay_strip(t, rows, cols)
-    while rows > 1 and (strip_bytes(t) > room or groups*t.strips_down*t.strips_across < enough):
+        other = t[0]
+        other.together = TILE
+        cut_to_fit(&other)
+        if strip_bytes(&other) <= WIDE_STRIP_BYTES and cycles(&other) < cycles(t):
+            t[0] = other
+    groups, rows, cols = ceil_div(t.images, t.together), t.rows, t.cols
+    while rows > 1 and groups*t.strips_down*t.strips_across < enough:
         rows = ceil_div(rows, 2)
         lay_strip(t, rows, cols)
     while cols > 2*PAIR and t.together == 1 and groups*t.strips_down*t.strips_across < enough:
