@@ -30,11 +30,19 @@ cdef extern from "_amx.h" nogil:
     void tile_load(int tile, const void* rows, Py_ssize_t stride)
     void tile_store(int tile, void* rows, Py_ssize_t stride)
     void tile_dpbf16ps(int sum, int a, int b)
+    void tile_gap()
     vr vround_bf16(vr v)
     void vstore_bf16(void* p, vr v, int lanes)
     vr vpair_bf16(vr first, vr second)
     vi vbeyond(vr v, uint32_t least, uint32_t most)
     bint vany(vi v)
+    void prefetch_far(const void* p)
+    vr vround_pairs(vr first, vr second)
+    vr vlower_bf16(vr pairs)
+    vr vupper_bf16(vr pairs)
+    void vnote_least(vi* seen, vr v)
+    bint vnoted_less(vi seen, uint32_t than)
+    void vquads(const real* const* first, Py_ssize_t place, Py_ssize_t second, int lanes, vr* rows)
 
 
 cdef enum:
