@@ -30,7 +30,13 @@ CONVKIT_INLINE void tiles_end(void) { __asm__ volatile("tilerelease" : : : "memo
   __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(rows), "r"((Py_ssize_t)(stride)) : "memory")
 #define tile_dpbf16ps(sum, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #sum : :)
 
+/* Other instructions between two products, where there are none to do: products that wait for each other take the
+   places of those of another hyperthread, and both are slower. Eight are as good as more. */
+#define tile_gap() __asm__ volatile("nop; nop; nop; nop; nop; nop; nop; nop")
+
 #else
+
+#define tile_gap()
 
 /* One thread's tiles. What the processor answers by an exception ends the process here. */
 static __thread struct {
@@ -155,3 +161,50 @@ CONVKIT_INLINE int vany(vi v) { return _mm512_test_epi32_mask((__m512i)v, (__m51
 
 /* The bfloat16 next to it towards zero. */
 CONVKIT_INLINE vr vcut_bf16(vr v) { return (vr)((vu)v & 0xffff0000u); }
+
+/* The nearest bfloat16 of two vectors of numbers, ties to even, as pairs; what is not finite is not finite there. */
+#ifdef CONVKIT_EMULATE_AMX
+CONVKIT_INLINE vr vround_pairs(vr first, vr second) {
+  const vr lower = vselect((vi)(first == first), vround_bf16(first), vsplat(__builtin_inff()));
+  const vr upper = vselect((vi)(second == second), vround_bf16(second), vsplat(__builtin_inff()));
+  return vpair_bf16(lower, upper);
+}
+#else
+CONVKIT_INLINE vr vround_pairs(vr first, vr second) { return vpair_lanes(first, second); }
+#endif
+/* What pairs are of, as floats. */
+CONVKIT_INLINE vr vlower_bf16(vr pairs) { return (vr)((vu)pairs << 16); }
+CONVKIT_INLINE vr vupper_bf16(vr pairs) { return (vr)((vu)pairs & 0xffff0000u); }
+
+/* Note how small numbers are, zero apart: twice their bits without the sign, less one. Begin with visplat(-1). */
+CONVKIT_INLINE void vnote_least(vi *seen, vr v) {
+  *seen = (vi)_mm512_min_epu32((__m512i)*seen, (__m512i)(((vu)v << 1) - 1));
+}
+/* Whether one was less than a number that is given as bits. */
+CONVKIT_INLINE int vnoted_less(vi seen, uint32_t than) {
+  return than && _mm512_cmplt_epu32_mask((__m512i)seen, _mm512_set1_epi32((int)(2 * than - 1)));
+}
+
+/* 128 bits of each of four places. */
+CONVKIT_INLINE __m512 four_quads(const real *a, const real *b, const real *c, const real *d) {
+  const __m256 lower = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+  const __m512 most = _mm512_insertf32x4(_mm512_castps256_ps512(lower), _mm_loadu_ps(c), 2);
+  return _mm512_insertf32x4(most, _mm_loadu_ps(d), 3);
+}
+/* Four numbers, each from every second source, of `first` and those behind it, at two places: as the first lanes of
+   four vectors, and zeros. */
+CONVKIT_INLINE void vquads(const real *const *first, Py_ssize_t place, Py_ssize_t second, int lanes, vr *rows) {
+  const __mmask16 some = (__mmask16)((1u << lanes) - 1);
+  __m512 r[4];
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; i++) {
+    const real *lower = first[2 * i] + place, *upper = first[2 * i + 8] + place;
+    r[i] = four_quads(lower, upper, lower + second, upper + second);
+  }
+  const __m512d a = (__m512d)_mm512_unpacklo_ps(r[0], r[1]), b = (__m512d)_mm512_unpacklo_ps(r[2], r[3]);
+  const __m512d c = (__m512d)_mm512_unpackhi_ps(r[0], r[1]), d = (__m512d)_mm512_unpackhi_ps(r[2], r[3]);
+  rows[0] = (vr)_mm512_maskz_mov_ps(some, (__m512)_mm512_unpacklo_pd(a, b));
+  rows[1] = (vr)_mm512_maskz_mov_ps(some, (__m512)_mm512_unpackhi_pd(a, b));
+  rows[2] = (vr)_mm512_maskz_mov_ps(some, (__m512)_mm512_unpacklo_pd(c, d));
+  rows[3] = (vr)_mm512_maskz_mov_ps(some, (__m512)_mm512_unpackhi_pd(c, d));
+}

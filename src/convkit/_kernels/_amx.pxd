@@ -36,6 +36,7 @@ cdef extern from "_amx.h" nogil:
     magnitudes no_magnitudes()
     void vmeasure(magnitudes* seen, vr v)
     bint are_beyond(const magnitudes* seen, uint32_t least, uint32_t most)
+    void tile_gap()
     vr vround_bf16(vr v)
     vr vnear_bf16(vr v)
     vr vcut_bf16(vr v)
@@ -43,6 +44,12 @@ cdef extern from "_amx.h" nogil:
     vr vpair_bf16(vr first, vr second)
     vi vbeyond(vr v, uint32_t least, uint32_t most)
     bint vany(vi v)
+    vr vround_pairs(vr first, vr second)
+    vr vlower_bf16(vr pairs)
+    vr vupper_bf16(vr pairs)
+    void vnote_least(vi* seen, vr v)
+    bint vnoted_less(vi seen, uint32_t than)
+    void vquads(const real* const* first, Py_ssize_t place, Py_ssize_t second, int lanes, vr* rows)
 
 
 cdef enum:

@@ -13,7 +13,9 @@ has no more to lose than a float32 has.
 
 from libc.stdint cimport uint32_t
 
-from convkit._kernels._amx cimport vbeyond, vcut_bf16, vnear_bf16, vpair_bf16, vround_bf16, vstore_bf16
+from convkit._kernels._amx cimport (
+    vbeyond, vcut_bf16, vlower_bf16, vnear_bf16, vpair_bf16, vround_bf16, vround_pairs, vstore_bf16, vupper_bf16,
+)
 from convkit._kernels._simd cimport real, vi, vr, vselect, vsplat, vstore
 
 
@@ -89,3 +91,14 @@ cdef inline void store_cut_pairs(const int parts, vr first, vr second, char* tar
     first_part, second_part = vcut_bf16(first), vcut_bf16(second)
     vstore(<real*>(target + part), vpair_bf16(first_part, second_part))
     vstore(<real*>(target + 2*part), vpair_bf16(first - first_part, second - second_part))
+
+
+cdef inline void round_pairs(const int parts, vr first, vr second, char* target, Py_ssize_t part) noexcept nogil:
+    """Store two vectors of numbers' parts as pairs; of what is not finite, no part is."""
+    cdef vr pairs
+    cdef int i
+    for i in range(parts):
+        # A third part needs no rounding.
+        pairs = vpair_bf16(first, second) if i == 2 else vround_pairs(first, second)
+        vstore(<real*>(target + i*part), pairs)
+        first, second = first - vlower_bf16(pairs), second - vupper_bf16(pairs)

@@ -4,13 +4,13 @@
 
 over the strips of _amx_slots.pxd. Sums are two levels high: tiles begin anew with every strip, of at most STEPS
 products, and are added up in float32, in chunks of strips that the shape alone decides; the chunks are added up in
-order. The next strip is staged a little with each step of the products.
+order. The last sums are added, and the next strip is staged, a little with each step of the products.
 
 A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is said
 to be NOT_FINITE, and computed again in float32.
 
-Scratch: a copy of the weights in float32, in whole blocks of 32 x 32, for each chunk (more than one while all are
-within SUMS_BYTES); and for each thread two strips (of STRIP_BYTES, or two columns where those are larger).
+Scratch: for each thread, two strips (of STRIP_BYTES, or two columns where those are larger) and the sums of a unit; or,
+if there are chunks, a copy of the weights in float32 for each (all within SUMS_BYTES), in whole blocks of 32 x 32.
 """
 
 from cython.parallel cimport prange
@@ -18,11 +18,14 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport (
-    PAIR, TILE, TILE_BYTES, TileProduct, chores_of_step, full_tiles_begin, sum_product, tiles_end, vany, vbeyond,
+    PAIR, TILE, TILE_BYTES, TileProduct, full_tiles_begin, tiles_end, vany, vbeyond,
 )
+from convkit._kernels._amx_gradient cimport Chores, finish_add, sum_tiles
 from convkit._kernels._amx_slots cimport (
-    COLUMN_BYTES, Part, Stage, WeightGradient, begin_strip, behind_strip, cut_bands, deal_pixels, divide, first_strip,
-    grad_bytes, input_bytes, pieces_of, stage_piece, units_of,
+    COLUMN_BYTES, WeightGradient, blocks_of, cut_bands, deal_pixels, divide, grad_bytes, input_bytes, unit_floats,
+)
+from convkit._kernels._amx_stage cimport (
+    NOTHING, Part, Square, begin_strip, behind_strip, first_strip, next_square, pieces_of, stage_piece, units_of,
 )
 from convkit._kernels._axis cimport Range, is_identity, outputs_inside, phase_axis
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
@@ -41,31 +44,53 @@ cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
 
 
-cdef struct Chores:
-    # What a thread does in the shadow of its products: stage the next strip, `pieces` of it in `steps` steps.
-    const WeightGradient* t
-    Stage stage
-    Py_ssize_t pieces, steps, due
+cdef struct Add:
+    # The sums of a block of tiles, on their way to those of all strips.
+    const real* sums
+    real* total
+    bint fresh                      # whether that has none yet
+    Py_ssize_t at, behind           # rows that are left
 
 
-cdef void do_chores(void* chores) noexcept nogil:
-    cdef Chores* c = <Chores*>chores
-    c.due += c.pieces
-    while c.due >= c.steps:
-        c.due -= c.steps
-        stage_piece(c.t, &c.stage)
+cdef void find_square(Chores* c) noexcept nogil:
+    next_square(c.t, &c.stage)
+
+
+cdef bint stage_any(Chores* c) noexcept nogil:
+    """A piece of the square at hand, unless there is nothing left."""
+    return c.stage.square.kind != NOTHING and stage_piece(c.t, &c.stage, &c.stage.square)
 
 
 cdef void finish_stage(Chores* c) noexcept nogil:
-    while stage_piece(c.t, &c.stage):
-        pass
+    cdef Square* q = &c.stage.square
+    while q.kind != NOTHING:
+        if q.piece == q.behind:
+            find_square(c)
+        else:
+            if stage_any(c):
+                c.t.beyond[0] = True
+            q.piece += 1
 
 
-cdef inline void add_sums(real* total, const real* sums, bint fresh, Py_ssize_t lanes) noexcept nogil:
-    """Add 32 channels of so many outputs. Those that are not there are never looked at."""
-    cdef Py_ssize_t i
-    for i in range(lanes*PAIR // VLEN):
-        vstore(total + i*VLEN, vload(sums + i*VLEN) if fresh else vload(total + i*VLEN) + vload(sums + i*VLEN))
+cdef inline void sum_parts(const int parts, bint tall, bint wide, const TileProduct* p, Chores* c) noexcept nogil:
+    if tall and wide:
+        sum_tiles(parts, True, True, p, c, find_square, stage_any)
+    elif tall:
+        sum_tiles(parts, True, False, p, c, find_square, stage_any)
+    elif wide:
+        sum_tiles(parts, False, True, p, c, find_square, stage_any)
+    else:
+        sum_tiles(parts, False, False, p, c, find_square, stage_any)
+
+
+cdef inline void sum_steps(int parts, bint tall, bint wide, const TileProduct* p, Chores* c) noexcept nogil:
+    """The sums of 16 rows, or 32 if `tall`, and of 16 outputs, or 32 if `wide`."""
+    if parts == 3:
+        sum_parts(3, tall, wide, p, c)
+    elif parts == 2:
+        sum_parts(2, tall, wide, p, c)
+    else:
+        sum_parts(1, tall, wide, p, c)
 
 
 cdef Range rows_of_tap(const WeightGradient* t, const Part* u, Py_ssize_t tap) noexcept nogil:
@@ -78,26 +103,27 @@ cdef Range rows_of_tap(const WeightGradient* t, const Part* u, Py_ssize_t tap) n
     return rows
 
 
-cdef void sum_strip(Chores* c, const Part* u, const char* input, const char* grad) noexcept nogil:
-    """All taps of all blocks of a staged strip."""
+cdef void sum_strip(Chores* c, const Part* u, const char* input, const char* grad, real* unit) noexcept nogil:
+    """All taps of all blocks of a staged strip, added to the unit's sums."""
     cdef const WeightGradient* t = c.t
-    cdef real sums[PAIR*PAIR]
+    cdef real sums[2*PAIR*PAIR]
     cdef TileProduct p
     cdef Range rows
-    cdef Py_ssize_t lane, channel, r, s, place, across = ceil_div(t.channels, PAIR), taps = t.y.taps*t.x.taps
+    cdef Py_ssize_t lane, channel, r, s, place, across = t.share_channels // PAIR, taps = t.y.taps*t.x.taps
     cdef Py_ssize_t lanes = ceil_div(u.lanes, PAIR), channels = ceil_div(u.channels, PAIR)
     cdef real* total
-    memset(sums, 0, PAIR*PAIR*sizeof(real))
+    cdef real* other = &sums[PAIR*PAIR]
+    memset(sums, 0, 2*PAIR*PAIR*sizeof(real))
+    c.add.sums = NULL
     p.a_row, p.a_part, p.a_second = 64, TILE_BYTES, t.rows*t.pairs*t.parts*TILE_BYTES
     p.b_part, p.b_second = t.part, t.block
-    p.out, p.chore, p.chores = sums, do_chores, c
+    p.out = sums
     c.pieces, c.due = pieces_of(t, &c.stage), 0
-    c.steps = max(<Py_ssize_t>1, lanes*channels*taps*u.rows*t.pairs*chores_of_step(t.parts))
+    c.steps = max(<Py_ssize_t>1, lanes*channels*taps*u.rows*t.pairs)
     for lane in range(lanes):
         p.a = grad + 2*lane*p.a_second
         for channel in range(channels):
-            total = (t.sums + u.chunk*t.chunk
-                     + ((u.lane // PAIR + lane)*across + u.channel // PAIR + channel)*taps*PAIR*PAIR)
+            total = unit + (lane*across + channel)*taps*PAIR*PAIR
             for r in range(t.y.taps):
                 rows = rows_of_tap(t, u, r)
                 p.a_step, p.b_step = t.a_step + rows.first*t.pairs, t.b_step + rows.first*t.pairs
@@ -106,42 +132,12 @@ cdef void sum_strip(Chores* c, const Part* u, const char* input, const char* gra
                     place = (tap_phase(&t.y, r)*phases(&t.x) + tap_phase(&t.x, s))*t.height*t.width
                     place += tap_place(&t.y, r)*t.width + tap_place(&t.x, s)
                     p.b = input + 2*channel*t.block + place*COLUMN_BYTES
-                    sum_product(t.parts, u.lanes - lane*PAIR > TILE, u.channels - channel*PAIR > TILE, &p)
-                    add_sums(total, sums, u.fresh, min(u.lanes - lane*PAIR, <Py_ssize_t>PAIR))
+                    sum_steps(t.parts, u.lanes - lane*PAIR > TILE, u.channels - channel*PAIR > TILE, &p, c)
+                    c.add.sums, c.add.total, c.add.fresh = p.out, total, u.fresh
+                    p.out = other
+                    other = <real*>c.add.sums
                     total = total + PAIR*PAIR
-
-
-cdef void sum_units(
-    const WeightGradient* t, Py_ssize_t unit, Py_ssize_t apart, char* strip, Py_ssize_t input, Py_ssize_t own,
-) noexcept nogil:
-    """All strips of every `apart`-th unit."""
-    cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t other = own // 2, place
-    cdef char* staged
-    cdef Chores c
-    cdef Part part
-    if unit >= units_of(t):
-        return
-    # What is read beside the pixels meets zeros, and must be a number.
-    memset(strip, 0, own)
-    c.t = t
-    full_tiles_begin()
-    place = first_strip(t, unit)
-    begin_strip(t, &c.stage, unit, place, strip, input)
-    finish_stage(&c)
-    while unit < units_of(t):
-        part, staged = c.stage.part, c.stage.input
-        place += 1
-        if place == behind_strip(t, unit):
-            unit += apart
-            place = first_strip(t, unit)
-        if unit < units_of(t):
-            begin_strip(t, &c.stage, unit, place, staged + other, input)
-            other = -other
-        sum_strip(&c, &part, staged, staged + input)
-        finish_stage(&c)
-    tiles_end()
-    restore_denormals(mode)
+    finish_add(&c.add, 0)
 
 
 cdef inline void put_square(
@@ -163,13 +159,24 @@ cdef inline void put_square(
                 out[k*w.lane + c*w.channel] = (<const real*>&square[k])[c]
 
 
-cdef void finish_tap(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
-    """Add up the chunks, in order, for one tap of one block, and write the weights' gradient."""
+cdef vr add_chunks(const WeightGradient* t, const real* sums, Py_ssize_t apart) noexcept nogil:
+    """In order."""
+    cdef vr sum = vload(sums)
+    cdef Py_ssize_t chunk
+    for chunk in range(1, t.chunks):
+        sum = sum + vload(sums + chunk*apart)
+    return sum
+
+
+cdef void finish_tap(const WeightGradient* t, Py_ssize_t share, Py_ssize_t index, const real* sums) noexcept nogil:
+    """Add up the chunks for one tap of one block of a share, and write the weights' gradient."""
     cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t taps = t.y.taps*t.x.taps, tap = unit % taps, block = unit // taps, k, c, i, chunk, lanes, channels
-    cdef Py_ssize_t lane = block // ceil_div(t.channels, PAIR)*PAIR, channel = block % ceil_div(t.channels, PAIR)*PAIR
+    cdef Py_ssize_t taps = t.y.taps*t.x.taps, tap = index % taps, block = index // taps
+    cdef Py_ssize_t across = t.share_channels // PAIR
+    cdef Py_ssize_t lane = share // t.shares_across*t.share_lanes + block // across*PAIR
+    cdef Py_ssize_t channel = share % t.shares_across*t.share_channels + block % across*PAIR
+    cdef Py_ssize_t apart = t.shares_down*t.shares_across*unit_floats(t), k, c, i, lanes, channels
     cdef real* out = <real*>t.result.data + tap // t.x.taps*t.result.row + tap % t.x.taps*t.result.col
-    cdef const real* sums
     cdef vr square[VLEN]
     cdef vi beyond = visplat(0)
     for k in range(0, PAIR, 16):
@@ -178,13 +185,10 @@ cdef void finish_tap(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
             channels = min(t.channels - channel - c, <Py_ssize_t>VLEN)
             if lanes <= 0 or channels <= 0:
                 continue
-            sums = t.sums + unit*PAIR*PAIR + k*PAIR + c
             for i in range(VLEN):
                 square[i] = vsplat(0)
             for i in range(lanes):
-                square[i] = vload(sums + i*PAIR)
-                for chunk in range(1, t.chunks):
-                    square[i] = square[i] + vload(sums + chunk*t.chunk + i*PAIR)
+                square[i] = add_chunks(t, sums + (index*PAIR + k + i)*PAIR + c, apart)
                 beyond = beyond | vbeyond(square[i], least_sum(t.parts), MOST_SUM)
             put_square(&t.result, square, lane + k, lanes, channel + c, channels, out)
     if vany(beyond):
@@ -192,15 +196,64 @@ cdef void finish_tap(const WeightGradient* t, Py_ssize_t unit) noexcept nogil:
     restore_denormals(mode)
 
 
+cdef void finish_unit(const WeightGradient* t, Py_ssize_t share, const real* sums) noexcept nogil:
+    """The same for all of a share."""
+    cdef Py_ssize_t index
+    for index in range(blocks_of(t)):
+        finish_tap(t, share, index, sums)
+
+
+cdef void sum_units(
+    const WeightGradient* t, Py_ssize_t unit, Py_ssize_t apart, char* strip, Py_ssize_t input, Py_ssize_t own,
+    real* sums,
+) noexcept nogil:
+    """All strips of every `apart`-th unit; `sums` are the place of one's, where each is finished by itself."""
+    cdef unsigned long mode = flush_denormals()
+    cdef Py_ssize_t other = own // 2, place, done
+    cdef char* staged
+    cdef real nothing[VLEN]
+    cdef Chores c
+    cdef Part part
+    if unit >= units_of(t):
+        return
+    # What is read beside the pixels meets zeros, and must be a number.
+    memset(strip, 0, own)
+    c.t = t
+    vstore(nothing, vsplat(0))
+    for place in range(TILE):
+        c.stage.nothing[place] = nothing
+    full_tiles_begin()
+    place = first_strip(t, unit)
+    begin_strip(t, &c.stage, unit, place, strip, input)
+    finish_stage(&c)
+    while unit < units_of(t):
+        part, staged, done = c.stage.part, c.stage.input, unit
+        place += 1
+        if place == behind_strip(t, unit):
+            unit += apart
+            place = first_strip(t, unit)
+        if unit < units_of(t):
+            begin_strip(t, &c.stage, unit, place, staged + other, input)
+            other = -other
+        sum_strip(&c, &part, staged, staged + input, sums if t.chunks == 1 else t.sums + done*unit_floats(t))
+        finish_stage(&c)
+        if t.chunks == 1 and unit != done:
+            finish_unit(t, done, sums)
+    tiles_end()
+    restore_denormals(mode)
+
+
 cdef struct Room:
-    # Scratch: the sums, two strips of both operands for each thread, and two tables of the steps.
-    Py_ssize_t sums, input, grad, own, bytes
+    # Scratch: the sums of all units, two tables of the steps, and for each thread two strips of both operands, and the
+    # sums of a unit.
+    Py_ssize_t sums, input, strips, own, bytes
     int threads
 
 
 cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
     """Divide the work of one group."""
     cdef Room room
+    cdef Py_ssize_t unit
     room.threads = worth(
         threads, <double>t.images*t.y.count*t.x.count*t.lanes*t.y.taps*t.x.taps*t.channels/FASTER)
     t.pixels = 0
@@ -209,10 +262,11 @@ cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
     else:
         cut_bands(t)
     divide(t, room.threads)
-    room.sums = t.chunks*t.chunk*sizeof(real)
+    unit = unit_floats(t)*sizeof(real)
+    room.sums = units_of(t)*unit if t.chunks > 1 else 0
     room.input = ceil_div(input_bytes(t, t.share_channels), 64)*64
-    room.grad = grad_bytes(t, t.share_lanes)
-    room.own = 2*(room.input + room.grad)
+    room.strips = 2*(room.input + grad_bytes(t, t.share_lanes))
+    room.own = room.strips + (unit if t.chunks == 1 else 0)
     room.bytes = (room.sums + room.threads*room.own
                   + 2*t.rows*t.pairs*<Py_ssize_t>sizeof(Py_ssize_t))
     return room
@@ -221,7 +275,7 @@ cdef Room make_room(WeightGradient* t, int threads) noexcept nogil:
 cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     """One group."""
     cdef Room room = make_room(t, threads)
-    cdef Py_ssize_t steps = t.rows*t.pairs, unit, step
+    cdef Py_ssize_t steps = t.rows*t.pairs, shares = t.shares_down*t.shares_across, unit, step
     cdef char* memory = <char*>scratch(room.bytes)
     cdef char* strips = memory + room.sums
     cdef Py_ssize_t* a_step = <Py_ssize_t*>(strips + room.threads*room.own)
@@ -233,9 +287,10 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
         b_step[step] = (step // t.pairs*t.width + 2*(step % t.pairs))*COLUMN_BYTES
     t.sums, t.a_step, t.b_step = <real*>memory, a_step, b_step
     for unit in prange(room.threads, schedule='static', num_threads=room.threads):
-        sum_units(t, unit, room.threads, strips + unit*room.own, room.input, room.own)
-    for unit in prange(t.chunk // (PAIR*PAIR), schedule='static', num_threads=room.threads):
-        finish_tap(t, unit)
+        sum_units(t, unit, room.threads, strips + unit*room.own, room.input, room.strips,
+                  <real*>(strips + unit*room.own + room.strips))
+    for unit in prange(shares*blocks_of(t) if t.chunks > 1 else 0, schedule='static', num_threads=room.threads):
+        finish_tap(t, unit // blocks_of(t), unit % blocks_of(t), t.sums + unit // blocks_of(t)*unit_floats(t))
     free(memory)
     return True
 

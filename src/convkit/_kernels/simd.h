@@ -246,6 +246,11 @@ CONVKIT_INLINE void vsee(vi *seen, vr v) { *seen = (vi)_mm512_max_epu32((__m512i
 CONVKIT_INLINE int vsaw_endless(vi seen) {
   return _mm512_cmpge_epu32_mask((__m512i)seen, _mm512_set1_epi32((int)0xff000000)) != 0;
 }
+#else
+CONVKIT_INLINE void vsee(vi *seen, vr v) { (void)seen, (void)v; }
+CONVKIT_INLINE int vsaw_endless(vi seen) { (void)seen; return 0; }
+#endif
+#ifdef __AVX512BF16__
 /* Pairs of neighbours among the numbers of two vectors, each rounded to the nearest bfloat16; denormals become zero. */
 CONVKIT_INLINE vr vpairs(vr first, vr second) { return (vr)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first); }
 /* The same of a number from each. */
@@ -255,9 +260,6 @@ CONVKIT_INLINE vr vpair_lanes(vr lower, vr upper) {
                        8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
   return (vr)_mm512_permutexvar_epi16((__m512i)from, (__m512i)vpairs(lower, upper));
 }
-#else
-CONVKIT_INLINE void vsee(vi *seen, vr v) { (void)seen, (void)v; }
-CONVKIT_INLINE int vsaw_endless(vi seen) { (void)seen; return 0; }
 #endif
 
 /* Lanes from other lanes: lane i of the result is lane from[i] of a, followed by b. */
