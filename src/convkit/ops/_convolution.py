@@ -36,8 +36,8 @@ from .._threads import get_num_threads
 from ._affine import Mapped
 from ._arrays import need_memory
 from ._pairs import pairs_cost
-from ._split import direct_cycles, split_cycles
-from ._winograd import best_tile, tile_cost, tile_products
+from ._split import direct_cycles, float32_cycles, split_cycles
+from ._winograd import best_tile, gradient_cost, tile_cost, tile_products
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
 Dtype = np.dtype[np.floating]
@@ -216,6 +216,12 @@ def _winograd_gradient_products(layer: Layer) -> int:
     return tile_products(2, images, (rows, cols), (layer.height, layer.width), layer.channels, outputs)
 
 
+def _winograd_gradient_cost(layer: Layer) -> float:
+    images, _, rows, cols = layer.convolution.output_shape
+    taps = layer.height, layer.width
+    return layer.groups * gradient_cost(images, (rows, cols), taps, layer.channels, layer.outputs // layer.groups)
+
+
 def _tile_products(layer: Layer) -> int:
     taps = layer.height, layer.width
     return layer.groups * tile_products(layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs)
@@ -309,11 +315,13 @@ def _transformed(layer: Layer) -> Algorithm | None:
 
 
 def _splits(layer: Layer) -> bool:
-    """Whether AMX tiles take fewer cycles than the tile of float32."""
+    """Whether AMX tiles take fewer cycles than the tile of float32; a gradient, than Winograd's in float32, too."""
     if layer.isa != "amx" or layer.dtype != np.float32:
         return False
-    cycles = split_cycles(layer.pass_, layer.convolution, layer.parts, layer.packed)
-    return cycles < direct_cycles(layer.convolution)
+    float32 = direct_cycles(layer.convolution)
+    if layer.pass_ == "backward_weight" and layer.suits_winograd_gradient:
+        float32 = float32_cycles(_winograd_gradient_cost(layer))
+    return split_cycles(layer.pass_, layer.convolution, layer.parts, layer.packed) < float32
 
 
 def _pairs_up(layer: Layer) -> bool:
