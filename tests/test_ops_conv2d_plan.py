@@ -108,10 +108,15 @@ def test_rules_of_every_instruction_set(pass_, shape, weight, options, lanes, na
         ("forward", (16, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "highest high medium"),
         ("backward_input", (16, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "highest high medium"),
         ("backward_input", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "highest high medium"),
-        ("backward_weight", (16, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, "highest high medium"),
+        ("backward_weight", (16, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, "high medium"),
+        ("backward_weight", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "highest high medium"),
+        ("backward_weight", (16, 64, 14, 14), (64, 64, 5, 5), {"padding": 2}, "highest high medium"),
+        ("backward_weight", (16, 1024, 14, 14), (256, 1024, 1, 1), {}, "highest high medium"),
+        ("backward_weight", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "highest high medium"),
+        ("backward_weight", (16, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, ""),
         ("forward", (16, 64, 56, 56), (256, 64, 1, 1), {}, "highest high medium"),
         ("forward", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "highest high medium"),
-        ("backward_weight", (16, 64, 56, 56), (256, 64, 1, 1), {}, "medium"),
+        ("backward_weight", (16, 64, 56, 56), (256, 64, 1, 1), {}, "high medium"),
         ("forward", (1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "high medium"),
         ("forward", (16, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, "medium"),
         ("forward", (16, 3, 32, 32), (16, 3, 3, 3), {}, "medium"),
@@ -129,10 +134,23 @@ def test_rules_of_amx(pass_, shape, weight, options, chosen):
     assert _convolution.choose(layer(pass_, shape, weight, "x86_v4", 16, **options)).name != "split"
 
 
+def test_gradients_of_three_parts_beside_winograd():
+    """A product in float32 costs less than six of bfloat16, where tiles take less than half as many; three do not."""
+    for shape, size, name in [
+        ((16, 64, 56, 56), 3, "winograd F(3x3, 2x2)"),
+        ((16, 256, 14, 14), 3, "winograd F(3x3, 2x2)"),
+        ((16, 64, 14, 14), 5, "split"),
+    ]:
+        weight, options = (shape[1], shape[1], size, size), {"padding": size // 2}
+        for precision in ("highest", "high", "medium"):
+            algorithm = _convolution.choose(layer("backward_weight", shape, weight, "amx", 16, precision, **options))
+            assert algorithm.name == (name if precision == "highest" else "split"), (shape, precision)
+
+
 def test_parts_by_precision():
     for precision, parts in [("highest", 3), ("high", 2), ("medium", 1)]:
         for pass_ in ("forward", "backward_input", "backward_weight"):
-            dense = layer(pass_, (16, 256, 14, 14), (256, 256, 3, 3), "amx", 16, precision, padding=1)
+            dense = layer(pass_, (16, 256, 28, 28), (256, 256, 3, 3), "amx", 16, precision, stride=2, padding=1)
             assert _convolution.choose(dense).extra == parts
         vectors = layer("forward", (512, 1024, 1, 1), (1024, 1024, 1, 1), "amx", 16, precision)
         assert _convolution.choose_linear(vectors).extra == parts

@@ -36,9 +36,9 @@ from .._threads import get_num_threads
 from ._affine import Mapped
 from ._arrays import need_memory
 from ._pairs import pairs_cost
-from ._split import direct_cycles, split_cycles
+from ._split import direct_cycles, float32_cycles, split_cycles
 from ._split_winograd import split_tile_cycles, split_tile_products
-from ._winograd import best_tile, tile_cost, tile_products
+from ._winograd import best_tile, gradient_cost, tile_cost, tile_products
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
 Dtype = np.dtype[np.floating]
@@ -222,6 +222,12 @@ def _winograd_gradient_products(layer: Layer) -> int:
     return tile_products(2, images, (rows, cols), (layer.height, layer.width), layer.channels, outputs)
 
 
+def _winograd_gradient_cost(layer: Layer) -> float:
+    images, _, rows, cols = layer.convolution.output_shape
+    taps = layer.height, layer.width
+    return layer.groups * gradient_cost(images, (rows, cols), taps, layer.channels, layer.outputs // layer.groups)
+
+
 def _tile_products(layer: Layer) -> int:
     taps = layer.height, layer.width
     return layer.groups * tile_products(layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs)
@@ -358,10 +364,11 @@ def _split_cycles(layer: Layer) -> float:
 
 def _float_cycles(layer: Layer) -> float:
     """Estimate the better of what sums all products in float32, and of Winograd's tiles."""
-    direct = direct_cycles(layer.convolution)
-    if layer.pass_ == "backward_weight":
-        return direct
-    return direct * min(1.0, _tile_cost(layer) / max(1, _every_product(layer)))
+    if layer.pass_ != "backward_weight":
+        return min(direct_cycles(layer.convolution), float32_cycles(_tile_cost(layer)))
+    if layer.suits_winograd_gradient:
+        return float32_cycles(_winograd_gradient_cost(layer))
+    return direct_cycles(layer.convolution)
 
 
 def _pairs_up(layer: Layer) -> bool:

@@ -4,6 +4,9 @@ Counted in cycles of one core, from the shapes alone. A product of two tiles, 16
 as they come (16, if power did not limit it); a core with AVX-512 does 32 multiply-adds in each, and convkit's tiles
 reach nine tenths of that. To these come splitting the input, packing the weights and storing the result. The constants
 give, within a fifth, the ratios that a prototype of these kernels showed on layers of ResNet-50.
+
+Those of the weights' gradient were measured on a Sapphire Rapids, whose other hyperthread is busy at times. Then a
+product takes twice as long beside float32's as it does else: they are between the two.
 """
 
 import math
@@ -15,22 +18,33 @@ _DEPTH = 32  # numbers that one product sums
 _PRODUCT = 19.0  # cycles of a product of two tiles
 _DIRECT = 0.9 * 32  # multiply-adds in a cycle
 _STAGED = {1: 0.6, 2: 1.0, 3: 1.4}  # cycles to split an element, by the number of parts
-_TRANSPOSED = 1.0  # more, of an operand that is transposed too
 _WEIGHT = {1: 0.5, 2: 1.0, 3: 1.5}
 _STORED = 0.25
-_SHARE = 256  # channels, and outputs, for which the weights' gradient stages its input
+
+# Of the weights' gradient:
+_GRADIENT_PRODUCT = 24.0
+_GRADIENT_STAGED = {1: 0.9, 2: 1.1, 3: 1.3}
+_GRADIENT_STORED = 2.5
+_EDGE = 3  # times as long to stage where channels are less than a tile's
+_SHARE = {False: 256, True: 128}  # channels, and outputs, staged for at a time; and the same of several taps
+_STRIP = 6  # rows, and columns, staged at a time
+
+
+def float32_cycles(multiply_adds: float) -> float:
+    """Return the cycles of so many multiply-adds of the register tile of float32."""
+    return multiply_adds / _DIRECT
 
 
 def direct_cycles(convolution: Conv2d) -> float:
     """Estimate the cycles of any pass in float32."""
-    return math.prod(convolution.output_shape) * math.prod(convolution.weight_shape[1:]) / _DIRECT
+    return float32_cycles(math.prod(convolution.output_shape) * math.prod(convolution.weight_shape[1:]))
 
 
 def split_cycles(pass_: str, convolution: Conv2d, parts: int, packed: bool = False) -> float:
     """Estimate the cycles of a pass from 1, 2 or 3 parts; `packed` says whether weights were split before."""
     products = parts * (parts + 1) // 2
     if pass_ == "backward_weight":
-        return _gradient_tiles(convolution) * products * _PRODUCT + _gradient_stage(convolution, parts)
+        return _gradient_tiles(convolution) * products * _GRADIENT_PRODUCT + _gradient_stage(convolution, parts)
     images, outputs, rows, cols = convolution.output_shape
     _, channels, height, width = convolution.input_shape
     if pass_ == "backward_input":
@@ -91,10 +105,27 @@ def _gradient_tiles(convolution: Conv2d) -> int:
 
 
 def _gradient_stage(convolution: Conv2d, parts: int) -> float:
-    _, channels, *_ = convolution.weight_shape
-    outputs = convolution.weight_shape[0] // convolution.groups
-    return (
-        math.prod(convolution.input_shape) * _STAGED[parts] * -(-outputs // _SHARE)
-        + math.prod(convolution.output_shape) * (_STAGED[parts] + _TRANSPOSED) * -(-channels // _SHARE)
-        + math.prod(convolution.weight_shape) * _STORED
+    """Estimate the staging of both operands, once for each share of the other, and the writing of the result.
+
+    Strips of the input overlap by what taps reach beyond their outputs.
+    """
+    images, outputs, rows, cols = convolution.output_shape
+    _, channels, *taps = convolution.weight_shape
+    height, width = (
+        min(size, count * reach)
+        for size, count, reach in zip(convolution.input_shape[2:], (rows, cols), taps, strict=True)
     )
+    beyond = [(n - 1) * d // s for n, d, s in zip(taps, convolution.dilation, convolution.stride, strict=True)]
+    overlap = math.prod(1 + reach / _STRIP for reach in beyond)
+    outputs //= convolution.groups
+    share = _SHARE[max(taps) > 1]
+    of_input = height * width * overlap * _staged(channels) * -(-outputs // share)
+    of_output = rows * cols * _staged(outputs) * -(-channels // share)
+    staged = images * convolution.groups * (of_input + of_output) * _GRADIENT_STAGED[parts]
+    return staged + math.prod(convolution.weight_shape) * _GRADIENT_STORED
+
+
+def _staged(channels: int) -> int:
+    """Count what so many channels of a pixel cost: the last, if they are no whole tile, are staged one by one."""
+    whole, rest = divmod(channels, _TILE)
+    return whole * _TILE + (_EDGE * _TILE if rest else 0)
