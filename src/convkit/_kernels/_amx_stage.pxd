@@ -11,7 +11,9 @@ A number that is not finite has parts that are none either, and spoils the sums 
 from convkit._kernels._amx cimport TILE, TILE_BYTES, vnote_least, vnoted_less, vquads
 from convkit._kernels._amx_slots cimport COLUMN_BYTES, WeightGradient
 from convkit._kernels._phases cimport phases
-from convkit._kernels._simd cimport VLEN, prefetch_second, real, vi, visplat, vload, vload_lanes, vr, vsplat, vstore_lanes
+from convkit._kernels._simd cimport (
+    VLEN, prefetch_second, real, vi, visplat, vload, vload_lanes, vr, vsplat, vstore_lanes,
+)
 from convkit._kernels._split cimport least_split, round_pairs
 from convkit._kernels._strip cimport ceil_div
 

@@ -1,12 +1,10 @@
 """What a convolution from bfloat16 parts costs on AMX tiles, beside what it costs in float32.
 
-Counted in cycles of one core, from the shapes alone. A product of two tiles, 16 x 32 by 32 x 16, takes 19 with numbers
-as they come (16, if power did not limit it); a core with AVX-512 does 32 multiply-adds in each, and convkit's tiles
-reach nine tenths of that. To these come splitting the input, packing the weights and storing the result. The constants
-give, within a fifth, the ratios that a prototype of these kernels showed on layers of ResNet-50.
-
-Those of the weights' gradient were measured on a Sapphire Rapids, whose other hyperthread is busy at times. Then a
-product takes twice as long beside float32's as it does else: they are between the two.
+Counted in cycles of one core, from the shapes alone. A product of two tiles, 16 x 32 by 32 x 16, takes 16, and more
+with the loads that come with it; a core with AVX-512 does 32 multiply-adds in each, and convkit's tiles reach eight
+tenths of that. To these come splitting the input, packing the weights and storing the result. The constants were
+measured on a Sapphire Rapids core, on most layers of ResNet-50 in batches of 1 and 16. What its other hyperthread does
+doubles the time of a product beside float32's: those of six products are between the two.
 """
 
 import math
@@ -15,16 +13,19 @@ from .._shapes import Conv2d
 
 _TILE = 16  # rows, and outputs
 _DEPTH = 32  # numbers that one product sums
-_PRODUCT = 19.0  # cycles of a product of two tiles
-_DIRECT = 0.9 * 32  # multiply-adds in a cycle
-_STAGED = {1: 0.6, 2: 1.0, 3: 1.4}  # cycles to split an element, by the number of parts
-_WEIGHT = {1: 0.5, 2: 1.0, 3: 1.5}
-_STORED = 0.25
+_DIRECT = 0.8 * 32  # multiply-adds in a cycle
+
+# Of forward and backward-input: cycles of a product of two tiles, to split an element of the input and of the weights,
+# by the number of parts; and to store one of the result.
+_PRODUCT = {1: 28.0, 2: 24.0, 3: 26.0}
+_STAGED = {1: 0.7, 2: 0.9, 3: 1.0}
+_WEIGHT = {1: 1.5, 2: 1.8, 3: 2.2}
+_STORED = 0.6
 
 # Of the weights' gradient:
-_GRADIENT_PRODUCT = 24.0
-_GRADIENT_STAGED = {1: 0.9, 2: 1.1, 3: 1.3}
-_GRADIENT_STORED = 2.5
+_GRADIENT_PRODUCT = 27.0
+_GRADIENT_STAGED = {1: 1.0, 2: 1.25, 3: 1.45}
+_GRADIENT_STORED = 2.8
 _EDGE = 3  # times as long to stage where channels are less than a tile's
 _SHARE = {False: 256, True: 128}  # channels, and outputs, staged for at a time; and the same of several taps
 _STRIP = 6  # rows, and columns, staged at a time
@@ -49,13 +50,16 @@ def split_cycles(pass_: str, convolution: Conv2d, parts: int, packed: bool = Fal
     _, channels, height, width = convolution.input_shape
     if pass_ == "backward_input":
         outputs, channels, rows, cols, height, width = channels, outputs, height, width, rows, cols
-    # A stride may leave pixels out.
-    height = min(height, rows * convolution.weight_shape[2])
-    width = min(width, cols * convolution.weight_shape[3])
+    taps_down, taps_across = convolution.weight_shape[2:]
+    # A stride may leave pixels out; backward, each of its phases reads them all.
+    height, width = min(height, rows * taps_down), min(width, cols * taps_across)
+    stagings = 1
+    if pass_ == "backward_input":
+        stagings = min(convolution.stride[0], taps_down) * min(convolution.stride[1], taps_across)
     tiles = _correlation_tiles(pass_, convolution) * convolution.groups
     return (
-        tiles * products * _PRODUCT
-        + images * channels * height * width * _STAGED[parts]
+        tiles * products * _PRODUCT[parts]
+        + stagings * images * channels * height * width * _STAGED[parts]
         + math.prod(convolution.weight_shape) * (0.0 if packed else _WEIGHT[parts])
         + images * outputs * rows * cols * _STORED
     )
