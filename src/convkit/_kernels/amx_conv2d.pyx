@@ -34,6 +34,7 @@ from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vstream_end,
 )
+from convkit._kernels._split cimport HAS_NO_PARTS, HEAD
 from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport ceil_div, merge_pixels
 from convkit._kernels._threads cimport worth
@@ -42,8 +43,6 @@ from convkit._kernels._weights cimport Weights, weights_of
 cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
     PUT = 4                         # rows to put at a time
-    HEAD = 16                       # elements before packed weights: the first one is
-    HAS_NO_PARTS = 1                # where a weight cannot be split
 
 
 cdef bint stage_more(const Correlation* t, Stage* s) noexcept nogil:
