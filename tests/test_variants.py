@@ -19,7 +19,7 @@ def python_with_isa(isa, *arguments):
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("isa", ["baseline", "x86_v3", "x86_v4", "avx512_bf16", "amx"])
 def test_ops_in_variant(isa):
     if isa == CONFIG["isa"]:

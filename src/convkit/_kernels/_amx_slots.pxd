@@ -20,7 +20,7 @@ from convkit._kernels._weights cimport Weights
 cdef enum:
     STRIP_BYTES = 576*1024          # of each of two,
     OWN_BYTES = 1792*1024           # which stay in the second-level cache beside what is summed of them
-    SUMS_BYTES = 16*1024*1024
+    SUMS_BYTES = 4*1024*1024
     UNITS = 16                      # enough for a few threads
     STEPS = 64                      # pairs of columns that one strip sums
     SHARE = 256                     # channels, and outputs, that a strip is staged for, at most
