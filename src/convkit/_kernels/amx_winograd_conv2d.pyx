@@ -269,7 +269,7 @@ cdef Room divide(Call* c, int parts, int threads) noexcept nogil:
     r.panels = 0 if t.packed is not NULL else t.groups*SIDE*row_bytes(t, &c.split)
     r.biases = whole_lines(t.groups*padded(t.lanes))*sizeof(real)
     r.zeros = whole_lines(padded(t.channels))*sizeof(real)
-    r.tables = whole_lines(2*(c.split.steps + 1))*sizeof(Py_ssize_t)
+    r.tables = whole_lines(2*c.split.steps)*sizeof(Py_ssize_t)
     r.unit = SIDE*(c.split.point + t.q.point*<Py_ssize_t>sizeof(real))
     r.unit = whole_lines(max(r.unit + outputs_bytes(t.unit, share), taps_room(t)*<Py_ssize_t>sizeof(real)))
     r.bytes = r.panels + r.biases + r.zeros + r.tables + r.threads*r.unit
@@ -277,11 +277,10 @@ cdef Room divide(Call* c, int parts, int threads) noexcept nogil:
 
 
 cdef void lay_tables(const Call* c, Py_ssize_t* a_step, Py_ssize_t* b_step) noexcept nogil:
-    """What steps are from each other. Behind the last one, that to be fetched: the next tiles, the next point's U."""
+    """How far steps are from a point's first one."""
     cdef Py_ssize_t step
-    for step in range(c.split.steps + 1):
+    for step in range(c.split.steps):
         a_step[step], b_step[step] = step*c.split.step, step*step_bytes(c.split.parts)
-    a_step[c.split.steps] = PAIR*64
 
 
 cdef bint pack_unit(const Call* c, const Weights* w, Py_ssize_t index, char* room, char* panels) noexcept nogil:
@@ -317,7 +316,7 @@ cdef int correlate(Call* c, const Weights* w, const real* bias, int parts, int t
     t.bias, t.source.zeros, t.spoiled = biases, biases + r.biases // <Py_ssize_t>sizeof(real), &spoiled
     t.streams = is_plain(&t.epilogue) and t.lanes % VLEN == 0 and streams(t.output, t.images*t.target.image)
     c.a_step = <Py_ssize_t*>tables
-    c.b_step = c.a_step + c.split.steps + 1
+    c.b_step = c.a_step + c.split.steps
     lay_tables(c, <Py_ssize_t*>c.a_step, <Py_ssize_t*>c.b_step)
     c.panels = <const char*>(t.packed + HEAD) if t.packed is not NULL else memory
     with parallel(num_threads=r.threads):
