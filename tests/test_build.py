@@ -22,6 +22,9 @@ from convkit._kernels import _cpu
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 10**6
 
+# Within a minute where it is fast: a slow processor takes five for either door.
+pytestmark = pytest.mark.timeout(1800)
+
 
 @pytest.fixture(scope="module")
 def tools():
