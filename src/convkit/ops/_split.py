@@ -2,9 +2,10 @@
 
 Counted in cycles of one core, from the shapes alone. A product of two tiles, 16 x 32 by 32 x 16, takes 16, and more
 with the loads that come with it; a core with AVX-512 does 32 multiply-adds in each, and convkit's tiles reach eight
-tenths of that. To these come splitting the input, packing the weights and storing the result. The constants were
-measured on a Sapphire Rapids core, on most layers of ResNet-50 in batches of 1 and 16. What its other hyperthread does
-doubles the time of a product beside float32's: those of six products are between the two.
+tenths of that. To these come splitting the input, packing the weights and storing the result. The constants come from
+layers of ResNet-50 on a Sapphire Rapids core. What its other hyperthread does doubles the time of a product beside
+float32's: those of two and three parts were set by hand between the two (idle: 22 and 21), and the gradient's were
+scaled to the eight tenths.
 """
 
 import math
