@@ -1,6 +1,6 @@
 """The answers, written a second time: float64, plain loops over the definition, nothing shared with convkit.
 
-One output (or one window) at a time; NumPy only runs over images and channels. Slow and meant to be read.
+One window or one tap of a kernel at a time; NumPy only runs over images, channels and pixels. Meant to be read.
 `test_reference.py` holds these answers against PyTorch's once.
 """
 

@@ -1,4 +1,4 @@
-"""Convolutions and transposed convolutions."""
+"""Convolutions and transposed convolutions, one tap of the kernel at a time; NumPy runs over pixels and channels."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ def padding_sides(padding, kernel, dilation):
 
 
 class _Correlation:
-    """Where the window of output (p, q) lies in the padded image."""
+    """Where the pixels that one tap meets lie in the padded image."""
 
     def __init__(self, image, kernel, stride, padding, dilation):
         self.kernel, self.stride, self.dilation = kernel, pair(stride), pair(dilation)
@@ -28,14 +28,8 @@ class _Correlation:
             for size, k, s, d in zip(self.padded, kernel, self.stride, self.dilation, strict=True)
         )
 
-    def windows(self):
-        for p in range(self.out[0]):
-            for q in range(self.out[1]):
-                yield p, q, self._taps(p, 0), self._taps(q, 1)
-
-    def _taps(self, index, axis):
-        start = index * self.stride[axis]
-        return slice(start, start + self.dilation[axis] * (self.kernel[axis] - 1) + 1, self.dilation[axis])
+    def taps(self):
+        return _taps(self.kernel, self.out, self.stride, self.dilation)
 
     def pad(self, image):
         return np.pad(np.asarray(image, np.float64), ((0, 0), (0, 0), *self.sides))
@@ -45,20 +39,46 @@ class _Correlation:
         return padded[:, :, top : top + self.image[0], left : left + self.image[1]]
 
 
-def _group_slices(channels, groups):
-    each = channels // groups
-    return [slice(g * each, (g + 1) * each) for g in range(groups)]
+def _taps(kernel, count, stride, dilation):
+    """(r, s), and the rows and the columns that it meets in the windows of `count` outputs."""
+    for r in range(kernel[0]):
+        for s in range(kernel[1]):
+            rows, cols = (
+                slice(first, first + (n - 1) * step + 1, step)
+                for first, n, step in zip((r * dilation[0], s * dilation[1]), count, stride, strict=True)
+            )
+            yield r, s, rows, cols
+
+
+def _grouped(pixels, groups):
+    """(N, C, H, W) as (N, groups, C of each, pixels)."""
+    n, c, h, w = pixels.shape
+    return pixels.reshape(n, groups, c // groups, h * w)
+
+
+def _weighed(pixels, matrix):
+    """Each group's channels times a (groups, outputs of each, inputs of each) matrix, at every pixel."""
+    groups, outputs, _ = matrix.shape
+    n, _, h, w = pixels.shape
+    return (matrix @ _grouped(pixels, groups)).reshape(n, groups * outputs, h, w)
+
+
+def _products(left, right, groups):
+    """Of each channel of `left` with each of the same group of `right`, summed over images and pixels."""
+    return (_grouped(left, groups) @ _grouped(right, groups).swapaxes(2, 3)).sum(axis=0)
+
+
+def _split(weight, groups):
+    return weight.reshape(groups, weight.shape[0] // groups, *weight.shape[1:])
 
 
 def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     weight = np.asarray(weight, np.float64)
     where = _Correlation(input.shape[2:], weight.shape[2:], stride, padding, dilation)
-    padded = where.pad(input)
+    padded, each = where.pad(input), _split(weight, groups)
     output = np.zeros((input.shape[0], weight.shape[0], *where.out))
-    ins, outs = _group_slices(input.shape[1], groups), _group_slices(weight.shape[0], groups)
-    for p, q, rows, cols in where.windows():
-        for c, k in zip(ins, outs, strict=True):
-            output[:, k, p, q] = np.tensordot(padded[:, c, rows, cols], weight[k], ((1, 2, 3), (1, 2, 3)))
+    for r, s, rows, cols in where.taps():
+        output += _weighed(padded[:, :, rows, cols], each[..., r, s])
     if bias is not None:
         output += np.asarray(bias, np.float64)[None, :, None, None]
     return output
@@ -67,23 +87,18 @@ def conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 def conv2d_backward_input(input_shape, weight, grad_output, stride=1, padding=0, dilation=1, groups=1):
     weight, grad_output = np.asarray(weight, np.float64), np.asarray(grad_output, np.float64)
     where = _Correlation(input_shape[2:], weight.shape[2:], stride, padding, dilation)
-    padded = np.zeros((*input_shape[:2], *where.padded))
-    ins, outs = _group_slices(input_shape[1], groups), _group_slices(weight.shape[0], groups)
-    for p, q, rows, cols in where.windows():
-        for c, k in zip(ins, outs, strict=True):
-            padded[:, c, rows, cols] += np.tensordot(grad_output[:, k, p, q], weight[k], 1)
+    padded, each = np.zeros((*input_shape[:2], *where.padded)), _split(weight, groups)
+    for r, s, rows, cols in where.taps():
+        padded[:, :, rows, cols] += _weighed(grad_output, each[..., r, s].swapaxes(1, 2))
     return where.crop(padded)
 
 
 def conv2d_backward_weight(input, weight_shape, grad_output, stride=1, padding=0, dilation=1, groups=1):
     grad_output = np.asarray(grad_output, np.float64)
     where = _Correlation(input.shape[2:], tuple(weight_shape[2:]), stride, padding, dilation)
-    padded = where.pad(input)
-    grad_weight = np.zeros(weight_shape)
-    ins, outs = _group_slices(input.shape[1], groups), _group_slices(weight_shape[0], groups)
-    for p, q, rows, cols in where.windows():
-        for c, k in zip(ins, outs, strict=True):
-            grad_weight[k] += np.tensordot(grad_output[:, k, p, q].T, padded[:, c, rows, cols], 1)
+    padded, grad_weight = where.pad(input), np.zeros(weight_shape)
+    for r, s, rows, cols in where.taps():
+        _split(grad_weight, groups)[..., r, s] = _products(grad_output, padded[:, :, rows, cols], groups)
     return grad_weight
 
 
@@ -95,10 +110,9 @@ def conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_paddi
     """Each pixel paints its filters, dilated, onto a canvas that is then cut to size."""
     input, weight = np.asarray(input, np.float64), np.asarray(weight, np.float64)
     canvas, size, (top, left) = _canvas(input.shape, weight.shape, stride, padding, output_padding, groups, dilation)
-    ins, outs = _group_slices(input.shape[1], groups), _group_slices(canvas.shape[1], groups)
-    for h, w, rows, cols in _stamps(input.shape, weight.shape, stride, dilation):
-        for c, k in zip(ins, outs, strict=True):
-            canvas[:, k, rows, cols] += np.tensordot(input[:, c, h, w], weight[c], 1)
+    each = _split(weight, groups)
+    for r, s, rows, cols in _stamps(input.shape, weight.shape, stride, dilation):
+        canvas[:, :, rows, cols] += _weighed(input, each[..., r, s].swapaxes(1, 2))
     output = canvas[:, :, top : top + size[0], left : left + size[1]]
     return output if bias is None else output + np.asarray(bias, np.float64)[None, :, None, None]
 
@@ -109,11 +123,9 @@ def conv_transpose2d_backward_input(
     weight = np.asarray(weight, np.float64)
     canvas, size, (top, left) = _canvas(input_shape, weight.shape, stride, padding, output_padding, groups, dilation)
     canvas[:, :, top : top + size[0], left : left + size[1]] = grad_output
-    grad_input = np.zeros(input_shape)
-    ins, outs = _group_slices(input_shape[1], groups), _group_slices(canvas.shape[1], groups)
-    for h, w, rows, cols in _stamps(input_shape, weight.shape, stride, dilation):
-        for c, k in zip(ins, outs, strict=True):
-            grad_input[:, c, h, w] = np.tensordot(canvas[:, k, rows, cols], weight[c], ((1, 2, 3), (1, 2, 3)))
+    grad_input, each = np.zeros(input_shape), _split(weight, groups)
+    for r, s, rows, cols in _stamps(input_shape, weight.shape, stride, dilation):
+        grad_input += _weighed(canvas[:, :, rows, cols], each[..., r, s])
     return grad_input
 
 
@@ -124,10 +136,8 @@ def conv_transpose2d_backward_weight(
     canvas, size, (top, left) = _canvas(input.shape, weight_shape, stride, padding, output_padding, groups, dilation)
     canvas[:, :, top : top + size[0], left : left + size[1]] = grad_output
     grad_weight = np.zeros(weight_shape)
-    ins, outs = _group_slices(input.shape[1], groups), _group_slices(canvas.shape[1], groups)
-    for h, w, rows, cols in _stamps(input.shape, weight_shape, stride, dilation):
-        for c, k in zip(ins, outs, strict=True):
-            grad_weight[c] += np.tensordot(input[:, c, h, w].T, canvas[:, k, rows, cols], 1)
+    for r, s, rows, cols in _stamps(input.shape, weight_shape, stride, dilation):
+        _split(grad_weight, groups)[..., r, s] = _products(input, canvas[:, :, rows, cols], groups)
     return grad_weight
 
 
@@ -145,14 +155,4 @@ def _canvas(input_shape, weight_shape, stride, padding, output_padding, groups, 
 
 
 def _stamps(input_shape, weight_shape, stride, dilation):
-    stride, dilation = pair(stride), pair(dilation)
-    for h in range(input_shape[2]):
-        for w in range(input_shape[3]):
-            yield (
-                h,
-                w,
-                *(
-                    slice(i * s, i * s + d * (k - 1) + 1, d)
-                    for i, k, s, d in zip((h, w), weight_shape[2:], stride, dilation, strict=True)
-                ),
-            )
+    return _taps(weight_shape[2:], input_shape[2:], pair(stride), pair(dilation))
