@@ -27,10 +27,11 @@ from convkit._kernels._amx_strip cimport (
 )
 from convkit._kernels._amx_weights cimport step_bytes
 from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, phase_count, taps_inside
+from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport finish, is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
-from convkit._kernels._scratch cimport granted, scratch
+from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vstream_end,
 )
@@ -225,7 +226,7 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
     """One phase of one group for one chunk of channels."""
     cdef Room room = make_room(t, threads)
     cdef Py_ssize_t step, unit
-    cdef char* memory = <char*>scratch(room.bytes)
+    cdef char* memory = <char*>lend(room.bytes)
     cdef char* strips = memory + room.weights
     cdef Py_ssize_t* reach = <Py_ssize_t*>(strips + room.threads*room.own)
     cdef Py_ssize_t* place = reach + t.steps
@@ -240,7 +241,7 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
         for unit in prange(room.threads, schedule='static', num_threads=room.threads):
             correlate_units(t, unit, room.units, room.threads, strips + unit*room.own, room.strip,
                             <real*>(strips + (unit + 1)*room.own) - 2*PAIR*PAIR)
-    free(memory)
+    take_back(memory, room.bytes)
     return True
 
 
@@ -339,7 +340,7 @@ cdef Py_ssize_t convolve_scratch(
         while first < w.channels:
             t = phase_of(call, w, down, across, phase)
             t.channels = min(size, w.channels - first)
-            most = max(most, granted(make_room(&t, threads).bytes))
+            most = max(most, lent(make_room(&t, threads).bytes))
             first += size
     return most
 

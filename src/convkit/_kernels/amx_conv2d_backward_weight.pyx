@@ -14,7 +14,6 @@ if there are chunks, a copy of the weights in float32 for each (all within SUMS_
 """
 
 from cython.parallel cimport prange
-from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._amx cimport (
@@ -28,10 +27,10 @@ from convkit._kernels._amx_stage cimport (
     NOTHING, Part, Square, begin_strip, behind_strip, first_strip, next_square, pieces_of, stage_piece, units_of,
 )
 from convkit._kernels._axis cimport Range, is_identity, outputs_inside, phase_axis
+from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._phases cimport phases, tap_phase, tap_place
-from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vr, vsplat, vstore, vstore_lanes, vtranspose,
 )
@@ -276,7 +275,7 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
     """One group."""
     cdef Room room = make_room(t, threads)
     cdef Py_ssize_t steps = t.rows*t.pairs, shares = t.shares_down*t.shares_across, unit, step
-    cdef char* memory = <char*>scratch(room.bytes)
+    cdef char* memory = <char*>lend(room.bytes)
     cdef char* strips = memory + room.sums
     cdef Py_ssize_t* a_step = <Py_ssize_t*>(strips + room.threads*room.own)
     cdef Py_ssize_t* b_step = a_step + steps
@@ -291,7 +290,7 @@ cdef bint sum_gradient(WeightGradient* t, int threads) noexcept nogil:
                   <real*>(strips + unit*room.own + room.strips))
     for unit in prange(shares*blocks_of(t) if t.chunks > 1 else 0, schedule='static', num_threads=room.threads):
         finish_tap(t, unit // blocks_of(t), unit % blocks_of(t), t.sums + unit // blocks_of(t)*unit_floats(t))
-    free(memory)
+    take_back(memory, room.bytes)
     return True
 
 
@@ -345,7 +344,7 @@ cdef int compute(const Pass* p) noexcept nogil:
 
 cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
     cdef WeightGradient t = begin(p)
-    return 0 if is_blank(&t) else granted(make_room(&t, p.threads).bytes)
+    return 0 if is_blank(&t) else lent(make_room(&t, p.threads).bytes)
 
 
 BACKWARD_WEIGHT = computing(compute, scratch_bytes)
