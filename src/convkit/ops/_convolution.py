@@ -14,7 +14,7 @@
 
 A kernel names the passes that it computes FORWARD, BACKWARD_INPUT or BACKWARD_WEIGHT, and the kernel ``passes`` does
 them for arrays (see _kernels/_pass.pxd). A new algorithm is an `Algorithm`, and the line in `_transformed`,
-`_correlation`, `_weight_gradient` or `_dense` that chooses it. Results repeat because nothing is tried out and nothing
+`_correlation` or `_weight_gradient` that chooses it. Results repeat because nothing is tried out and nothing
 but the arguments is asked.
 
 Algorithms that transform images or split numbers have the finite results of a sum of products, and less work; but an
@@ -325,7 +325,7 @@ def choose_linear(layer: Layer) -> Algorithm:
         return (SPLIT_GRADIENT if layer.pass_ == "backward_weight" else SPLIT)[layer.parts]
     if _pairs_up(layer):
         return BFLOAT16
-    return _dense_gradient(layer) if layer.pass_ == "backward_weight" else _dense(layer)
+    return DIRECT_GRADIENT if layer.pass_ == "backward_weight" else DIRECT
 
 
 def _transformed(layer: Layer) -> Algorithm | None:
@@ -386,7 +386,7 @@ def _correlation(layer: Layer) -> Algorithm:
         return SCATTERED if layer.pass_ == "backward_input" and layer.suits_scattering else PLANAR
     if layer.pass_ == "forward" and layer.is_crowded:
         return CROWDED
-    return NARROW if layer.is_narrow else _dense(layer)
+    return NARROW if layer.is_narrow else DIRECT
 
 
 def _weight_gradient(layer: Layer) -> Algorithm:
@@ -396,15 +396,6 @@ def _weight_gradient(layer: Layer) -> Algorithm:
         return CROWDED_GRADIENT
     if (layer.is_narrow and (layer.groups > 1 or layer.length <= _CACHED_SUMS)) or layer.is_thin:
         return NARROW_GRADIENT
-    return _dense_gradient(layer)
-
-
-def _dense(layer: Layer) -> Algorithm:
-    """Choose among what suits outputs that fill vectors."""
-    return DIRECT
-
-
-def _dense_gradient(layer: Layer) -> Algorithm:
     return DIRECT_GRADIENT
 
 
