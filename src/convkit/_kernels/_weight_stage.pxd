@@ -69,11 +69,11 @@ cdef inline void stage_panels(
 
 
 cdef inline void map_in_place(const WeightGradient* t, Sums* u, Py_ssize_t pixels) noexcept nogil:
-    """Let a strip of a 1x1 layer's pixels lie as in the image, mapped."""
+    """Let the unit's channels of a 1x1 layer's pixels lie in their order, mapped."""
     cdef Py_ssize_t first = u.first_panel*t.wide
     map_pixels(&t.prologue, first, min(t.channels, u.behind_panel*t.wide) - first, u.a, t.source.col, pixels,
-               u.staged + first, t.source.col)
-    u.a = u.staged + first
+               u.staged, t.pixel)
+    u.a = u.staged
 
 
 cdef inline void stage_input(const WeightGradient* t, Sums* u, const Strip* s) noexcept nogil:

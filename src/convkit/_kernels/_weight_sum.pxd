@@ -21,11 +21,13 @@ from convkit._kernels._weights cimport Weights, block_count, padded
 
 cdef enum:
     STRIP_PIXELS = 512              # output pixels summed in registers: their gradients stay close to first-level cache
-    SHARE_CHANNELS = 128            # channels that a unit of work stages: so many of so many pixels fit the cache
+    POINT_PIXELS = 264              # of a 1x1 layer, which reads each few times: there they fit first-level cache
     STAGED_LANES = 128              # of the gradient, copied at a time
     MOST_FOLDED = 16                # rows of taps that are folded into the channels
     CACHE_LINE = 64                 # bytes
-    CLOSE_BYTES = 1024              # from pixel to pixel: of 4096, each line would fall into the same set
+    CLOSE_BYTES = 1024              # from pixel to pixel, where tiles read a line of each in place,
+    LESS_CLOSE_BYTES = 2048         # or there, if they read it for few lanes: of 4096, all lines would fall into a set
+    FEW_LANES = 512
     PARTIAL_BYTES = 8*1024*1024     # all partial sums together, where there is more than one
     ENOUGH_UNITS = 16               # parallelism offered, whatever the number of threads
 
@@ -147,23 +149,31 @@ cdef inline void exchange(WeightGradient* t) noexcept nogil:
     t.result.channel, t.result.lane = t.result.lane, t.result.channel
 
 
-cdef inline bint lies_close(const WeightGradient* t) noexcept nogil:
-    """Whether tiles may read pixels where they lie: they use most of a cache line, and few lines share a cache set."""
-    cdef Py_ssize_t apart = t.x.in_step*t.x.grain*t.source.col
-    return 2*TILE_ROWS*sizeof(real) >= CACHE_LINE and apart*<Py_ssize_t>sizeof(real) <= CLOSE_BYTES
+cdef inline bint reads_in_place(const WeightGradient* t) noexcept nogil:
+    """Whether tiles had better read pixels where they lie: they use most of a cache line, and few lines share a set.
+
+    Those that are to be mapped must lie in one piece.
+    """
+    if t.y.taps*t.x.taps > 1 or t.fold > 1 or not stays_inside(&t.x) or 2*TILE_ROWS*sizeof(real) < CACHE_LINE:
+        return False
+    if maps(&t.prologue) and not (is_identity(&t.y) and is_identity(&t.x)):
+        return False
+    return (t.x.in_step*t.x.grain*t.source.col*<Py_ssize_t>sizeof(real)
+            <= (LESS_CLOSE_BYTES if t.lanes <= FEW_LANES else CLOSE_BYTES))
 
 
-cdef inline void divide_sum(WeightGradient* t, int threads) noexcept nogil:
-    """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
-    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps, shared, room, rows, cols, fit, enough
-    cdef Py_ssize_t bytes = taps*t.channels*t.groups*blocks*BLOCK*<Py_ssize_t>sizeof(real)
+cdef inline Py_ssize_t share_panels(WeightGradient* t, Py_ssize_t pixels) noexcept nogil:
+    """Cut the channels into panels, and tell how many are a share: as many as let a strip fit STRIP_BYTES."""
+    cdef Py_ssize_t fit
     t.wide = t.channels if t.fold > 1 else panel_width(&t.x, t.channels)       # folded, they are staged as one panel
     t.panels = ceil_div(t.channels, t.wide)
-    t.channel_shares = ceil_div(t.panels*t.wide, SHARE_CHANNELS)
-    shared = ceil_div(t.panels, t.channel_shares)
-    room = STRIP_BYTES // (shared*t.wide*<Py_ssize_t>sizeof(real))
-    cols = min(t.x.count, <Py_ssize_t>STRIP_PIXELS)
-    rows = min(t.y.count, max(<Py_ssize_t>1, STRIP_PIXELS // cols))
+    fit = max(<Py_ssize_t>1, STRIP_BYTES // (pixels*t.wide*<Py_ssize_t>sizeof(real)))
+    return ceil_div(t.panels, ceil_div(t.panels, fit))
+
+
+cdef inline void cut_strips(WeightGradient* t, Py_ssize_t pixels, Py_ssize_t room) noexcept nogil:
+    """Cut the outputs into strips of at most so many, whose input fits the room, or is that of one tile."""
+    cdef Py_ssize_t cols = min(t.x.count, pixels), rows = min(t.y.count, max(<Py_ssize_t>1, pixels // cols))
     while rows > 1 and span(&t.y, rows)*span(&t.x, cols) > room:
         rows -= 1
     while cols > TILE_ROWS and span(&t.y, rows)*span(&t.x, cols) > room:
@@ -171,22 +181,39 @@ cdef inline void divide_sum(WeightGradient* t, int threads) noexcept nogil:
     cut(&t.strips, &t.y, &t.x, rows, cols)
     t.depth = 1
     if t.strips.down*t.strips.across == 1:
-        t.depth = max(<Py_ssize_t>1, min(STRIP_PIXELS // (t.strips.rows*t.strips.cols),
+        t.depth = max(<Py_ssize_t>1, min(pixels // (t.strips.rows*t.strips.cols),
                                          room // (t.strips.height*t.strips.width)))
         t.depth = ceil_div(t.images, ceil_div(t.images, t.depth)) if t.images else 1
+    t.count = ceil_div(t.images, t.depth)*t.strips.down*t.strips.across
+
+
+cdef inline void lay_input(WeightGradient* t, Py_ssize_t shared) noexcept nogil:
+    """Tell where tiles find the panels of a share, and their pixels."""
     if t.in_place:
         t.panel, t.image = t.wide, t.source.image
         t.line, t.pixel = t.y.grain*t.source.row, t.x.grain*t.source.col
+        if maps(&t.prologue):
+            t.pixel = min(t.channels, shared*t.wide)
     else:
         t.line, t.pixel = t.strips.width*t.wide, t.wide
         t.image = t.strips.height*t.line
         t.panel = ceil_div(t.depth*t.image + VLEN, VLEN)*VLEN
     t.joined = t.x.taps == 1 or (t.x.tap_step == 1 and t.pixel == t.wide)
-    t.count = ceil_div(t.images, t.depth)*t.strips.down*t.strips.across
+
+
+cdef inline void divide_sum(WeightGradient* t, int threads) noexcept nogil:
+    """Cut the sum into chunks by the shape alone: the result must not depend on the number of threads."""
+    cdef Py_ssize_t blocks = block_count(t.lanes), taps = t.y.taps*t.x.taps, pixels = STRIP_PIXELS, shared, fit, enough
+    cdef Py_ssize_t bytes = taps*t.channels*t.groups*blocks*BLOCK*<Py_ssize_t>sizeof(real)
+    if taps == 1 and t.fold == 1:
+        pixels = POINT_PIXELS
+    shared = share_panels(t, pixels)
+    cut_strips(t, pixels, STRIP_BYTES // (shared*t.wide*<Py_ssize_t>sizeof(real)))
+    lay_input(t, shared)
+    t.channel_shares = ceil_div(t.panels, shared)
     fit = max(<Py_ssize_t>1, PARTIAL_BYTES // bytes)
     t.chunks = ceil_div(ENOUGH_UNITS, t.groups*t.channel_shares*ceil_div(blocks, 4))
     t.chunks = max(<Py_ssize_t>1, min(t.count, min(fit, t.chunks)))
-    t.channel_shares = ceil_div(t.panels, shared)
     enough = ceil_div(4*threads, t.chunks*t.groups) if threads > 1 else 1
     if t.in_place and not maps(&t.prologue):
         # Nothing is staged: read all of each pixel, if lanes are enough.
@@ -211,10 +238,8 @@ cdef inline Room make_room(WeightGradient* t, int threads) noexcept nogil:
         t.y.count = t.x.count = 1
     fold_rows(t)
     taps, blocks = t.y.taps*t.x.taps, block_count(t.lanes)
-    t.in_place = taps == 1 and t.fold == 1 and stays_inside(&t.x) and lies_close(t)
-    if maps(&t.prologue):
-        t.in_place = t.in_place and is_identity(&t.y) and is_identity(&t.x)
-    t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col <= 128
+    t.in_place = reads_in_place(t)
+    t.grad_in_place = t.in_place and t.lanes % VLEN == 0 and t.target.col*<Py_ssize_t>sizeof(real) <= CLOSE_BYTES
     divide_sum(t, room.threads)
     t.sums_group = padded(t.lanes)*taps*t.channels
     t.sums_chunk = t.groups*t.sums_group
@@ -222,7 +247,7 @@ cdef inline Room make_room(WeightGradient* t, int threads) noexcept nogil:
     room.sums = 0 if t.direct else ceil_div(t.chunks*t.sums_chunk, 64)*64
     room.staged = 0 if t.in_place else ceil_div(ceil_div(t.panels, t.channel_shares)*t.panel, 64)*64
     if t.in_place and maps(&t.prologue):
-        room.staged = ceil_div(t.strips.cols*t.source.col, 64)*64
+        room.staged = ceil_div(t.strips.cols*t.pixel, 64)*64
     room.grads = t.depth*t.strips.rows*t.strips.cols*min(blocks*BLOCK, <Py_ssize_t>STAGED_LANES)
     room.runs = t.y.taps*t.depth*t.strips.rows
     room.share = ceil_div((room.staged + room.grads)*sizeof(real)
