@@ -1,7 +1,10 @@
 """Convolutions that do not fill vectors with a group's outputs: what the kernels for few of them compute."""
 
+import numpy as np
 import pytest
-from test_ops_conv2d import LANES, Conv, check_exact
+from test_ops_conv2d import DTYPES, LANES, Conv, check_exact
+
+from convkit import ops
 
 
 @pytest.mark.parametrize("outputs", range(1, 8))
@@ -54,6 +57,25 @@ def test_groups_whose_channels_go_in_pieces(each, stride):
     outputs, channels = each
     shape = (3 * outputs, channels, 3, 3)
     check_exact(Conv((2, 3 * channels, 6, 7), shape, padding=1, stride=stride, groups=3))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("each", "stride"), [((4, 4), 1), ((8, 8), 2), ((16, 40), 1)], ids=str)
+def test_large_results_of_groups_have_the_bits_of_their_parts(each, stride, dtype):
+    """Whole vectors of large results are stored past the caches; those of each image alone are not."""
+    outputs, channels = each
+    groups = 48 // outputs
+    rng = np.random.default_rng(outputs)
+    how = {"stride": stride, "padding": 1, "groups": groups}
+    shape = (6, groups * channels, 128 * stride, 126)
+    w = rng.standard_normal((48, channels, 3, 3)).astype(dtype)
+    x = rng.standard_normal(shape).astype(dtype)
+    whole = ops.conv2d(x, w, **how)
+    assert np.array_equal(whole, np.concatenate([ops.conv2d(x[i : i + 1], w, **how) for i in range(len(x))]))
+    gradient = ops.conv2d_backward_input(shape, w, whole, **how)
+    for i in range(len(x)):
+        part = ops.conv2d_backward_input((1, *shape[1:]), w, whole[i : i + 1], **how)
+        assert np.array_equal(gradient[i : i + 1], part)
 
 
 def test_lines_too_long_for_one_ring():

@@ -63,5 +63,6 @@ cdef inline Range inner_outputs(const Axis* axis) noexcept nogil:
 cdef inline Fetch fetch_of(const real* first, const real* behind, Py_ssize_t blocks) noexcept nogil:
     """Memory that so many blocks call in, all of them together."""
     cdef Fetch f
-    f.next, f.quota = first, ceil_div(ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE), blocks)
+    f.quota = ceil_div(ceil_div((behind - first)*<Py_ssize_t>sizeof(real), CACHE_LINE), blocks)
+    f.next, f.step = <const char*>first, CACHE_LINE
     return f

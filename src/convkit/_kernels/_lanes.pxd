@@ -81,6 +81,17 @@ cdef inline void copy_pieces(const Lanes* lay, const real* source, Py_ssize_t gr
         target = target + VLEN
 
 
+cdef inline void copy_vectors(
+    Py_ssize_t bundles, const real* source, Py_ssize_t step, Py_ssize_t pixels, real* strip, Py_ssize_t apart,
+) noexcept nogil:
+    """What each bundle has of a pixel is one whole vector."""
+    cdef Py_ssize_t _, b
+    for _ in range(pixels):
+        for b in range(bundles):
+            vstore(strip + b*apart, vload(source + b*VLEN))
+        source, strip = source + step, strip + VLEN
+
+
 cdef inline void stage_inputs(
     const Lanes* lay, Py_ssize_t bundle, Py_ssize_t bundles, const real* source, Py_ssize_t step, Py_ssize_t pixels,
     real* strip, Py_ssize_t apart,
@@ -90,6 +101,9 @@ cdef inline void stage_inputs(
     cdef Py_ssize_t last = groups_of(lay, bundle + bundles - 1)
     if lay.together == 1 and step == lay.channels:
         memcpy(strip, source, pixels*step*sizeof(real))
+        return
+    if width == VLEN and lay.pieces == 1 and last == lay.together:
+        copy_vectors(bundles, source, step, pixels, strip, apart)
         return
     for _ in range(pixels):
         for b in range(bundles):
@@ -109,6 +123,9 @@ cdef inline void stage_outputs(
     """The same for outputs: their gradient, one vector of lanes after the other."""
     cdef Py_ssize_t _, b, width = lay.together*lay.lanes
     cdef Py_ssize_t last = groups_of(lay, bundle + bundles - 1)*lay.lanes
+    if width == VLEN and last == VLEN:
+        copy_vectors(bundles, source, step, pixels, strip, apart)
+        return
     for _ in range(pixels):
         for b in range(bundles):
             copy_lanes(source + b*width, width if b < bundles - 1 else last, strip + b*apart)

@@ -9,7 +9,7 @@ serves as many as three neighbouring taps, so that the multiply-add unit does no
 
 from convkit._kernels._simd cimport (
     LANE_ROWS, NARROW_LANE_ROWS, VLEN, opaque, pinned, prefetch, real, vi, visplat, vload, vload_lanes, vpick, vr,
-    vsplat, vstore, vstore_lanes,
+    vsplat, vstore, vstore_lanes, vstream,
 )
 
 
@@ -26,6 +26,13 @@ cdef enum:
     SPREAD                          # one channel, to all of them
 
 
+cdef enum:
+    # How sums reach memory.
+    LANES                           # so many lanes of each vector
+    VECTORS                         # whole vectors
+    STREAMED                        # these past the caches
+
+
 cdef inline vr lanes_at(const int reading, const real* x, vi where) noexcept nogil:
     """Read what the lanes multiply; `reading` must be a literal."""
     if reading == WHOLE:
@@ -36,17 +43,22 @@ cdef inline vr lanes_at(const int reading, const real* x, vi where) noexcept nog
 
 
 cdef struct Fetch:
-    # Memory that is called into the cache, so many cache lines with every block: it never rests.
-    const real* next
-    Py_ssize_t quota
+    # Memory that is called into the cache: in every turn so many places, so many bytes apart. It never rests, nor are
+    # there more at a time than the processor has room to note; else it would wait with them.
+    const char* next
+    Py_ssize_t quota, step
 
 
-cdef inline const real* fetch(const real* next, Py_ssize_t quota) noexcept nogil:
+cdef inline void fetch(Fetch* f) noexcept nogil:
     cdef Py_ssize_t _
-    for _ in range(quota):
-        prefetch(next)
-        next = next + CACHE_LINE // sizeof(real)
-    return next
+    for _ in range(f.quota):
+        prefetch(f.next)
+        f.next = f.next + f.step
+
+
+cdef inline void pass_on(Fetch* f, Py_ssize_t turns) noexcept nogil:
+    """Leave what comes after so many turns to others."""
+    f.next = f.next + turns*f.quota*f.step
 
 
 cdef struct Run:
@@ -70,10 +82,10 @@ cdef struct LaneProduct:
     Py_ssize_t init_pixel, init_vector
     real* out
     Py_ssize_t out_pixel, out_vector
-    bint whole                      # every vector is: else
-    int lanes[2]                    # so many lanes of each are there
+    int storing                     # LANES, of which there are `lanes` in each vector, VECTORS or STREAMED
+    int lanes[2]
     Py_ssize_t blocks               # of whole vectors, one after the other: memory is read and written in order
-    Fetch reads, writes             # what lines to come will need
+    Fetch reads, writes             # what lines to come will need: a turn is a block, or of staged lines a product
 
 
 cdef inline Py_ssize_t lane_tile_height(Py_ssize_t pixels, int vectors) noexcept nogil:
@@ -131,35 +143,49 @@ cdef inline void multiply_run(
 
 
 cdef inline void store_pixel(
-    const int i, const int pixels, const bint whole, const real* init, Py_ssize_t init_pixel, real* out,
+    const int i, const int pixels, const int storing, const real** init, Py_ssize_t init_pixel, const real** out,
     Py_ssize_t out_pixel, int lanes, const vr* acc,
 ) noexcept nogil:
+    cdef real* pixel = <real*>out[0]
     if i >= pixels:
         return
-    if whole:
-        vstore(out + i*out_pixel, vload(init + i*init_pixel) + acc[i])
+    if storing == LANES:
+        vstore_lanes(pixel, vload_lanes(init[0], lanes) + acc[i], lanes)
+    elif storing == VECTORS:
+        vstore(pixel, vload(init[0]) + acc[i])
     else:
-        vstore_lanes(out + i*out_pixel, vload_lanes(init + i*init_pixel, lanes) + acc[i], lanes)
+        vstream(pixel, vload(init[0]) + acc[i])
+    init[0], out[0] = opaque(init[0] + init_pixel), opaque(out[0] + out_pixel)
 
 
 cdef inline void store_pixels(
-    const int pixels, const bint whole, const LaneProduct* t, const real* init, real* out, int lanes, const vr* acc,
+    const int pixels, const int storing, const LaneProduct* t, const real* init, const real* out, int lanes,
+    const vr* acc,
 ) noexcept nogil:
     cdef Py_ssize_t init_pixel = t.init_pixel, out_pixel = t.out_pixel
-    store_pixel(0, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(1, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(2, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(3, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(4, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(5, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(6, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(7, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(8, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(9, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(10, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(11, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(12, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
-    store_pixel(13, pixels, whole, init, init_pixel, out, out_pixel, lanes, acc)
+    store_pixel(0, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(1, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(2, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(3, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(4, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(5, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(6, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(7, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(8, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(9, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(10, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(11, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(12, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+    store_pixel(13, pixels, storing, &init, init_pixel, &out, out_pixel, lanes, acc)
+
+
+cdef inline void store_tile(
+    const int pixels, const int vectors, const int storing, const LaneProduct* t, const real* init, real* out,
+    const vr* acc, const vr* acc1,
+) noexcept nogil:
+    store_pixels(pixels, storing, t, init, out, t.lanes[0], acc)
+    if vectors > 1:
+        store_pixels(pixels, storing, t, init + t.init_vector, out + t.out_vector, t.lanes[1], acc1)
 
 
 cdef inline void multiply_channel(
@@ -176,7 +202,7 @@ cdef inline void multiply_channel(
 
 cdef inline void multiply_runs(
     const int pixels, const int vectors, const int reading, const LaneProduct* t, const real* input, const real* w,
-    vr* acc, vr* acc1,
+    Fetch* reads, Fetch* writes, vr* acc, vr* acc1,
 ) noexcept nogil:
     cdef const real* x
     cdef const real* p
@@ -194,6 +220,8 @@ cdef inline void multiply_runs(
         first = 0
         while first < t.channels:
             for c in range(min(t.piece, t.channels - first)):
+                fetch(reads)
+                fetch(writes)
                 multiply_channel(pixels, reading, taps, x + (c if reading == SPREAD else 0), x_pixel,
                                  t.where + visplat(<int>c), p, w_tap, acc)
                 p = p + VLEN
@@ -211,24 +239,23 @@ cdef inline void lane_tile(
     cdef const real* w = t.w
     cdef const real* init = t.init
     cdef real* out = t.out
-    cdef const real* reads = t.reads.next
-    cdef const real* writes = t.writes.next
+    cdef Fetch reads = t.reads, writes = t.writes
     cdef Py_ssize_t _
     cdef int i
     for _ in range(t.blocks):
-        reads, writes = fetch(reads, t.reads.quota), fetch(writes, t.writes.quota)
+        if reading == WHOLE:
+            fetch(&reads)
+            fetch(&writes)
         for i in range(pixels):
             acc[i] = vsplat(0)
             acc1[i] = vsplat(0)
-        multiply_runs(pixels, vectors, reading, t, x, w, acc, acc1)
-        if t.whole:
-            store_pixels(pixels, True, t, init, out, VLEN, acc)
-            if vectors > 1:
-                store_pixels(pixels, True, t, init + t.init_vector, out + t.out_vector, VLEN, acc1)
+        multiply_runs(pixels, vectors, reading, t, x, w, &reads, &writes, acc, acc1)
+        if t.storing == STREAMED:
+            store_tile(pixels, vectors, STREAMED, t, init, out, acc, acc1)
+        elif t.storing == VECTORS:
+            store_tile(pixels, vectors, VECTORS, t, init, out, acc, acc1)
         else:
-            store_pixels(pixels, False, t, init, out, t.lanes[0], acc)
-            if vectors > 1:
-                store_pixels(pixels, False, t, init + t.init_vector, out + t.out_vector, t.lanes[1], acc1)
+            store_tile(pixels, vectors, LANES, t, init, out, acc, acc1)
         x, w = x + vectors*t.x_vector, w + vectors*t.w_vector
         init, out = init + vectors*t.init_vector, out + vectors*t.out_vector
 
@@ -276,12 +303,19 @@ cdef inline void lane_tile_deep(Py_ssize_t pixels, const int reading, LaneProduc
     cdef const real* x = p.x
     cdef const real* w = p.w
     cdef const Run* run = p.run
+    if channels*count <= DEPTH_CHANNELS:
+        lane_tile_of(pixels, 1, reading, &p)
+        return
+    if p.storing == STREAMED:       # what is summed in pieces is read again, and is left to the caches
+        p.storing = VECTORS
     while first < channels:
         p.x, p.w, p.channels = x + first // p.piece*p.x_piece, w + first*VLEN, min(together, channels - first)
         deep, r = max(<Py_ssize_t>1, DEPTH_CHANNELS // p.channels), 0
         while True:
             p.run, p.runs = run + r, min(deep, count - r)
             lane_tile_of(pixels, 1, reading, &p)
+            pass_on(&p.reads, p.runs*p.channels)
+            pass_on(&p.writes, p.runs*p.channels)
             p.init, p.init_pixel = p.out, p.out_pixel
             r += deep
             if r >= count:

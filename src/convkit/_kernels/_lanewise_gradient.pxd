@@ -36,7 +36,7 @@ cdef struct ChannelSum:
     Py_ssize_t lines, pixels
     real* sums
     Py_ssize_t sums_tap
-    Fetch x_ahead, grad_ahead       # what lines to come will need
+    Fetch x_ahead, grad_ahead       # what lines to come will need: a turn is a pixel
 
 
 cdef inline int sources_of(int taps) noexcept nogil:
@@ -69,7 +69,7 @@ cdef inline void move_on(const int taps, vr* g) noexcept nogil:
 
 cdef inline void slide_line(
     const int taps, const int sources, const int reading, const ChannelSum* t, const real** x, const real* grad,
-    const vi* where, vr* acc,
+    const vi* where, Fetch* x_ahead, Fetch* grad_ahead, vr* acc,
 ) noexcept nogil:
     """The products of a line of at least as many outputs as there are taps."""
     cdef vr g[RUN]
@@ -77,11 +77,15 @@ cdef inline void slide_line(
     cdef int s
     # Of the first inputs, and the last ones, only some taps have an output.
     for s in range(taps - 1):
+        fetch(x_ahead)
+        fetch(grad_ahead)
         g[0] = vload(grad)
         meet(0, s + 1, sources, reading, x, at, where, g, acc)
         move_on(taps, g)
         at, grad = at + x_pixel, grad + grad_pixel
     for _ in range(t.pixels - (taps - 1)):
+        fetch(x_ahead)
+        fetch(grad_ahead)
         g[0] = vload(grad)
         meet(0, taps, sources, reading, x, at, where, g, acc)
         move_on(taps, g)
@@ -113,12 +117,11 @@ cdef inline void sum_sources(
     cdef vr acc[RUN*SUM_SOURCES]
     cdef vi where[SUM_SOURCES]
     cdef const real* x[SUM_SOURCES]
+    cdef Fetch x_ahead = t.x_ahead, grad_ahead = t.grad_ahead
     cdef Py_ssize_t line
     cdef int j, s
     if sources > sources_of(taps):
         return
-    fetch(t.x_ahead.next, t.x_ahead.quota)
-    fetch(t.grad_ahead.next, t.grad_ahead.quota)
     for j in range(sources):
         where[j] = t.where + visplat(t.source[j].place)
         for s in range(taps):
@@ -127,7 +130,7 @@ cdef inline void sum_sources(
         for j in range(sources):
             x[j] = opaque(t.x + t.line_at[line*t.line_step + t.source[j].line] + t.source[j].x)
         if t.pixels >= taps:
-            slide_line(taps, sources, reading, t, x, t.grad + line*t.grad_line, where, acc)
+            slide_line(taps, sources, reading, t, x, t.grad + line*t.grad_line, where, &x_ahead, &grad_ahead, acc)
         else:
             sum_short_line(taps, sources, reading, t, x, t.grad + line*t.grad_line, where, acc)
     for j in range(sources):

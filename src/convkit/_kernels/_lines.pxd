@@ -17,7 +17,7 @@ from convkit._kernels._strip cimport ceil_div
 
 cdef enum:
     STRIP_BYTES = 384*1024          # staged at a time: most of the smallest second-level cache
-    FAR = 16*1024*1024              # bytes of images: as many do not stay in the caches,
+    FAR = 8*1024*1024               # bytes of images: as many do not stay in the caches,
     OWN = 4*1024*1024               # and as many not in those of single cores
     PIXELS = 192                    # staged, and then read by tiles, at a time
 
@@ -276,16 +276,15 @@ cdef inline Py_ssize_t dealt(Py_ssize_t units, int threads, Py_ssize_t elements)
 
 
 cdef inline Fetch rows_of(
-    const real* images, const Image* strides, Py_ssize_t image, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t tiles,
+    const real* images, const Image* strides, Py_ssize_t image, Py_ssize_t first, Py_ssize_t behind, Py_ssize_t turns,
 ) noexcept nogil:
-    """Those rows [first, behind) that an image has, for so many tiles to call in."""
+    """Those rows [first, behind) that an image has, to be called in evenly in so many turns."""
     cdef Fetch f
+    cdef Py_ssize_t bytes
+    turns = max(turns, <Py_ssize_t>1)       # there are none where outputs have no taps
     first, behind = max(first, <Py_ssize_t>0), min(behind, strides.rows)
-    f.next = images + image*strides.image + first*strides.row
-    f.quota = ceil_div(max(behind - first, <Py_ssize_t>0)*strides.row*<Py_ssize_t>sizeof(real), CACHE_LINE*tiles)
+    bytes = max(behind - first, <Py_ssize_t>0)*strides.row*<Py_ssize_t>sizeof(real)
+    f.next = <const char*>(images + image*strides.image + first*strides.row)
+    f.quota = ceil_div(bytes, CACHE_LINE*turns)
+    f.step = ceil_div(bytes, f.quota*turns) if f.quota else 0
     return f
-
-
-cdef inline void pass_on(Fetch* f) noexcept nogil:
-    """Leave the rest to the next tile."""
-    f.next = f.next + f.quota*(CACHE_LINE // <Py_ssize_t>sizeof(real))

@@ -11,7 +11,7 @@ from libc.stdlib cimport free
 
 from convkit._kernels._crowded cimport Crowd, Pattern, Room, list_runs, make_room, set_up, stage_lines, weight_at
 from convkit._kernels._epilogue cimport Epilogue, finish
-from convkit._kernels._lanewise cimport PICKED, LaneProduct, Run, lane_tile_deep, lane_tile_height
+from convkit._kernels._lanewise cimport PICKED, VECTORS, LaneProduct, Run, lane_tile_deep, lane_tile_height
 from convkit._kernels._lines cimport Phase
 from convkit._kernels._pass cimport Pass, computing
 from convkit._kernels._scratch cimport granted, scratch
@@ -56,7 +56,7 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* x) noexcep
     p.w_tap, p.out_pixel = crowd.y.phase.apart*crowd.taps*VLEN, crowd.target.row
     p.channels, p.piece, p.x_piece = crowd.taps, crowd.piece, crowd.piece
     p.run, p.runs, p.line_at = t.run, crowd.y.phase.runs, &zero
-    p.whole, p.blocks, p.reads.quota, p.writes.quota = True, 1, 0, 0
+    p.storing, p.blocks, p.reads.quota, p.writes.quota = VECTORS, 1, 0, 0
     for a in range(crowd.patterns):
         pattern = &crowd.pattern[a]
         p.where, p.w = viload_i32(pattern.where, VLEN), t.packed + a*crowd.panel

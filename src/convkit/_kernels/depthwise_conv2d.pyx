@@ -20,7 +20,9 @@ from convkit._kernels._depthwise cimport (
 )
 from convkit._kernels._epilogue cimport Epilogue, finish
 from convkit._kernels._image cimport Image
-from convkit._kernels._lanewise cimport CACHE_LINE, RUN, WHOLE, LaneProduct, Run, lane_tile_height, lane_tile_of
+from convkit._kernels._lanewise cimport (
+    RUN, VECTORS, WHOLE, LaneProduct, Run, lane_tile_height, lane_tile_of, pass_on,
+)
 from convkit._kernels._lines cimport is_near
 from convkit._kernels._pass cimport Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
@@ -174,11 +176,10 @@ cdef void correlate_inner(
 ) noexcept nogil:
     """The outputs whose windows lie inside, as far as columns go: tiles, and for each tile all vectors."""
     cdef Py_ssize_t i = x.inner.first, v, height, channel, vectors = vectors_of(t.target.col)
-    cdef Py_ssize_t block = CACHE_LINE // sizeof(real)*(t.target.col // (2*VLEN))
     p.x_pixel, p.out_pixel = x.in_step*t.source.col, x.axis.out_step*t.target.col
     p.w_vector, p.w_tap = panel(t.w), x.apart*x.axis.weight_step*VLEN
     p.init_pixel, p.init_vector = 0, VLEN
-    p.whole = True
+    p.storing = VECTORS
     source = source + x.axis.first*t.source.col
     target = target + x.axis.out_first*t.target.col
     while i < x.inner.behind:
@@ -187,7 +188,8 @@ cdef void correlate_inner(
         p.w, p.init, p.blocks = t.packed, t.bias, t.target.col // (2*VLEN)
         p.x_vector = p.out_vector = VLEN
         correlate_tile(p, run, rows, x.runs, 2, height)
-        p.reads.next, p.writes.next = p.reads.next + block*p.reads.quota, p.writes.next + block*p.writes.quota
+        pass_on(&p.reads, p.blocks)
+        pass_on(&p.writes, p.blocks)
         for v in range(2*p.blocks, vectors):
             channel = first_channel(t.target.col, v)
             p.x, p.out = source + i*p.x_pixel + channel, target + i*p.out_pixel + channel

@@ -21,16 +21,20 @@ from convkit._kernels._convolution cimport Convolution, source_image, target_ima
 from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
 from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
-from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height
+from convkit._kernels._lanewise cimport (
+    LANES, PICKED, RUN, SPREAD, STREAMED, VECTORS, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height,
+    pass_on,
+)
 from convkit._kernels._lines cimport (
-    Layout, Phase, Side, Window, cut_down, dealt, is_far, lay_out, list_lines, list_windows, panel, pass_on,
+    Layout, Phase, Side, Window, cut_down, dealt, is_far, lay_out, list_lines, list_windows, panel,
     phases_bytes, rows_of, side_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._pass cimport Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, viload_i32, vload_lanes, vr, vsplat, vstore,
+    VLEN, flush_denormals, real, restore_denormals, viload_i32, vload_lanes, vr, vsplat, vstore, vstream_end,
 )
+from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 from convkit._kernels._weights cimport Weights, weights_of
@@ -49,6 +53,7 @@ cdef struct Correlation:
     Py_ssize_t shares               # a strip's bundles are dealt out in so many shares
     Epilogue epilogue
     bint far                        # images come from memory, not from a cache
+    bint streams                    # whole vectors of outputs go past the caches
 
 
 cdef void divide(Correlation* t, int threads) noexcept nogil:
@@ -107,13 +112,16 @@ cdef void call_in(
 ) noexcept nogil:
     """While `lines` lines from `row` on are computed, the next ones come from memory: where they are staged whole."""
     cdef const Layout* lay = &t.layout
-    cdef Py_ssize_t next = row + lines, tiles, read = (row + lines - 1)*t.y.in_step + t.y.reach
-    tiles = (lines*ceil_div(lay.cols, lane_tile_height(lay.cols, 1))*t.y.phases*t.x.phases*bundles*lay.lanes.vectors)
+    cdef Py_ssize_t next = row + lines, turns, read = (row + lines - 1)*t.y.in_step + t.y.reach
+    turns = (lines*ceil_div(lay.cols, lane_tile_height(lay.cols, 1))*bundles*lay.lanes.vectors
+             * t.y.taps*t.x.runs*lay.lanes.channels)
     reads[0] = rows_of(t.input, &t.source, image, t.y.first + t.y.grain*read,
-                       t.y.first + t.y.grain*(read + lines*t.y.in_step), tiles)
-    writes[0] = rows_of(t.output, &t.target, image, next*t.y.out_step, (next + lines)*t.y.out_step, tiles)
+                       t.y.first + t.y.grain*(read + lines*t.y.in_step), turns)
+    writes[0] = rows_of(t.output, &t.target, image, next*t.y.out_step, (next + lines)*t.y.out_step, turns)
     if lay.across > 1 or bundles < lay.lanes.bundles or not t.far:
         reads.quota = writes.quota = 0
+    if t.streams:
+        writes.quota = 0
 
 
 cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strips) noexcept nogil:
@@ -146,6 +154,8 @@ cdef void correlate_unit(const Correlation* t, Py_ssize_t unit, real* strips) no
             staged = needed
             j += lines
         base += bundles
+    if t.streams:
+        vstream_end()
     restore_denormals(mode)
 
 
@@ -162,7 +172,7 @@ cdef void correlate_lines(
     p.channels, p.piece, p.x_piece = lay.lanes.channels, lay.lanes.piece, VLEN
     p.where = viload_i32(lay.lanes.source, VLEN)
     p.out_pixel, p.lanes[0] = t.x.out_step*t.target.col, lanes_of(&lay.lanes, bundle, vector)
-    p.whole = p.lanes[0] == VLEN
+    p.storing = LANES if p.lanes[0] < VLEN else STREAMED if t.streams else VECTORS
     p.blocks = 1
     image = image + bundle*lay.lanes.together*lay.lanes.lanes + vector*VLEN
     # Down each column of tiles: the lines of one window are in first-level cache for the next.
@@ -201,8 +211,8 @@ cdef inline void correlate_phases(
             p.out = (image + (y.out_first + row*t.y.out_step)*t.target.row
                      + (x.out_first + col*t.x.out_step)*t.target.col)
             p.reads, p.writes = reads[0], writes[0]
-            pass_on(reads)
-            pass_on(writes)
+            pass_on(reads, p.runs*p.channels)
+            pass_on(writes, p.runs*p.channels)
             if t.layout.lanes.together > 1:
                 lane_tile_deep(count, PICKED, p)
             else:
@@ -249,6 +259,9 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
         return False
     threads = room.threads
     t.far = is_far(elements)
+    # What is finished afterwards is read again.
+    t.streams = (is_plain(&t.epilogue) and t.target.col % VLEN == 0 and lay.lanes.together*lay.lanes.lanes % VLEN == 0
+                 and streams(t.output, t.images*t.target.image))
     cdef Run* run = <Run*>(memory + room.constant + threads*room.strips)
     cdef Window* windows = <Window*>(run + room.runs)
     cdef real* biases = memory + room.panels

@@ -15,16 +15,16 @@ from libc.stdlib cimport free
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
 from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, groups_of, lay_lanes, stage_outputs
-from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, Run
+from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, Run, pass_on
 from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sources_of, sum_run_of
 from convkit._kernels._lines cimport (
     Layout, Phase, Side, Window, clear, cut_across, cut_down, dealt, is_far, lay_out, list_lines, list_windows, panel,
-    pass_on, rows_of, side_of, stage_lines, staged_at, windows_of,
+    rows_of, side_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._pass cimport Pass, computing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    SUM_SOURCES, VLEN, flush_denormals, real, restore_denormals, viload_i32, vload, vstore,
+    VLEN, flush_denormals, real, restore_denormals, viload_i32, vload, vstore,
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
@@ -117,6 +117,14 @@ cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* strips) noexc
     restore_denormals(mode)
 
 
+cdef inline Py_ssize_t tiles_of(const WeightGradient* t) noexcept nogil:
+    """Tiles of one vector, of all runs."""
+    cdef Py_ssize_t r, tiles = 0
+    for r in range(t.x.phase.runs):
+        tiles += ceil_div(t.count, sources_of(t.run[r].taps))
+    return tiles
+
+
 cdef void call_in(
     const WeightGradient* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t lines, Py_ssize_t bundles, Fetch* x_ahead,
     Fetch* grad_ahead,
@@ -124,10 +132,10 @@ cdef void call_in(
     """While `lines` lines from `row` on are summed, the next ones come from memory: where they are staged whole."""
     cdef const Layout* lay = &t.layout
     cdef Py_ssize_t read = (row + lines - 1)*t.y.in_step + t.y.reach
-    cdef Py_ssize_t tiles = t.x.phase.runs*ceil_div(t.count, SUM_SOURCES)*bundles*lay.lanes.vectors
+    cdef Py_ssize_t turns = tiles_of(t)*bundles*lay.lanes.vectors*lines*min(lay.cols, t.x.count)
     x_ahead[0] = rows_of(t.input, &t.source, image, t.y.first + t.y.grain*read,
-                         t.y.first + t.y.grain*(read + lines*t.y.in_step), tiles)
-    grad_ahead[0] = rows_of(t.grad, &t.target, image, row + lines, row + 2*lines, tiles)
+                         t.y.first + t.y.grain*(read + lines*t.y.in_step), turns)
+    grad_ahead[0] = rows_of(t.grad, &t.target, image, row + lines, row + 2*lines, turns)
     if lay.across > 1 or bundles < lay.lanes.bundles or not t.far:
         x_ahead.quota = grad_ahead.quota = 0
 
@@ -196,8 +204,8 @@ cdef inline void sum_vector(
         for i in range(tiles):
             p.source = t.sources + i*t.count // tiles
             p.x_ahead, p.grad_ahead = x_ahead[0], grad_ahead[0]
-            pass_on(x_ahead)
-            pass_on(grad_ahead)
+            pass_on(x_ahead, p.lines*p.pixels)
+            pass_on(grad_ahead, p.lines*p.pixels)
             sum_run_of(t.run[r].taps, <int>((i + 1)*t.count // tiles - i*t.count // tiles), reading, &p)
 
 
