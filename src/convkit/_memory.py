@@ -82,7 +82,8 @@ def memory_stats() -> MemoryStats:
     -----
     When an array that convkit made is gone, with all views of it, its memory is kept for the next array of its size,
     so that a training loop touches no fresh pages. Sizes are rounded up, by at most an eighth. No more is cached than
-    the limit, nor than twice what was ever in use at once; beyond that, what lay unused for longest is given back.
+    the limit, nor than twice what was ever in use at once, or 8 MB if that is more; beyond that, what lay unused for
+    longest is given back.
 
     Examples
     --------

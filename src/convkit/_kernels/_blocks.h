@@ -4,6 +4,14 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
+/* What AddressSanitizer is told of memory that malloc does not hand out: whether it may be touched. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#define ASAN_UNPOISON_MEMORY_REGION(start, bytes) ((void)(start), (void)(bytes))
+#endif
+
 #define HUGE_PAGE ((size_t)2 << 20)
 
 static pthread_mutex_t blocks_mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -50,4 +58,13 @@ static void *map_memory(size_t bytes) {
   return start;
 }
 
-static void unmap_memory(void *start, size_t bytes) { munmap(start, bytes); }
+static void unmap_memory(void *start, size_t bytes) {
+  ASAN_UNPOISON_MEMORY_REGION(start, bytes);
+  munmap(start, bytes);
+}
+
+/* Of a block, so many bytes are in use. */
+static void only_touch(void *start, size_t bytes, size_t of_block) {
+  ASAN_POISON_MEMORY_REGION(start, of_block);
+  ASAN_UNPOISON_MEMORY_REGION(start, bytes);
+}

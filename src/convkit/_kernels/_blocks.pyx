@@ -10,8 +10,9 @@
         |
     more is idle than may be       what came back first returns to the operating system
 
-At most `limit` bytes are idle, and at most twice what has been in use at once since `release_idle` was last called.
-What was in use at once would be too little: blocks of sizes whose times differ add up to more.
+At most `limit` bytes are idle, and at most twice what has been in use at once since `release_idle` was last called, or
+ENOUGH where that is less. What was in use at once would be too little: blocks of sizes whose times differ add up to
+more; those of a small network most of all, each of whose kernels has scratch of its own size.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo
@@ -22,10 +23,12 @@ cdef extern from "_blocks.h" nogil:
     int prepare_for_forks()
     void* map_memory(size_t bytes)
     void unmap_memory(void* start, size_t bytes)
+    void only_touch(void* start, size_t bytes, size_t of_block)
 
 cdef enum:
     PAGE = 4096
     SIZES = 8*64                    # eight in each doubling: more than 64 bits can need
+    ENOUGH = 8*1024*1024            # bytes that may be idle, however few are in use
 
 
 cdef struct Idle:
@@ -84,7 +87,7 @@ cdef void unmap_idle(bint all_of_it) noexcept nogil:
     while True:
         lock_blocks()
         block = everything.newer
-        if block == &everything or not (all_of_it or bytes_idle > min(limit, 2*most_in_use)):
+        if block == &everything or not (all_of_it or bytes_idle > min(limit, max(<size_t>ENOUGH, 2*most_in_use))):
             unlock_blocks()
             return
         leave(block)
@@ -120,6 +123,7 @@ cdef void count_in_use(size_t bytes) noexcept nogil:
 
 cdef void give_back(void* start, size_t bytes, int size) noexcept nogil:
     global bytes_in_use
+    only_touch(start, sizeof(Idle), bytes)
     lock_blocks()
     bytes_in_use -= bytes
     enter(<Idle*>start, bytes, &of_size[size])
@@ -134,6 +138,7 @@ cdef void* lend(Py_ssize_t bytes) noexcept nogil:
     cdef void* start = take(rounded, size)
     if start != NULL:
         count_in_use(rounded)
+        only_touch(start, bytes, rounded)
     return start
 
 
@@ -165,6 +170,7 @@ cdef class Block:
         if self.start == NULL:
             raise MemoryError(f"there is no memory for an array of {bytes} bytes")
         count_in_use(self.bytes)
+        only_touch(self.start, bytes, self.bytes)
 
     def __dealloc__(self):
         if self.start != NULL:

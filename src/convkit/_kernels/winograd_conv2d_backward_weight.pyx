@@ -26,13 +26,12 @@ partial gradients where there is more than one chunk (PARTIAL_BYTES).
 """
 
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdlib cimport free
 from libc.string cimport memset
 
 from convkit._kernels._axis cimport Range
+from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._convolution cimport Convolution, input_image, output_image
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
-from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vr, vsplat, vstore, vstore_lanes,
 )
@@ -280,7 +279,7 @@ cdef int sum_gradient(Gradient* t, const Weights* result, int threads) noexcept 
     cdef Room room = make_room(t, result.lane != 1, threads)
     cdef bint spoiled = False
     cdef Py_ssize_t unit
-    cdef real* memory = <real*>scratch(room.bytes)
+    cdef real* memory = <real*>lend(room.bytes)
     cdef real* partial = memory + room.zeros
     cdef real* shares = partial + room.partial
     if memory is NULL:
@@ -298,7 +297,7 @@ cdef int sum_gradient(Gradient* t, const Weights* result, int threads) noexcept 
             sum_unit(t, unit, shares + threadid()*room.share, memory)
     for unit in prange(t.chunk // t.lanes if room.partial else 0, schedule='static', num_threads=threads):
         add_chunks(t, result, unit)
-    free(memory)
+    take_back(memory, room.bytes)
     return NOT_FINITE if spoiled else DONE
 
 
@@ -326,7 +325,7 @@ cdef int compute(const Pass* p) noexcept nogil:
 
 cdef Py_ssize_t scratch_bytes(const Pass* p) noexcept nogil:
     cdef Gradient t = begin(p)
-    return granted(make_room(&t, p.filters.output != 1, p.threads).bytes)
+    return lent(make_room(&t, p.filters.output != 1, p.threads).bytes)
 
 
 BACKWARD_WEIGHT = computing(compute, scratch_bytes)
