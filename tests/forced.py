@@ -25,13 +25,14 @@ def split_everywhere():
 
 
 def split_tiles_everywhere():
-    """Every float32 convolution that Winograd's tiles compute, with its products by AMX."""
+    """Every float32 convolution, and gradient, that Winograd's tiles compute, with its products by AMX."""
     return _rules(_splits_tiles=lambda layer: layer.dtype == np.float32 and _suits_split_tiles(layer))
 
 
 def _suits_split_tiles(layer):
     nothing = layer.images * layer.size[0] * layer.size[1] * layer.channels * layer.outputs == 0
-    return layer.pass_ != "backward_weight" and layer.suits_tiles and not nothing
+    fits = layer.pass_ != "backward_weight" or layer.height == layer.width == 3
+    return layer.suits_tiles and fits and not nothing
 
 
 def pairs_everywhere():

@@ -108,7 +108,7 @@ def test_rules_of_every_instruction_set(pass_, shape, weight, options, lanes, na
         ("forward", (16, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "highest high medium"),
         ("backward_input", (16, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "highest high medium"),
         ("backward_input", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "highest high medium"),
-        ("backward_weight", (16, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, "high medium"),
+        ("backward_weight", (16, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, "highest high medium"),
         ("backward_weight", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "highest high medium"),
         ("backward_weight", (16, 64, 14, 14), (64, 64, 5, 5), {"padding": 2}, "highest high medium"),
         ("backward_weight", (16, 1024, 14, 14), (256, 1024, 1, 1), {}, "highest high medium"),
@@ -153,17 +153,31 @@ def test_tiles_of_parts(shape, weight, tiles):
         assert _convolution.choose(dense._replace(of_bfloat16=True)).name != name
 
 
-def test_gradients_of_three_parts_beside_winograd():
-    """A product in float32 costs less than six of bfloat16, where tiles take less than half as many; three do not."""
-    for shape, size, name in [
-        ((16, 64, 56, 56), 3, "winograd F(3x3, 2x2)"),
-        ((16, 256, 14, 14), 3, "winograd F(3x3, 2x2)"),
-        ((16, 64, 14, 14), 5, "split"),
-    ]:
-        weight, options = (shape[1], shape[1], size, size), {"padding": size // 2}
-        for precision in ("highest", "high", "medium"):
-            algorithm = _convolution.choose(layer("backward_weight", shape, weight, "amx", 16, precision, **options))
-            assert algorithm.name == (name if precision == "highest" else "split"), (shape, precision)
+@pytest.mark.parametrize(
+    ("shape", "size", "tiles", "float32"),
+    [
+        ((16, 32, 56, 56), 3, "", "highest"),
+        ((16, 64, 56, 56), 3, "", "highest"),  # each transformed number meets few others
+        ((16, 128, 28, 28), 3, "highest", ""),
+        ((16, 256, 14, 14), 3, "highest high", ""),
+        ((16, 512, 7, 7), 3, "highest", ""),
+        ((16, 64, 14, 14), 5, "", ""),
+        ((0, 256, 14, 14), 3, "", ""),
+    ],
+    ids=str,
+)
+def test_gradients_of_parts_beside_winograd(shape, size, tiles, float32):
+    """Of few channels, transforms in float32 cost less than those that end in parts; of many, products count."""
+    weight, options = (shape[1], shape[1], size, size), {"padding": size // 2}
+    for precision in ("highest", "high", "medium"):
+        dense = layer("backward_weight", shape, weight, "amx", 16, precision, **options)
+        name = "split"
+        if precision in tiles.split():
+            name = "split winograd F(3x3, 2x2)"
+        elif precision in float32.split():
+            name = "winograd F(3x3, 2x2)"
+        assert _convolution.choose(dense).name == (name if shape[0] else "direct"), precision
+        assert _convolution.choose(dense._replace(of_bfloat16=True)).name != "split winograd F(3x3, 2x2)"
 
 
 def test_parts_by_precision():
@@ -273,6 +287,7 @@ CASES = [
     ((2, 64, 50, 51), (64, 1, 3, 3), {"padding": 1, "groups": 64}),
     ((2, 64, 50, 51), (64, 1, 5, 3), {"padding": 1, "groups": 64, "stride": 2}),
     ((2, 70, 20, 21), (100, 70, 3, 3), {"padding": 1}),
+    ((2, 200, 20, 21), (300, 200, 3, 3), {"padding": 1}),
     ((2, 16, 20, 21), (40, 16, 5, 5), {"padding": 2}),
     ((0, 20, 9, 9), (24, 20, 3, 3), {}),
     ((2, 0, 9, 9), (24, 0, 3, 3), {}),

@@ -184,6 +184,14 @@ CONVKIT_INLINE void vnote_least(vi *seen, vr v) {
 CONVKIT_INLINE int vnoted_less(vi seen, uint32_t than) {
   return than && _mm512_cmplt_epu32_mask((__m512i)seen, _mm512_set1_epi32((int)(2 * than - 1)));
 }
+/* The same of pairs of bfloat16. */
+CONVKIT_INLINE void vnote_least_pairs(vi *seen, vr pairs) {
+  const __m512i twice = _mm512_slli_epi16((__m512i)pairs, 1);
+  *seen = (vi)_mm512_min_epu16((__m512i)*seen, _mm512_sub_epi16(twice, _mm512_set1_epi16(1)));
+}
+CONVKIT_INLINE int vnoted_less_pairs(vi seen, uint32_t than) {
+  return than && _mm512_cmplt_epu16_mask((__m512i)seen, _mm512_set1_epi16((short)((than >> 15) - 1)));
+}
 
 /* 128 bits of each of four places. */
 CONVKIT_INLINE __m512 four_quads(const real *a, const real *b, const real *c, const real *d) {

@@ -49,6 +49,8 @@ cdef extern from "_amx.h" nogil:
     vr vupper_bf16(vr pairs)
     void vnote_least(vi* seen, vr v)
     bint vnoted_less(vi seen, uint32_t than)
+    void vnote_least_pairs(vi* seen, vr pairs)
+    bint vnoted_less_pairs(vi seen, uint32_t than)
     void vquads(const real* const* first, Py_ssize_t place, Py_ssize_t second, int lanes, vr* rows)
 
 

@@ -7,7 +7,9 @@ of a weight's gradient lie in the same order.
 from convkit._kernels._axis cimport Axis
 from convkit._kernels._convolution cimport Convolution
 from convkit._kernels._pass cimport Filters, Pass
-from convkit._kernels._simd cimport VLEN, prefetch, real, vload, vload_lanes, vr, vsplat, vstore, vtranspose
+from convkit._kernels._simd cimport (
+    VLEN, prefetch, real, vload, vload_lanes, vr, vsplat, vstore, vstore_lanes, vtranspose,
+)
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._tile cimport BLOCK, tile_vectors
 
@@ -181,3 +183,22 @@ cdef inline void pack_block(
             else:
                 pack_elements(tap, w.channel, w.lane, w.channels, lanes, width, panel)
             panel = panel + w.channels*width
+
+
+cdef inline void put_square(
+    const Weights* w, vr* square, Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t channel, Py_ssize_t channels, real* out,
+) noexcept nogil:
+    """Write a square of a gradient, rows of lanes, to wherever the weights lie."""
+    cdef Py_ssize_t k, c
+    out = out + lane*w.lane + channel*w.channel
+    if w.lane == 1 and w.channel != 1:
+        vtranspose(square)
+        for c in range(channels):
+            vstore_lanes(out + c*w.channel, square[c], <int>lanes)
+    elif w.channel == 1:
+        for k in range(lanes):
+            vstore_lanes(out + k*w.lane, square[k], <int>channels)
+    else:
+        for k in range(lanes):
+            for c in range(channels):
+                out[k*w.lane + c*w.channel] = (<const real*>&square[k])[c]

@@ -32,12 +32,12 @@ from convkit._kernels._convolution cimport Convolution, input_image, output_imag
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._phases cimport phases, tap_phase, tap_place
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vr, vsplat, vstore, vstore_lanes, vtranspose,
+    VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vr, vsplat, vstore,
 )
 from convkit._kernels._split cimport MOST_SUM, least_sum
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
-from convkit._kernels._weights cimport Weights, weights_of
+from convkit._kernels._weights cimport Weights, put_square, weights_of
 
 cdef enum:
     FASTER = 4                      # than the operations that a thread's worth is counted in
@@ -137,25 +137,6 @@ cdef void sum_strip(Chores* c, const Part* u, const char* input, const char* gra
                     other = <real*>c.add.sums
                     total = total + PAIR*PAIR
     finish_add(&c.add, 0)
-
-
-cdef inline void put_square(
-    const Weights* w, vr* square, Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t channel, Py_ssize_t channels, real* out,
-) noexcept nogil:
-    """Write 16 x 16 gradients, rows of outputs, to wherever the weights lie."""
-    cdef Py_ssize_t k, c
-    out = out + lane*w.lane + channel*w.channel
-    if w.lane == 1 and w.channel != 1:
-        vtranspose(square)
-        for c in range(channels):
-            vstore_lanes(out + c*w.channel, square[c], <int>lanes)
-    elif w.channel == 1:
-        for k in range(lanes):
-            vstore_lanes(out + k*w.lane, square[k], <int>channels)
-    else:
-        for k in range(lanes):
-            for c in range(channels):
-                out[k*w.lane + c*w.channel] = (<const real*>&square[k])[c]
 
 
 cdef vr add_chunks(const WeightGradient* t, const real* sums, Py_ssize_t apart) noexcept nogil:

@@ -37,7 +37,7 @@ from ._affine import Mapped
 from ._arrays import need_memory
 from ._pairs import pairs_cost
 from ._split import direct_cycles, float32_cycles, split_cycles
-from ._split_winograd import split_tile_cycles, split_tile_products
+from ._split_winograd import split_gradient_cycles, split_tile_cycles, split_tile_products
 from ._winograd import best_tile, gradient_cost, tile_cost, tile_products
 
 Pass = Literal["forward", "backward_input", "backward_weight"]
@@ -239,11 +239,16 @@ def _split_tile_products(layer: Layer) -> int:
 
 
 def _split_tile_cycles(layer: Layer) -> float:
-    """Estimate Winograd's tiles on AMX, where filters suit them."""
-    if not layer.suits_tiles:
+    """Estimate Winograd's tiles on AMX, where filters suit them: of the weights' gradient, those of 3x3 alone."""
+    taps = layer.height, layer.width
+    if not layer.suits_tiles or (layer.pass_ == "backward_weight" and taps != (3, 3)):
         return math.inf
-    shape = layer.images, layer.size, (layer.height, layer.width), layer.channels, layer.outputs
-    return layer.groups * split_tile_cycles(*shape, layer.parts, layer.packed)
+    if layer.pass_ == "backward_weight":
+        of_group = split_gradient_cycles(layer.images, layer.size, layer.channels, layer.outputs, layer.parts)
+    else:
+        shape = layer.images, layer.size, taps, layer.channels, layer.outputs
+        of_group = split_tile_cycles(*shape, layer.parts, layer.packed)
+    return layer.groups * of_group
 
 
 def _tile_cost(layer: Layer) -> float:
@@ -278,8 +283,17 @@ def _split(kernel: str, parts: int) -> Algorithm:
 
 def _split_tiles(layer: Layer) -> Algorithm:
     """Return how AMX sums what Winograd's tiles of 2x2 outputs take of filters of this size, from bfloat16 parts."""
+    if layer.pass_ == "backward_weight":
+        return SPLIT_WINOGRAD_GRADIENT[layer.parts]
     name = f"split winograd F(2x2, {layer.height}x{layer.width})"
     return Algorithm(name, "amx_winograd_conv2d", layer.parts, _split_tile_products)
+
+
+def _split_gradient(parts: int) -> Algorithm:
+    """Return the same of the weights' gradient."""
+    name, kernel = "split winograd F(3x3, 2x2)", "amx_winograd_conv2d_backward_weight"
+    products = parts * (parts + 1) // 2
+    return Algorithm(name, kernel, parts, lambda layer: products * _winograd_gradient_products(layer))
 
 
 DIRECT = Algorithm("direct", "conv2d", maps=True)
@@ -300,6 +314,7 @@ WINOGRAD_GRADIENT = Algorithm(
 _PARTS = {"highest": 3, "high": 2, "medium": 1}
 SPLIT = {parts: _split("amx_conv2d", parts) for parts in _PARTS.values()}
 SPLIT_GRADIENT = {parts: _split("amx_conv2d_backward_weight", parts) for parts in _PARTS.values()}
+SPLIT_WINOGRAD_GRADIENT = {parts: _split_gradient(parts) for parts in _PARTS.values()}
 
 # Images of fewer pixels are read in other ways; and so many bytes stay in the second-level cache.
 _FEW_PIXELS = 64
@@ -353,7 +368,7 @@ def _splits_tiles(layer: Layer) -> bool:
 
     Not of bfloat16 operands: they have one part, what their transforms give has more.
     """
-    if layer.isa != "amx" or layer.dtype != np.float32 or layer.pass_ == "backward_weight" or layer.of_bfloat16:
+    if layer.isa != "amx" or layer.dtype != np.float32 or layer.of_bfloat16:
         return False
     return _split_tile_cycles(layer) < min(_split_cycles(layer), _float_cycles(layer))
 
