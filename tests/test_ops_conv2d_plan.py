@@ -20,7 +20,7 @@ from convkit._dispatch import tile_shape
 from convkit._precision import operands_of_bfloat16
 from convkit._shapes import conv2d
 from convkit.ops import _convolution
-from convkit.ops._convolution import Layer
+from convkit.ops._layer import Layer
 
 GRADIENTS = (None, "input", "weight")
 

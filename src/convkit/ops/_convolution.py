@@ -22,10 +22,9 @@ Inf, a NaN or an overflow reaches neighbours that it has no part in. Their kerne
 again by the products themselves.
 """
 
-import math
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,229 +34,22 @@ from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
 from ._affine import Mapped
 from ._arrays import need_memory
-from ._pairs import pairs_cost
-from ._split import direct_cycles, float32_cycles, split_cycles
-from ._split_winograd import split_gradient_cycles, split_tile_cycles, split_tile_products
-from ._winograd import best_tile, gradient_cost, tile_cost, tile_products
-
-Pass = Literal["forward", "backward_input", "backward_weight"]
-Dtype = np.dtype[np.floating]
-
-
-class Layer(NamedTuple):
-    """What the choice depends on."""
-
-    pass_: Pass
-    convolution: Conv2d
-    dtype: Dtype
-    precision: str  # of float32; float64 has the highest
-    isa: str
-    lanes: int  # of a vector
-    of_bfloat16: bool = False  # whether the operands came as such
-    packed: bool = False  # whether the weights are packed once, for many calls
-
-    @property
-    def images(self) -> int:
-        """Images in the batch."""
-        return self.convolution.input_shape[0]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the images that the pass computes."""
-        of = self.convolution.input_shape if self.pass_ == "backward_input" else self.convolution.output_shape
-        return of[2], of[3]
-
-    @property
-    def groups(self) -> int:
-        """Groups of channels."""
-        return self.convolution.groups
-
-    @property
-    def outputs(self) -> int:
-        """Channels of a group that the pass computes; for the weights' gradient, of the convolution's output."""
-        outputs, channels, *_ = self.convolution.weight_shape
-        return channels if self.pass_ == "backward_input" else outputs // self.groups
-
-    @property
-    def channels(self) -> int:
-        """Channels of a group that each output sums over."""
-        outputs, channels, *_ = self.convolution.weight_shape
-        return outputs // self.groups if self.pass_ == "backward_input" else channels
-
-    @property
-    def height(self) -> int:
-        """Rows of the kernel."""
-        return self.convolution.weight_shape[2]
-
-    @property
-    def width(self) -> int:
-        """Columns of the kernel."""
-        return self.convolution.weight_shape[3]
-
-    @property
-    def step(self) -> int:
-        """Columns from one output's input to the next one's."""
-        return 1 if self.pass_ == "backward_input" else self.convolution.stride[1]
-
-    @property
-    def length(self) -> int:
-        """How many products each output sums."""
-        return self.channels * self.height * self.width
-
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether groups of one channel fill a vector: then nothing needs staging."""
-        return self.outputs == self.channels == 1 and self.groups >= self.lanes
-
-    @property
-    def is_narrow(self) -> bool:
-        """Whether groups share vectors, or the only one fills most of one and its taps can share what they read."""
-        if self.channels == 0:
-            return False
-        if self.groups > 1:
-            return 0 < self.outputs <= self.lanes
-        return self.width > 1 and self.step == 1 and self.lanes < 2 * self.outputs <= 2 * self.lanes
-
-    @property
-    def is_thin(self) -> bool:
-        """Whether a line of several taps and their channels would leave most rows of a dense tile empty."""
-        return self.outputs > 0 and self.width > 1 and 0 < self.width * self.channels <= self.lanes
-
-    @property
-    def is_planar(self) -> bool:
-        """Whether outputs are so few that columns fill vectors better, and sums so long that transposing pays."""
-        few = 0 < 8 * self.outputs <= 3 * self.lanes
-        return self.groups == 1 and few and self.channels >= 8 and self.height * self.width >= 4
-
-    @property
-    def parts(self) -> int:
-        """How many bfloat16 parts of each number count."""
-        return 1 if self.of_bfloat16 else _PARTS[self.precision]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether neighbouring outputs read neighbouring pixels, with neighbouring taps, and groups fill vectors."""
-        fill = self.groups == 1 or self.outputs >= self.lanes
-        return self.convolution.stride == self.convolution.dilation == (1, 1) and fill
-
-    @property
-    def is_crowded(self) -> bool:
-        """Whether several pixels' outputs fill a vector better than one's, and read few neighbouring numbers."""
-        few = 0 < 4 * self.outputs <= 3 * self.lanes
-        if self.groups > 1 or self.lanes < 8 or not few or self.height * self.width == 1:
-            return False
-        rows_fill_vectors = self.size[1] * self.outputs >= self.lanes
-        apart = (self.lanes + self.outputs - 2) // self.outputs * self.step * self.channels
-        return rows_fill_vectors and 0 < apart < self.lanes and (self.width == 1 or self.convolution.dilation[1] == 1)
-
-    @property
-    def suits_scattering(self) -> bool:
-        """Whether a gradient of few channels takes fewer vectors by adding windows than by gathering columns."""
-        conv, channels = self.convolution, self.outputs
-        plain = conv.groups == conv.stride[0] == 1 and conv.padding == (0, 0) and conv.dilation == (1, 1)
-        small = 2 <= self.height <= 7 and self.channels * self.height <= 768  # a chain of sums in registers
-        _, _, height, width = conv.input_shape
-        _, _, rows, cols = conv.output_shape
-        gathered = height * -(-width // (conv.stride[1] * self.lanes)) * self.width * channels
-        scattered = rows * cols * -(-self.width * channels // self.lanes)
-        return plain and small and self.images >= 8 and 0 < scattered < gathered
-
-    @property
-    def suits_tiles(self) -> bool:
-        """Whether Winograd's tiles compute filters of this size, stride and dilation."""
-        return self.is_plain and self.height in (3, 5) and self.width in (3, 5)
-
-    @property
-    def tile(self) -> int:
-        """The m of Winograd's tiles of m x m outputs that cost less than a sum of all products, or 0."""
-        if not self.suits_tiles:
-            return 0
-        sizes = (2,) if self.precision == "highest" else (2, 4)
-        taps = self.height, self.width
-        return best_tile(sizes, self.images, self.size, taps, self.channels, self.outputs, self.packed)
-
-    @property
-    def suits_pairs(self) -> bool:
-        """Whether outputs fill vectors, and pairs of bfloat16 cost less than numbers, summed directly or by tiles."""
-        cost = pairs_cost(self.pass_, self.convolution, self.packed)
-        return self.outputs >= self.lanes and cost < min(_every_product(self), _tile_cost(self))
-
-    @property
-    def suits_mapping(self) -> bool:
-        """Whether the input is better mapped where it is staged, by a kernel that can, than in a pass before.
-
-        To map a vector costs three to eight cycles where it is in cache, and it is done in both passes, at edges of
-        strips and by shares of the outputs more than once; to write and read it costs more, and the memory. That holds
-        where channels fill vectors, and the lines that one line of outputs reads stay in a core's cache.
-        """
-        images, channels, _, cols = self.convolution.input_shape
-        reach = (self.height - 1) * self.convolution.dilation[0] + 1
-        lines = reach * cols * channels * self.dtype.itemsize
-        pixels = images * math.prod(self.convolution.output_shape[2:])
-        one = self.groups == 1 or self.is_depthwise
-        return one and channels >= self.lanes and pixels >= _FEW_PIXELS and lines <= _CACHED_LINES
-
-    @property
-    def suits_winograd_gradient(self) -> bool:
-        """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
-        large = self.channels >= 8 and self.outputs >= self.lanes
-        if not (large and self.suits_tiles):
-            return False
-        return 0 < 10 * _winograd_gradient_products(self) < 7 * _every_product(self)
-
+from ._layer import (
+    PARTS,
+    Dtype,
+    Layer,
+    Pass,
+    every_product,
+    float_cycles,
+    gradient_products,
+    split_cycles,
+    split_winograd_cycles,
+    split_winograd_products,
+    winograd_products,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # The algorithms
-
-
-def _every_product(layer: Layer) -> int:
-    """Count one multiplication for each tap of each channel of each output, whether or not it lies in the padding."""
-    _, channels, rows, cols = layer.convolution.weight_shape
-    return math.prod(layer.convolution.output_shape) * channels * rows * cols
-
-
-def _winograd_gradient_products(layer: Layer) -> int:
-    """Count what tiles of 2x2 outputs take: their transforms are those of the forward pass, transposed."""
-    images, outputs, rows, cols = layer.convolution.output_shape
-    return tile_products(2, images, (rows, cols), (layer.height, layer.width), layer.channels, outputs)
-
-
-def _winograd_gradient_cost(layer: Layer) -> float:
-    images, _, rows, cols = layer.convolution.output_shape
-    taps = layer.height, layer.width
-    return layer.groups * gradient_cost(images, (rows, cols), taps, layer.channels, layer.outputs // layer.groups)
-
-
-def _tile_products(layer: Layer) -> int:
-    taps = layer.height, layer.width
-    return layer.groups * tile_products(layer.tile, layer.images, layer.size, taps, layer.channels, layer.outputs)
-
-
-def _split_tile_products(layer: Layer) -> int:
-    taps, products = (layer.height, layer.width), layer.parts * (layer.parts + 1) // 2
-    return products * layer.groups * split_tile_products(layer.images, layer.size, taps, layer.channels, layer.outputs)
-
-
-def _split_tile_cycles(layer: Layer) -> float:
-    """Estimate Winograd's tiles on AMX, where filters suit them: of the weights' gradient, those of 3x3 alone."""
-    taps = layer.height, layer.width
-    if not layer.suits_tiles or (layer.pass_ == "backward_weight" and taps != (3, 3)):
-        return math.inf
-    if layer.pass_ == "backward_weight":
-        of_group = split_gradient_cycles(layer.images, layer.size, layer.channels, layer.outputs, layer.parts)
-    else:
-        shape = layer.images, layer.size, taps, layer.channels, layer.outputs
-        of_group = split_tile_cycles(*shape, layer.parts, layer.packed)
-    return layer.groups * of_group
-
-
-def _tile_cost(layer: Layer) -> float:
-    """Estimate Winograd's tiles, where they cost less than a sum of all products."""
-    if not layer.tile:
-        return math.inf
-    taps = layer.height, layer.width
-    shape = layer.images, layer.size, taps, layer.channels, layer.outputs
-    return layer.groups * tile_cost(layer.tile, *shape, layer.packed)
 
 
 class Algorithm(NamedTuple):
@@ -266,19 +58,19 @@ class Algorithm(NamedTuple):
     name: str  # that `conv2d_plan` gives
     kernel: str
     extra: int = 0  # what the kernel is told beside: m of Winograd, parts of AMX
-    products: Callable[[Layer], int] = _every_product
+    products: Callable[[Layer], int] = every_product
     maps: bool = False  # whether the kernel can make of its input what a batch norm and a rectifier would
 
 
 def _winograd(layer: Layer) -> Algorithm:
     """Return how Winograd's tiles of m x m outputs sum what filters of this size take."""
     name = f"winograd F({layer.tile}x{layer.tile}, {layer.height}x{layer.width})"
-    return Algorithm(name, "winograd_conv2d", layer.tile, _tile_products)
+    return Algorithm(name, "winograd_conv2d", layer.tile, winograd_products)
 
 
 def _split(kernel: str, parts: int) -> Algorithm:
     """Return how AMX sums the products of bfloat16 parts: the first with all others, the second with all but one ..."""
-    return Algorithm("split", kernel, parts, lambda layer: parts * (parts + 1) // 2 * _every_product(layer))
+    return Algorithm("split", kernel, parts, lambda layer: parts * (parts + 1) // 2 * every_product(layer))
 
 
 def _split_tiles(layer: Layer) -> Algorithm:
@@ -286,14 +78,14 @@ def _split_tiles(layer: Layer) -> Algorithm:
     if layer.pass_ == "backward_weight":
         return SPLIT_WINOGRAD_GRADIENT[layer.parts]
     name = f"split winograd F(2x2, {layer.height}x{layer.width})"
-    return Algorithm(name, "amx_winograd_conv2d", layer.parts, _split_tile_products)
+    return Algorithm(name, "amx_winograd_conv2d", layer.parts, split_winograd_products)
 
 
 def _split_gradient(parts: int) -> Algorithm:
     """Return the same of the weights' gradient."""
     name, kernel = "split winograd F(3x3, 2x2)", "amx_winograd_conv2d_backward_weight"
     products = parts * (parts + 1) // 2
-    return Algorithm(name, kernel, parts, lambda layer: products * _winograd_gradient_products(layer))
+    return Algorithm(name, kernel, parts, lambda layer: products * gradient_products(layer))
 
 
 DIRECT = Algorithm("direct", "conv2d", maps=True)
@@ -307,18 +99,11 @@ DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d", maps=True)
 DEPTHWISE_GRADIENT = Algorithm("depthwise", "depthwise_conv2d_backward_weight", maps=True)
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight", maps=True)
 NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight", maps=True)
-WINOGRAD_GRADIENT = Algorithm(
-    "winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=_winograd_gradient_products
-)
+WINOGRAD_GRADIENT = Algorithm("winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=gradient_products)
 
-_PARTS = {"highest": 3, "high": 2, "medium": 1}
-SPLIT = {parts: _split("amx_conv2d", parts) for parts in _PARTS.values()}
-SPLIT_GRADIENT = {parts: _split("amx_conv2d_backward_weight", parts) for parts in _PARTS.values()}
-SPLIT_WINOGRAD_GRADIENT = {parts: _split_gradient(parts) for parts in _PARTS.values()}
-
-# Images of fewer pixels are read in other ways; and so many bytes stay in the second-level cache.
-_FEW_PIXELS = 64
-_CACHED_LINES = 512 * 1024
+SPLIT = {parts: _split("amx_conv2d", parts) for parts in PARTS.values()}
+SPLIT_GRADIENT = {parts: _split("amx_conv2d_backward_weight", parts) for parts in PARTS.values()}
+SPLIT_WINOGRAD_GRADIENT = {parts: _split_gradient(parts) for parts in PARTS.values()}
 
 # So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
 _CACHED_SUMS = 8192
@@ -360,7 +145,7 @@ def _splits(layer: Layer) -> bool:
     """Whether AMX tiles take fewer cycles than the tile of float32, for all products or for Winograd's."""
     if layer.isa != "amx" or layer.dtype != np.float32:
         return False
-    return _split_cycles(layer) < _float_cycles(layer)
+    return split_cycles(layer) < float_cycles(layer)
 
 
 def _splits_tiles(layer: Layer) -> bool:
@@ -370,20 +155,7 @@ def _splits_tiles(layer: Layer) -> bool:
     """
     if layer.isa != "amx" or layer.dtype != np.float32 or layer.of_bfloat16:
         return False
-    return _split_tile_cycles(layer) < min(_split_cycles(layer), _float_cycles(layer))
-
-
-def _split_cycles(layer: Layer) -> float:
-    return split_cycles(layer.pass_, layer.convolution, layer.parts, layer.packed)
-
-
-def _float_cycles(layer: Layer) -> float:
-    """Estimate the better of what sums all products in float32, and of Winograd's tiles."""
-    if layer.pass_ != "backward_weight":
-        return min(direct_cycles(layer.convolution), float32_cycles(_tile_cost(layer)))
-    if layer.suits_winograd_gradient:
-        return float32_cycles(_winograd_gradient_cost(layer))
-    return direct_cycles(layer.convolution)
+    return split_winograd_cycles(layer) < min(split_cycles(layer), float_cycles(layer))
 
 
 def _pairs_up(layer: Layer) -> bool:

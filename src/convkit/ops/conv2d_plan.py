@@ -8,7 +8,8 @@ import numpy.typing as npt
 from .. import _shapes
 from .._shapes import Padding, Pair, Shape
 from .._threads import get_num_threads
-from ._convolution import Pass, plan
+from ._convolution import plan
+from ._layer import Pass
 
 _PASSES: dict[str | None, Pass] = {None: "forward", "input": "backward_input", "weight": "backward_weight"}
 
