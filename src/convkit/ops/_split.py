@@ -4,8 +4,9 @@ Counted in cycles of one core, from the shapes alone. A product of two tiles, 16
 with the loads that come with it; a core with AVX-512 does 32 multiply-adds in each, and convkit's tiles reach eight
 tenths of that. To these come splitting the input, packing the weights and storing the result. The constants come from
 layers of ResNet-50 on a Sapphire Rapids core. What its other hyperthread does doubles the time of a product beside
-float32's: those of two and three parts were set by hand between the two (idle: 22 and 21), and the gradient's were
-scaled to the eight tenths.
+float32's: that of three parts was set by hand to the geometric mean of the two (idle: 22, busy: 46), so that neither
+state loses more than a third by the choice, that of two between them (idle: 21), and the gradient's were scaled to the
+eight tenths.
 """
 
 import math
@@ -18,7 +19,7 @@ _DIRECT = 0.8 * 32  # multiply-adds in a cycle
 
 # Of forward and backward-input: cycles of a product of two tiles, to split an element of the input and of the weights,
 # by the number of parts; and to store one of the result.
-_PRODUCT = {1: 28.0, 2: 24.0, 3: 26.0}
+_PRODUCT = {1: 28.0, 2: 24.0, 3: 32.0}
 _STAGED = {1: 0.7, 2: 0.9, 3: 1.0}
 _WEIGHT = {1: 1.5, 2: 1.8, 3: 2.2}
 _STORED = 0.6
