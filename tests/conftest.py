@@ -3,9 +3,14 @@
 import functools
 import http.server
 import os
+import signal
 import threading
 
 import pytest
+
+# A shell that runs the tests in the background has interrupts ignored, which programs that they start would inherit.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)
