@@ -14,6 +14,7 @@
     conv2d.pyx     a convolution as correlations
     _correlation.pxd, _correlation_units.pxd       packs weights, cuts the work into units, shares them out to threads
     conv2d_backward_weight.pyx             the gradient of the weights: its sums run over pixels
+    _weight_sum.pxd, _weight_stage.pxd     the pieces in which these are taken, and their strips of input
     winograd_conv2d_backward_weight.pyx    the same of 3x3 and 5x5 weights, with half of the products
     winograd_conv2d.pyx                    convolution with 3x3 and 5x5 filters, with less than half of the products
     narrow_conv2d.pyx                      convolution where a group's outputs do not fill vectors: groups share them
@@ -46,6 +47,10 @@
     amx_conv2d.pyx, amx_conv2d_backward_weight.pyx    float32 from bfloat16 parts on AMX tiles: of that variant alone
     _amx.pxd, _split.pxd, _phases.pxd      the product of such tiles, the parts, and where a stride leaves neighbours
     _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd, _amx_packed.pxd      strips of input, and weights, for those tiles
+    _amx_put.pxd                           their sums on the way to memory
+    _amx_stage.pxd, _amx_gradient.pxd      strips of both operands of the weights' gradient, and what its tiles sum
+    amx_winograd_conv2d.pyx, amx_winograd_conv2d_backward_weight.pyx       Winograd's tiles, multiplied in this way
+    _amx_winograd.pxd, _amx_winograd_gradient.pxd  their operands, transformed and split
     affine.pyx                             batch norm, sum and activation of images in one pass
     affine_max_pool2d.pyx                  batch norm, activation and max-pooling, straight from what was convolved
     _rectifiers.pxd, _affine.pxd           activations and maps of channels, on the way of these
