@@ -1,1 +1,6 @@
-"""The same layers in convkit and in other engines, each in a process of its own, taking turns."""
+"""convkit beside other engines on the same machine, layer by layer and network by network."""
+
+import statistics
+
+#: What stands for the rounds of a measurement, by name: of their seconds.
+TAKES = {"median": statistics.median, "minimum": min}

@@ -1,8 +1,9 @@
 """Measure convkit beside other engines and print a table.
 
 Each engine runs in a process of its own and waits while another measures; engines alternate, round by round. A round
-takes the fastest of several calls, and the table shows the median of the rounds. Convolutions are in GFLOP/s, other
-operations in ms; "peak" is convkit's share of the multiply-add peak measured beside it, "/torch" how many times
+takes the fastest of several calls, and the table shows the median of the rounds; or their minimum, for a machine on
+which others come and go: with rounds enough, that is what each engine does undisturbed. Convolutions are in GFLOP/s,
+other operations in ms; "peak" is convkit's share of the multiply-add peak measured beside it, "/torch" how many times
 faster it is than the better of PyTorch's layouts, "/best" than the best of all others. Glibc's thresholds are raised
 for the others, so that they do not pay for fresh pages on every call; convkit gets no such help. Ctrl-C ends the
 measurement and summarises what there is.
@@ -14,7 +15,6 @@ import importlib.metadata
 import importlib.util
 import json
 import math
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +26,7 @@ from convkit.bench.machine import bandwidth
 from convkit.bench.process import ISAS, environment
 
 from ..layers import MEMORY_PASSES, PASSES, SUITES, Layer, Work
+from . import TAKES
 from .engines import ENGINES
 from .roofline import draw
 from .rows import Row, Table, both, read_csv, summary, write_csv, write_json
@@ -85,16 +86,16 @@ class Workers(dict[str, Worker]):
         for worker in self.values():
             worker.end()
 
-    def measure(self, suite: str, work: Work, name: str, rounds: int) -> Row:
-        """Measure a pass in all engines, taking turns."""
+    def measure(self, suite: str, work: Work, name: str, rounds: int, take: str) -> Row:
+        """Measure a pass in all engines, taking turns; `take` says what stands for the rounds."""
         seconds: dict[str, list[float | None]] = {engine: [] for engine in self}
-        peaks = []
+        peak = []  # seconds of an operation, as the others are seconds of a pass
         convolution = isinstance(work, Layer)
         for _ in range(rounds):
             for engine, worker in self.items():
                 seconds[engine].append(worker.ask(name, work.name))
             if convolution:
-                peaks.append(self.threads * (self["convkit"].ask("peak") or math.nan))
+                peak.append(1 / (self.threads * (self["convkit"].ask("peak") or math.nan)))
         return Row(
             suite,
             work.name,
@@ -102,8 +103,8 @@ class Workers(dict[str, Worker]):
             self.threads,
             work.operations if convolution else 0,
             work.traffic if convolution else 0,
-            statistics.median(peaks) if convolution else math.nan,
-            {engine: None if None in those else statistics.median(those) for engine, those in seconds.items()},
+            1 / TAKES[take](peak) if convolution else math.nan,
+            {engine: None if None in those else TAKES[take](those) for engine, those in seconds.items()},
         )
 
 
@@ -128,7 +129,8 @@ def parse() -> argparse.Namespace:
     add("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), metavar="ENGINE",
         help=f"of {', '.join(ENGINES)}, where installed (all)")  # fmt: skip
     add("--threads", nargs="+", type=int, default=[1, 2], metavar="N", help="numbers of threads (1 2)")
-    add("--rounds", type=int, default=5, metavar="N", help="rounds of which the median is shown (5)")
+    add("--rounds", type=int, default=5, metavar="N", help="rounds of which one figure is shown (5)")
+    add("--take", choices=TAKES, default="median", help="which: their median or their minimum (median)")
     add("--isa", choices=ISAS, help="keep convkit, and PyTorch too, to an instruction set")
     add("--csv", type=Path, metavar="FILE", help="write the rows to FILE, as they are done")
     add("--json", type=Path, metavar="FILE", help="write the rows to FILE, at the end")
@@ -191,7 +193,7 @@ def run(options: argparse.Namespace, engines: list[str], rows: list[Row]) -> Non
                 of_work = [
                     keep(
                         done.get((suite, work.name, name, threads))
-                        or workers.measure(suite, work, name, options.rounds)
+                        or workers.measure(suite, work, name, options.rounds, options.take)
                     )
                     for name in names
                 ]

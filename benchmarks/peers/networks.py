@@ -1,17 +1,19 @@
 """Measure whole networks in convkit beside other engines and print a table.
 
 Each engine runs in a process of its own and waits while another measures; engines alternate, round by round. A round
-takes the median of its steps, and the table shows images a second by the median of the rounds; "/torch" is how many
-times faster convkit is than the better of PyTorch's layouts, "/best" than the best of all others in float32. Memory is
-the most that a process ever had, less what it had when a tiny network had brought the library's code into memory;
-"/torch" behind it is convkit's for each byte of that layout of PyTorch's which takes less. Glibc's thresholds are
-raised for the others, so that they do not pay for fresh pages in every step; convkit gets no such help.
+takes the median of its steps, and the table shows images a second by the median of the rounds, or by their minimum
+(see `benchmarks.peers`); "/torch" is how many times faster convkit is than the better of PyTorch's layouts, "/best"
+than the best of all others in float32. Memory is the most that a process ever had, less what it had when a tiny
+network had brought the library's code into memory; "/torch" behind it is convkit's for each byte of that layout of
+PyTorch's which takes less. Glibc's thresholds are raised for the others, so that they do not pay for fresh pages in
+every step; convkit gets no such help.
 """
 
 import argparse
 import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from convkit._precision import PRECISIONS
@@ -21,6 +23,7 @@ from convkit.bench.process import ISAS
 from convkit.bench.workload import PASSES, Workload
 
 from ..networks import WORKLOADS
+from . import TAKES
 
 
 def parse() -> argparse.Namespace:
@@ -34,7 +37,8 @@ def parse() -> argparse.Namespace:
     add("--engines", nargs="+", choices=ENGINES, metavar="ENGINE",
         help=f"of {', '.join(ENGINES)}, where installed (all)")  # fmt: skip
     add("--threads", nargs="+", type=int, default=[2], metavar="N", help="numbers of threads (2)")
-    add("--rounds", type=int, default=5, metavar="N", help="rounds of which the median is shown (5)")
+    add("--rounds", type=int, default=5, metavar="N", help="rounds of which one figure is shown (5)")
+    add("--take", choices=TAKES, default="median", help="which: their median or their minimum (median)")
     add("--seconds", type=float, default=0.3, metavar="S", help="seconds of a round, three steps at the least (0.3)")
     add("--precision", choices=PRECISIONS, default="highest", help="convkit's float32 precision (highest)")
     add("--isa", choices=ISAS, help="keep convkit, and PyTorch too, to an instruction set")
@@ -98,12 +102,15 @@ def main() -> None:
     """Measure what the command line asks for."""
     options = parse()
     engines = installed(options.engines)
+    measure = partial(
+        compare, rounds=options.rounds, seconds=options.seconds, isa=options.isa, take=TAKES[options.take]
+    )
     rows: list[Comparison] = []
     print(heads(engines), flush=True)
     try:
         for threads in options.threads:
             for name, workload in chosen(options):
-                rows.append(compare(workload, name, engines, threads, options.rounds, options.seconds, options.isa))
+                rows.append(measure(workload, name, engines, threads))
                 print(line(rows[-1], engines), flush=True)
                 if options.csv:
                     write_csv(options.csv, rows)

@@ -18,8 +18,8 @@ _FIXED = (*_KEY, "operations", "traffic", "peak")
 class Row:
     """One pass over one layer, on a number of threads, in all engines.
 
-    `seconds` are medians, None where an engine lacks the pass. `peak` is the multiply-add peak of all threads, measured
-    beside it. An operation that moves memory has 0 `operations` and no peak.
+    `seconds` are of all rounds, None where an engine lacks the pass. `peak` is the multiply-add peak of all threads,
+    measured beside it. An operation that moves memory has 0 `operations` and no peak.
     """
 
     suite: str

@@ -31,7 +31,7 @@ class Comparison:
     threads : int
         How many each engine used.
     seconds : dict of str to float
-        By engine, the median of its rounds, which are medians of steps. An engine that lacks the pass is not in it.
+        By engine, what was taken of its rounds, which are medians of steps. An engine that lacks the pass is not in it.
     memory : dict of str to float
         By engine, bytes; see `convkit.bench.worker.serve`.
     """
@@ -83,6 +83,7 @@ def compare(
     seconds: float = 0.3,
     isa: str | None = None,
     after_turn: Callable[[], object] = bool,
+    take: Callable[[list[float]], float] = statistics.median,
 ) -> Comparison:
     """Measure a pass in all engines.
 
@@ -104,6 +105,8 @@ def compare(
         An instruction set to keep all to.
     after_turn : function, optional
         Called each time that an engine has had its turn, of which there is one more than rounds: to warm up.
+    take : function, optional
+        Makes one figure of the rounds' seconds; their median by default.
 
     Returns
     -------
@@ -134,5 +137,5 @@ def compare(
                 after_turn()
         for worker in ready:
             memory[worker.engine] = worker.ask("memory") or 0
-    medians = {engine: statistics.median(those) for engine, those in times.items()}
-    return Comparison(workload.model["name"], workload.batch_size, name, threads, medians, memory)
+    taken = {engine: take(those) for engine, those in times.items()}
+    return Comparison(workload.model["name"], workload.batch_size, name, threads, taken, memory)
