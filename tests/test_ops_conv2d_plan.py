@@ -107,7 +107,7 @@ def test_rules_of_every_instruction_set(pass_, shape, weight, options, lanes, na
     [
         ("forward", (16, 64, 56, 56), (64, 64, 3, 3), {"padding": 1}, "highest high medium"),
         ("backward_input", (16, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "high medium"),
-        ("backward_input", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "highest high medium"),
+        ("backward_input", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "high medium"),
         ("backward_weight", (16, 128, 28, 28), (128, 128, 3, 3), {"padding": 1}, "highest high medium"),
         ("backward_weight", (16, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "highest high medium"),
         ("backward_weight", (16, 64, 14, 14), (64, 64, 5, 5), {"padding": 2}, "highest high medium"),
@@ -115,7 +115,9 @@ def test_rules_of_every_instruction_set(pass_, shape, weight, options, lanes, na
         ("backward_weight", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "highest high medium"),
         ("backward_weight", (16, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, ""),
         ("forward", (16, 64, 56, 56), (256, 64, 1, 1), {}, "highest high medium"),
-        ("forward", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "highest high medium"),
+        ("forward", (100, 16, 14, 14), (32, 16, 5, 5), {"padding": 2}, "high medium"),  # rows of tiles overlap
+        ("backward_input", (100, 16, 14, 14), (32, 16, 5, 5), {"padding": 2}, "highest high medium"),
+        ("forward", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "high medium"),
         ("backward_weight", (16, 64, 56, 56), (256, 64, 1, 1), {}, "high medium"),
         ("forward", (1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "medium"),
         ("forward", (16, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, ""),
@@ -183,7 +185,7 @@ def test_gradients_of_parts_beside_winograd(shape, size, tiles, float32):
 def test_parts_by_precision():
     for precision, parts in [("highest", 3), ("high", 2), ("medium", 1)]:
         for pass_ in ("forward", "backward_input", "backward_weight"):
-            dense = layer(pass_, (16, 256, 28, 28), (256, 256, 3, 3), "amx", 16, precision, stride=2, padding=1)
+            dense = layer(pass_, (16, 1024, 14, 14), (256, 1024, 1, 1), "amx", 16, precision)
             assert _convolution.choose(dense).extra == parts
         vectors = layer("forward", (512, 1024, 1, 1), (1024, 1024, 1, 1), "amx", 16, precision)
         assert _convolution.choose_linear(vectors).extra == parts

@@ -6,7 +6,8 @@ tenths of that. To these come splitting the input, packing the weights and stori
 layers of ResNet-50 on a Sapphire Rapids core. What its other hyperthread does doubles the time of a product beside
 float32's: that of three parts was set by hand to the geometric mean of the two (idle: 22, busy: 46), so that neither
 state loses more than a third by the choice, that of two between them (idle: 21), and the gradient's were scaled to the
-eight tenths.
+eight tenths. With a stride, and with few channels, products are slower than elsewhere: sixteen channels of 5x5 taps
+ran at 0.55 of Winograd's speed in either state, layers of stride 2 at 0.6 to 1.4 of a direct sum's.
 """
 
 import math
@@ -23,9 +24,11 @@ _PRODUCT = {1: 28.0, 2: 24.0, 3: 32.0}
 _STAGED = {1: 0.7, 2: 0.9, 3: 1.0}
 _WEIGHT = {1: 1.5, 2: 1.8, 3: 2.2}
 _STORED = 0.6
+_STRIDED = 1.7  # times as long a product where the input is staged in phases
+_OVERLAPPING = 1.6  # the same where columns of few channels, summed together, make rows of a tile overlap
 
 # Of the weights' gradient:
-_GRADIENT_PRODUCT = 27.0
+_GRADIENT_PRODUCT = 28.0
 _GRADIENT_STAGED = {1: 1.0, 2: 1.25, 3: 1.45}
 _GRADIENT_STORED = 2.8
 _EDGE = 3  # times as long to stage where channels are less than a tile's
@@ -58,7 +61,8 @@ def split_cycles(pass_: str, convolution: Conv2d, parts: int, packed: bool = Fal
     stagings = 1
     if pass_ == "backward_input":
         stagings = min(convolution.stride[0], taps_down) * min(convolution.stride[1], taps_across)
-    tiles = _correlation_tiles(pass_, convolution) * convolution.groups
+    strided = _STRIDED if max(convolution.stride) > 1 else 1
+    tiles = _correlation_tiles(pass_, convolution) * convolution.groups * strided
     return (
         tiles * products * _PRODUCT[parts]
         + stagings * images * channels * height * width * _STAGED[parts]
@@ -67,8 +71,8 @@ def split_cycles(pass_: str, convolution: Conv2d, parts: int, packed: bool = Fal
     )
 
 
-def _correlation_tiles(pass_: str, convolution: Conv2d) -> int:
-    """Count the products of tiles, for each product of parts, of one group."""
+def _correlation_tiles(pass_: str, convolution: Conv2d) -> float:
+    """Count the products of tiles, for each product of parts, of one group; slow ones count as more."""
     images, outputs, rows, cols = convolution.output_shape
     _, channels, taps_down, taps_across = convolution.weight_shape
     outputs //= convolution.groups
@@ -77,9 +81,10 @@ def _correlation_tiles(pass_: str, convolution: Conv2d) -> int:
         # A correlation for each phase of the stride; together they have all the taps.
         outputs, channels = channels, outputs
         rows, cols = -(-convolution.input_shape[2] // stride_h), -(-convolution.input_shape[3] // stride_w)
-    steps = taps_down * taps_across * -(-channels // _DEPTH)
+    steps: float = taps_down * taps_across * -(-channels // _DEPTH)
     if stride_w == convolution.dilation[1] == 1:
-        steps = min(steps, taps_down * -(-taps_across * channels // _DEPTH))
+        overlap = _OVERLAPPING if channels < _DEPTH and taps_across > 1 else 1
+        steps = min(steps, taps_down * -(-taps_across * channels // _DEPTH) * overlap)
     if _is_pointwise(convolution):
         positions = -(-images * rows * cols // _TILE)
     else:
