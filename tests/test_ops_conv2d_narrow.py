@@ -50,6 +50,15 @@ def test_weights_of_very_few_channels(outputs, how, channels):
     check_exact(Conv((3, channels, 5, 5), (outputs, channels, 3, 3), **how))
 
 
+@pytest.mark.parametrize("outputs", [9, 16, 17, 40])
+@pytest.mark.parametrize("how", [{}, {"stride": 2}, {"stride": (2, 1)}, {"dilation": 2}, {"dilation": (3, 1)}], ids=str)
+@pytest.mark.parametrize("image", [(28, 28), (6, 9), (5, 40), (2, 3), (11, 1)], ids=str)
+def test_windows_of_one_channel(outputs, how, image):
+    """Products that read their pixels by themselves; all sums of a 5x5 filter in registers."""
+    check_exact(Conv((3, 1, *image), (outputs, 1, 5, 5), padding=6, **how))
+    check_exact(Conv((2, 1, *image), (outputs, 1, 4, 7), padding=6, **how))
+
+
 @pytest.mark.parametrize("each", [(2, 9), (3, 20), (1, 70), (9, 3), (16, 16), (12, 300)], ids=str)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_groups_whose_channels_go_in_pieces(each, stride):

@@ -22,7 +22,7 @@ from convkit._kernels._epilogue cimport Epilogue, finish, is_plain
 from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, groups_of, lanes_of, lay_lanes
 from convkit._kernels._lanewise cimport (
-    LANES, PICKED, RUN, SPREAD, STREAMED, VECTORS, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height,
+    ALONE, LANES, PICKED, RUN, SPREAD, STREAMED, VECTORS, Fetch, LaneProduct, Run, lane_tile_deep, lane_tile_height,
     pass_on,
 )
 from convkit._kernels._lines cimport (
@@ -32,7 +32,8 @@ from convkit._kernels._lines cimport (
 from convkit._kernels._pass cimport Pass, computing, packing
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, viload_i32, vload_lanes, vr, vsplat, vstore, vstream_end,
+    NARROW_LANE_ROWS, VLEN, flush_denormals, real, restore_denormals, viload_i32, vload_lanes, vr, vsplat, vstore,
+    vstream_end,
 )
 from convkit._kernels._stream cimport streams
 from convkit._kernels._strip cimport ceil_div
@@ -215,6 +216,8 @@ cdef inline void correlate_phases(
             pass_on(writes, p.runs*p.channels)
             if t.layout.lanes.together > 1:
                 lane_tile_deep(count, PICKED, p)
+            elif p.x_pixel == 1 and NARROW_LANE_ROWS > 10:  # with fewer registers, a number takes an instruction
+                lane_tile_deep(count, ALONE, p)
             else:
                 lane_tile_deep(count, SPREAD, p)
 
