@@ -48,7 +48,7 @@ def test_processes_answer():
         for mode in started:
             stack.callback(mode.end)
         for name in PASSES:
-            rows = list(measure(started, [SMALL], name, 1))
+            rows = list(measure(started, [SMALL], name, 1, "median"))
             assert rows
             assert ", ".join(row.precision for row in rows) == "highest, medium"
             for row in rows:

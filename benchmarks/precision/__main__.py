@@ -14,13 +14,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from statistics import geometric_mean, median
+from statistics import geometric_mean
 from typing import Any
 
 import convkit
 from convkit._files import replacing
 
 from ..layers import PASSES, Layer
+from ..peers import TAKES
 from ..peers.__main__ import Worker
 from .rows import Row, draw
 from .split import forward_error
@@ -89,7 +90,7 @@ def described(plans: tuple[tuple[str, float], ...]) -> str:
     )
 
 
-def measure(started: list[Mode], layers: list[Layer], name: str, rounds: int) -> Iterator[Row]:
+def measure(started: list[Mode], layers: list[Layer], name: str, rounds: int, take: str) -> Iterator[Row]:
     """Measure a pass in all modes, taking turns. PyTorch is in each layer what it is in the faster of its layouts."""
     groups = list(distinct(started, layers, name))
     points: dict[int, list[Point]] = defaultdict(list)  # (speed, error) of every layer
@@ -100,7 +101,7 @@ def measure(started: list[Mode], layers: list[Layer], name: str, rounds: int) ->
             for i, (_, _, mode) in enumerate(groups):
                 seconds[i].append(float(mode.request(f"seconds {name}", layer.name)))
         for i, error in enumerate(errors):
-            points[i].append((layer.operations / median(seconds[i]) * 1e-9, error))
+            points[i].append((layer.operations / TAKES[take](seconds[i]) * 1e-9, error))
     torch: dict[tuple[str, str], list[Point]] = {}
     for i, (_, _, mode) in enumerate(groups):
         if mode.library == "torch":
@@ -137,7 +138,8 @@ def main() -> None:
         help=f"by name ({' '.join(_LAYERS)})")  # fmt: skip
     add("--passes", nargs="+", choices=PASSES, default=PASSES, metavar="PASS", help=f"of {', '.join(PASSES)} (all)")
     add("--threads", type=int, default=1, metavar="N", help="number of threads (1)")
-    add("--rounds", type=int, default=3, metavar="N", help="rounds of which the median is shown (3)")
+    add("--rounds", type=int, default=3, metavar="N", help="rounds of which one figure is shown (3)")
+    add("--take", choices=TAKES, default="median", help="which: their median or their minimum (median)")
     add("--figure", type=Path, metavar="FILE", help="draw the errors against the speeds")
     options = parser.parse_args()
     os.environ.pop("CONVKIT_ISA", None)  # every variant is measured in its turn
@@ -146,7 +148,7 @@ def main() -> None:
     with ExitStack() as stack:
         started = modes(options.threads, stack)
         for name in options.passes:
-            for row in measure(started, options.layers, name, options.rounds):
+            for row in measure(started, options.layers, name, options.rounds, options.take):
                 rows.append(row)
                 print(row, flush=True)
     for row in arithmetic(options.layers) if "forward" in options.passes else ():
