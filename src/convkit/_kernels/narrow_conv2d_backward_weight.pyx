@@ -196,6 +196,13 @@ cdef void sum_lines(
             sum_vector(t, p, SPREAD, x, sums + v*panel(lay), x_ahead, grad_ahead)
 
 
+cdef inline void take_ahead(ChannelSum* p, Fetch* x_ahead, Fetch* grad_ahead) noexcept nogil:
+    """What one tile calls in; the rest is left to the next ones."""
+    p.x_ahead, p.grad_ahead = x_ahead[0], grad_ahead[0]
+    pass_on(x_ahead, p.lines*p.pixels)
+    pass_on(grad_ahead, p.lines*p.pixels)
+
+
 cdef inline void sum_vector(
     const WeightGradient* t, ChannelSum p, const int reading, const real* x, real* sums, Fetch* x_ahead,
     Fetch* grad_ahead,
@@ -203,9 +210,8 @@ cdef inline void sum_vector(
     """All taps and channels of one vector: sources as evenly as they go."""
     cdef Py_ssize_t r, i, tiles
     if t.window:
-        p.x, p.sums, p.source, p.x_ahead, p.grad_ahead = x, sums, t.sources, x_ahead[0], grad_ahead[0]
-        pass_on(x_ahead, p.lines*p.pixels)
-        pass_on(grad_ahead, p.lines*p.pixels)
+        p.x, p.sums, p.source = x, sums, t.sources
+        take_ahead(&p, x_ahead, grad_ahead)
         window_sum(&p, t.run)
         return
     for r in range(t.x.phase.runs):
@@ -213,9 +219,7 @@ cdef inline void sum_vector(
         tiles = ceil_div(t.count, sources_of(t.run[r].taps))
         for i in range(tiles):
             p.source = t.sources + i*t.count // tiles
-            p.x_ahead, p.grad_ahead = x_ahead[0], grad_ahead[0]
-            pass_on(x_ahead, p.lines*p.pixels)
-            pass_on(grad_ahead, p.lines*p.pixels)
+            take_ahead(&p, x_ahead, grad_ahead)
             sum_run_of(t.run[r].taps, <int>((i + 1)*t.count // tiles - i*t.count // tiles), reading, &p)
 
 
