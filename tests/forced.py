@@ -14,9 +14,14 @@ def _rules(**rules):
     with pytest.MonkeyPatch.context() as patch:
         for name, rule in rules.items():
             patch.setattr(_convolution, name, rule)
-        _convolution._plan.cache_clear()
+        _forget_plans()
         yield
+    _forget_plans()
+
+
+def _forget_plans():
     _convolution._plan.cache_clear()
+    _convolution.plan_stored.cache_clear()
 
 
 def split_everywhere():

@@ -42,6 +42,7 @@ class Mode(Worker):
         super().__init__(name, threads, isa)
         self.variant = isa or "any"
         self.library, self.precision = name.split()[:2]
+        self.of_bfloat16 = self.precision == "bfloat16"
 
 
 def variants() -> list[str]:
@@ -51,7 +52,12 @@ def variants() -> list[str]:
 
 
 def precisions(isa: str) -> tuple[str, ...]:
-    """Return those in which an instruction set computes otherwise than the one that it adds to."""
+    """Return those in which an instruction set computes otherwise than the one that it adds to.
+
+    The last, where AMX multiplies bfloat16 as it lies, is that of arrays.
+    """
+    if isa == "amx" and importlib.util.find_spec("ml_dtypes"):
+        return *_PRECISIONS, "bfloat16"
     return ("medium",) if isa == "avx512_bf16" else _PRECISIONS
 
 
@@ -74,8 +80,8 @@ def distinct(started: list[Mode], layers: list[Layer], name: str) -> Iterator[tu
     alike: dict[Any, list[Mode]] = defaultdict(list)
     for mode in started:
         plans = tuple(tuple(mode.request(f"plan {name}", layer.name)) for layer in layers)
-        alike[mode.library, mode.variant, plans].append(mode)
-    for (_, _, plans), same in alike.items():
+        alike[mode.library, mode.variant, mode.of_bfloat16, plans].append(mode)
+    for (*_, plans), same in alike.items():
         yield ", ".join(mode.precision for mode in same), described(plans), same[0]
 
 

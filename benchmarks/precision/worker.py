@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -34,14 +35,24 @@ class Medium(High):
     precision = "medium"
 
 
-class Bfloat16(Torch):
+class Bfloat16(Convkit):
+    """convkit, with arrays of bfloat16."""
+
+    def __init__(self, threads: int) -> None:
+        super().__init__(threads)
+        import ml_dtypes
+
+        self.dtype = np.dtype(ml_dtypes.bfloat16)
+
+
+class TorchBfloat16(Torch):
     """PyTorch in bfloat16, contiguous."""
 
     def _tensors(self, arrays: list) -> list:
         return [tensor.bfloat16() for tensor in super()._tensors(arrays)]
 
 
-class Bfloat16ChannelsLast(Bfloat16):
+class TorchBfloat16ChannelsLast(TorchBfloat16):
     """PyTorch in bfloat16, with `channels_last` tensors."""
 
     layout = "channels_last"
@@ -52,18 +63,21 @@ MODES: dict[str, type[Engine]] = {
     "convkit highest": Convkit,
     "convkit high": High,
     "convkit medium": Medium,
+    "convkit bfloat16": Bfloat16,
     "torch float32 contiguous": Torch,
     "torch float32 channels_last": TorchChannelsLast,
-    "torch bfloat16 contiguous": Bfloat16,
-    "torch bfloat16 channels_last": Bfloat16ChannelsLast,
+    "torch bfloat16 contiguous": TorchBfloat16,
+    "torch bfloat16 channels_last": TorchBfloat16ChannelsLast,
 }
 
 
-def plan(layer: Layer, name: str) -> tuple[str, float]:
+def plan(mode: str, layer: Layer, name: str) -> tuple[str, float]:
     """Return what convkit calls the algorithm of a pass, and its products in terms of the direct sum's."""
     from convkit import ops
+    from convkit._precision import operands_of_bfloat16
 
-    planned = ops.conv2d_plan(layer.input_shape, layer.weight_shape, **layer.options, gradient=_GRADIENTS[name])
+    with operands_of_bfloat16() if mode == "convkit bfloat16" else nullcontext():
+        planned = ops.conv2d_plan(layer.input_shape, layer.weight_shape, **layer.options, gradient=_GRADIENTS[name])
     return planned.name, planned.multiplies / (layer.operations / 2)
 
 
@@ -81,7 +95,7 @@ def exact(layer: Layer) -> Passes:
 
 def rms_error(found: object, expected: np.ndarray) -> float:
     """Return the RMS of the differences, over the RMS of what is expected."""
-    found = np.asarray(found.double() if hasattr(found, "double") else found)
+    found = np.asarray(found.double() if hasattr(found, "double") else found, np.float64)
     return math.sqrt(np.mean(np.square(found - expected)) / np.mean(np.square(expected)))
 
 
@@ -98,7 +112,7 @@ def main() -> None:
             passes.clear()
             prepared, passes = work, engine.passes(layer)
         if kind == "plan":
-            answer: object = plan(layer, name) if mode.startswith("convkit") else (mode.removeprefix("torch "), 1)
+            answer: object = plan(mode, layer, name) if mode.startswith("convkit") else (mode.removeprefix("torch "), 1)
         elif kind == "error":
             answer = rms_error(passes[name](), exact(layer)[name]())
         else:

@@ -5,12 +5,14 @@ import importlib
 import os
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
 from ._kernels import _cpu
 
-_SUFFIXES = {"f": "f32", "d": "f64"}
+#: Kernels' folders by element type; bfloat16, of which NumPy knows nothing, is handed over as its bits.
+_SUFFIXES = {"f": "f32", "d": "f64", "H": "bf16"}
 
 #: Instruction sets whose kernels are but additions to those of another.
 _EXTENDS = {"amx": "x86_v4", "avx512_bf16": "x86_v4"}
@@ -70,7 +72,7 @@ isas_supported = _supported()
 isa = choose(os.environ.get("CONVKIT_ISA", ""), isas_built, isas_supported)
 
 
-def variant(name: str, dtype: "np.dtype[np.floating]", isa: str) -> ModuleType:
+def variant(name: str, dtype: "np.dtype[Any]", isa: str) -> ModuleType:
     """Import kernel `name` for an element type and an instruction set that this machine supports."""
     if isa not in isas_supported:
         raise ImportError(f"{isa!r} is not supported by this machine, which can run {', '.join(isas_supported)}")
@@ -85,7 +87,7 @@ def _chosen(name: str, char: str) -> ModuleType:
     return variant(name, np.dtype(char), isa)
 
 
-def kernel(name: str, dtype: "np.dtype[np.floating]") -> ModuleType:
+def kernel(name: str, dtype: "np.dtype[Any]") -> ModuleType:
     """Return the module of kernel `name` for an element type; it is loaded when it is first asked for."""
     return _chosen(name, dtype.char)
 

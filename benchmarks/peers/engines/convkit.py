@@ -17,11 +17,12 @@ class Convkit(Engine):
 
         convkit.set_num_threads(threads)
         self.ops, self.empty_like = convkit.ops, empty_like
+        self.dtype = np.dtype(np.float32)  # of a convolution's arrays
 
     def convolution(self, layer: Layer) -> Passes:
         """Return the passes of a convolution."""
         ops, how = self.ops, layer.options
-        x, w, grad = operands(layer)
+        x, w, grad = (array.astype(self.dtype, copy=False) for array in operands(layer))
         x, w, grad = self._handed_on(x), _as_nn_lays_it(w), self._handed_on(grad)
         if layer.transposed:
             if not hasattr(ops, "conv_transpose2d"):

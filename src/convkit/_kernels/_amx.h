@@ -172,6 +172,39 @@ CONVKIT_INLINE vr vround_pairs(vr first, vr second) {
 #else
 CONVKIT_INLINE vr vround_pairs(vr first, vr second) { return vpair_lanes(first, second); }
 #endif
+
+/* Four numbers of an image. */
+#ifdef CONVKIT_BFLOAT16
+CONVKIT_INLINE __m128 load_quad(const stored *p) {
+  return (__m128)_mm_slli_epi32(_mm_cvtepu16_epi32(_mm_loadl_epi64((const __m128i *)p)), 16);
+}
+#else
+CONVKIT_INLINE __m128 load_quad(const stored *p) { return _mm_loadu_ps(p); }
+#endif
+/* The nearest bfloat16 of two vectors of numbers, one behind the other. */
+#ifdef CONVKIT_EMULATE_AMX
+CONVKIT_INLINE vr vround_row(vr first, vr second) {
+  const __m256i lower = _mm512_cvtepi32_epi16((__m512i)((vu)vround_bf16(first) >> 16));
+  const __m256i upper = _mm512_cvtepi32_epi16((__m512i)((vu)vround_bf16(second) >> 16));
+  return (vr)_mm512_inserti64x4(_mm512_castsi256_si512(lower), upper, 1);
+}
+#else
+CONVKIT_INLINE vr vround_row(vr first, vr second) {
+  return (vr)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first);
+}
+#endif
+/* vmeasure of such a row: of the largest alone. */
+CONVKIT_INLINE void vmeasure_row(magnitudes *seen, vr row) {
+  const __m512i bits = _mm512_and_si512((__m512i)row, _mm512_set1_epi16(0x7fff));
+  seen->most = _mm512_max_epu32(seen->most, _mm512_max_epu32(bits, _mm512_slli_epi32(bits, 16)));
+}
+/* Sixteen bfloat16 of each of two places, as pairs. */
+CONVKIT_INLINE vr vpair_stored(const stored *first, const stored *second) {
+  const __m512i lower = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)first));
+  const __m512i upper = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)second));
+  return (vr)_mm512_or_si512(lower, _mm512_slli_epi32(upper, 16));
+}
+
 /* What pairs are of, as floats. */
 CONVKIT_INLINE vr vlower_bf16(vr pairs) { return (vr)((vu)pairs << 16); }
 CONVKIT_INLINE vr vupper_bf16(vr pairs) { return (vr)((vu)pairs & 0xffff0000u); }
@@ -193,20 +226,20 @@ CONVKIT_INLINE int vnoted_less_pairs(vi seen, uint32_t than) {
   return than && _mm512_cmplt_epu16_mask((__m512i)seen, _mm512_set1_epi16((short)((than >> 15) - 1)));
 }
 
-/* 128 bits of each of four places. */
-CONVKIT_INLINE __m512 four_quads(const real *a, const real *b, const real *c, const real *d) {
-  const __m256 lower = _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
-  const __m512 most = _mm512_insertf32x4(_mm512_castps256_ps512(lower), _mm_loadu_ps(c), 2);
-  return _mm512_insertf32x4(most, _mm_loadu_ps(d), 3);
+/* Four numbers of each of four places. */
+CONVKIT_INLINE __m512 four_quads(const stored *a, const stored *b, const stored *c, const stored *d) {
+  const __m256 lower = _mm256_insertf128_ps(_mm256_castps128_ps256(load_quad(a)), load_quad(b), 1);
+  const __m512 most = _mm512_insertf32x4(_mm512_castps256_ps512(lower), load_quad(c), 2);
+  return _mm512_insertf32x4(most, load_quad(d), 3);
 }
 /* Four numbers, each from every second source, of `first` and those behind it, at two places: as the first lanes of
    four vectors, and zeros. */
-CONVKIT_INLINE void vquads(const real *const *first, Py_ssize_t place, Py_ssize_t second, int lanes, vr *rows) {
+CONVKIT_INLINE void vquads(const stored *const *first, Py_ssize_t place, Py_ssize_t second, int lanes, vr *rows) {
   const __mmask16 some = (__mmask16)((1u << lanes) - 1);
   __m512 r[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; i++) {
-    const real *lower = first[2 * i] + place, *upper = first[2 * i + 8] + place;
+    const stored *lower = first[2 * i] + place, *upper = first[2 * i + 8] + place;
     r[i] = four_quads(lower, upper, lower + second, upper + second);
   }
   const __m512d a = (__m512d)_mm512_unpacklo_ps(r[0], r[1]), b = (__m512d)_mm512_unpacklo_ps(r[2], r[3]);

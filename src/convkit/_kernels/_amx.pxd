@@ -21,7 +21,7 @@ not wait for products, and to prefetch their lines costs as much as to load them
 
 from libc.stdint cimport uint32_t
 
-from convkit._kernels._simd cimport real, vi, vr
+from convkit._kernels._simd cimport real, stored, vi, vr
 
 
 cdef extern from "_amx.h" nogil:
@@ -45,13 +45,16 @@ cdef extern from "_amx.h" nogil:
     vi vbeyond(vr v, uint32_t least, uint32_t most)
     bint vany(vi v)
     vr vround_pairs(vr first, vr second)
+    vr vround_row(vr first, vr second)
+    void vmeasure_row(magnitudes* seen, vr row)
+    vr vpair_stored(const stored* first, const stored* second)
+    void vquads(const stored* const* first, Py_ssize_t place, Py_ssize_t second, int lanes, vr* rows)
     vr vlower_bf16(vr pairs)
     vr vupper_bf16(vr pairs)
     void vnote_least(vi* seen, vr v)
     bint vnoted_less(vi seen, uint32_t than)
     void vnote_least_pairs(vi* seen, vr pairs)
     bint vnoted_less_pairs(vi seen, uint32_t than)
-    void vquads(const real* const* first, Py_ssize_t place, Py_ssize_t second, int lanes, vr* rows)
 
 
 cdef enum:

@@ -8,7 +8,7 @@ from convkit._kernels._amx cimport DEEP, PAIR
 from convkit._kernels._amx_strip cimport Correlation, choose_layout, chunk_of, run_of
 from convkit._kernels._amx_weights cimport Run, pack_run, step_bytes
 from convkit._kernels._axis cimport forward_axis
-from convkit._kernels._simd cimport flush_denormals, restore_denormals
+from convkit._kernels._simd cimport OF_BFLOAT16, flush_denormals, restore_denormals
 from convkit._kernels._split cimport least_split
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._weights cimport Weights
@@ -24,7 +24,7 @@ cdef inline void pack_block(
 ) noexcept nogil:
     """Split one block of lanes into tiles; note weights that have no parts."""
     cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t step, apart = 1 if t.lined else DEEP // 2
+    cdef Py_ssize_t step, apart = 1 if t.lined or OF_BFLOAT16 else DEEP // 2
     cdef Run run
     tiles = tiles + block*t.steps*step_bytes(t.parts)
     for step in range(t.steps):

@@ -1,9 +1,13 @@
 """The sums of a convolution by AMX tiles, on their way to the output: a few rows of a block of tiles at a time."""
 
-from convkit._kernels._amx cimport PAIR, TILE, are_beyond, magnitudes, no_magnitudes, vmeasure
+from convkit._kernels._amx cimport (
+    PAIR, TILE, are_beyond, magnitudes, no_magnitudes, vmeasure, vmeasure_row, vround_row,
+)
 from convkit._kernels._amx_strip cimport Correlation, Part
 from convkit._kernels._epilogue cimport finish
-from convkit._kernels._simd cimport VLEN, prefetch_to_write, real, vload, vload_lanes, vr
+from convkit._kernels._simd cimport (
+    OF_BFLOAT16, VLEN, prefetch_to_write, real, stored, vload, vload_lanes, vr, vstore_stored_lanes,
+)
 from convkit._kernels._split cimport MOST_SUM, least_sum
 from convkit._kernels._stream cimport put, put_lanes
 
@@ -20,8 +24,36 @@ cdef struct Put:
     Py_ssize_t at, behind           # rows that are left
 
 
+cdef inline void put_row(stored* out, vr first, vr second, bint stream, magnitudes* seen) noexcept nogil:
+    """Put the sums of a block's lanes."""
+    cdef vr row
+    if OF_BFLOAT16:
+        row = vround_row(first, second)
+        vmeasure_row(seen, row)
+        put(<real*>out, row, stream)
+    else:
+        vmeasure(seen, first)
+        vmeasure(seen, second)
+        put(<real*>out, first, stream)
+        put(<real*>(out + VLEN), second, stream)
+
+
+cdef inline void fetch_row(const stored* out) noexcept nogil:
+    prefetch_to_write(out)
+    if not OF_BFLOAT16:
+        prefetch_to_write(out + VLEN)
+
+
+cdef inline void put_row_lanes(stored* out, vr v, int lanes, bint stream) noexcept nogil:
+    """Put some of them. Those of bfloat16 are not streamed: they are not even half a line."""
+    if OF_BFLOAT16:
+        vstore_stored_lanes(out, v, lanes)
+    else:
+        put_lanes(<real*>out, v, lanes, stream)
+
+
 cdef inline void put_whole(
-    const bint adds, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums, real* out,
+    const bint adds, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums, stored* out,
     Py_ssize_t step, bint stream, magnitudes* seen,
 ) noexcept nogil:
     """Write the sums of `count` positions for all lanes of a block."""
@@ -32,18 +64,14 @@ cdef inline void put_whole(
         if adds:
             first, second = first + vload(addend), second + vload(addend + VLEN)
             addend = addend + addend_step
-        vmeasure(seen, first)
-        vmeasure(seen, second)
         if not stream:
-            prefetch_to_write(out + PUT_AHEAD*step)
-            prefetch_to_write(out + PUT_AHEAD*step + VLEN)
-        put(out, first, stream)
-        put(out + VLEN, second, stream)
+            fetch_row(out + PUT_AHEAD*step)
+        put_row(out, first, second, stream, seen)
         sums, out = sums + PAIR, out + step
 
 
 cdef inline void put_ragged(
-    const real* addend, Py_ssize_t addend_step, Py_ssize_t count, Py_ssize_t lanes, const real* sums, real* out,
+    const real* addend, Py_ssize_t addend_step, Py_ssize_t count, Py_ssize_t lanes, const real* sums, stored* out,
     Py_ssize_t step, bint stream, magnitudes* seen,
 ) noexcept nogil:
     """The same for the lanes of the last block."""
@@ -58,16 +86,16 @@ cdef inline void put_ragged(
             if addend is not NULL:
                 v = v + vload_lanes(addend + i*addend_step + k, here)
             vmeasure(seen, v)
-            put_lanes(out + i*step + k, v, here, stream)
+            put_row_lanes(out + i*step + k, v, here, stream)
             k += VLEN
 
 
 cdef inline void put_run(
-    const Correlation* t, const Put* to, Py_ssize_t count, real* out, Py_ssize_t step, magnitudes* seen,
+    const Correlation* t, const Put* to, Py_ssize_t count, stored* out, Py_ssize_t step, magnitudes* seen,
 ) noexcept nogil:
-    """Write the sums of the next `count` rows to outputs that lie `step` apart."""
+    """Write the sums of the next `count` rows to outputs that lie `step` apart: what is added to again is real."""
     cdef const real* sums = to.sums + to.at*PAIR
-    cdef const real* addend = out if t.again else NULL
+    cdef const real* addend = <const real*>out if t.again else NULL
     cdef Py_ssize_t addend_step = step if t.again else 0
     if t.bias is not NULL and not t.again:
         addend = t.bias + to.lane
@@ -78,10 +106,10 @@ cdef inline void put_run(
     else:
         put_whole(True, addend, addend_step, count, sums, out, step, t.streams, seen)
     if t.last:
-        finish(&t.epilogue, count, step, to.lanes, out)
+        finish(&t.epilogue, count, step, to.lanes, <real*>out)
 
 
-cdef inline real* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
+cdef inline stored* output_at(const Correlation* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t col) noexcept nogil:
     return (t.output + image*t.target.image + (t.y.out_first + t.y.out_step*row)*t.target.row
             + (t.x.out_first + t.x.out_step*col)*t.target.col)
 

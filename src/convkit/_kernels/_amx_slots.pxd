@@ -13,7 +13,7 @@ from convkit._kernels._amx cimport PAIR, TILE, TILE_BYTES
 from convkit._kernels._axis cimport Axis
 from convkit._kernels._image cimport Image
 from convkit._kernels._phases cimport phases, tap_place
-from convkit._kernels._simd cimport real
+from convkit._kernels._simd cimport real, stored
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._weights cimport Weights
 
@@ -30,9 +30,9 @@ cdef enum:
 cdef struct WeightGradient:
     Axis y, x
     Py_ssize_t images, channels, lanes
-    const real* input
+    const stored* input
     Image source
-    const real* grad
+    const stored* grad
     Image target
     Weights result                  # of one group; its data is written
     int parts

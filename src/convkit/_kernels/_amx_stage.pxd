@@ -8,11 +8,12 @@ columns later, into the second-level cache, as the first one is full of tiles.
 A number that is not finite has parts that are none either, and spoils the sums that it has a part in, where it is seen.
 """
 
-from convkit._kernels._amx cimport TILE, TILE_BYTES, vnote_least, vnoted_less, vquads
+from convkit._kernels._amx cimport TILE, TILE_BYTES, vnote_least, vnoted_less, vpair_stored, vquads
 from convkit._kernels._amx_slots cimport COLUMN_BYTES, WeightGradient
 from convkit._kernels._phases cimport phases
 from convkit._kernels._simd cimport (
-    VLEN, prefetch_second, real, vi, visplat, vload, vload_lanes, vr, vsplat, vstore_lanes,
+    OF_BFLOAT16, VLEN, prefetch_second, real, stored, vi, visplat, vload_stored, vload_stored_lanes, vr, vsplat, vstore,
+    vstore_stored_lanes,
 )
 from convkit._kernels._split cimport least_split, round_pairs
 from convkit._kernels._strip cimport ceil_div
@@ -24,8 +25,8 @@ cdef enum:
 
 cdef struct Slot:
     # An image, a band of one, or every sixteenth pixel.
-    const real* input
-    const real* grad
+    const stored* input
+    const stored* grad
     Py_ssize_t row                  # the first of its outputs
     Py_ssize_t rows, cols           # of its outputs: 0 if there is no such image
     Py_ssize_t in_cols              # of its input
@@ -98,8 +99,8 @@ cdef enum:
 cdef struct Square:
     # TILE channels of a column of 16 slots, or of two columns of the gradient, in pieces.
     int kind
-    const real* const* source       # a row in each slot,
-    Py_ssize_t place, fetched       # floats from there to the square, to one that comes soon,
+    const stored* const* source     # a row in each slot,
+    Py_ssize_t place, fetched       # elements from there to the square, to one that comes soon,
     Py_ssize_t second               # and from the first column to the second
     int lanes                       # slots of both columns
     char* target
@@ -110,19 +111,19 @@ cdef struct Square:
 cdef struct Stage:
     # A strip that is being staged: a row of one phase of the input, or a row of the gradient, after the other.
     Square square                   # what is staged of it now
-    const real* nothing[TILE]       # zeros
+    const stored* nothing[TILE]     # zeros
     Part part
     char* input
     char* grad
     Py_ssize_t lines, line          # how many rows there are, and which comes next
     bint of_input                   # what the row at hand is,
-    const real* source[TILE]        # where it begins in each slot: NULL where that is padding,
+    const stored* source[TILE]      # where it begins in each slot: NULL where that is padding,
     bint whole, blank               # which it is nowhere, or everywhere
     Py_ssize_t size[TILE]           # how many columns there are: beyond them is padding, too
     Py_ssize_t first                # column that is staged
-    Py_ssize_t col, step            # floats from column to column that is staged
+    Py_ssize_t col, step            # elements from column to column that is staged
     Py_ssize_t width, channels      # columns and channels to stage
-    Py_ssize_t ahead                # floats from its end to the next row
+    Py_ssize_t ahead                # elements from its end to the next row
     char* target
     Py_ssize_t at, channel          # the next square: a column, or two of the gradient, and the first of TILE channels
     Py_ssize_t here, lane           # the same of that at hand
@@ -250,11 +251,14 @@ cdef inline void begin_strip(
 
 cdef inline bint stage_pair(const int parts, const Square* q) noexcept nogil:
     """Split TILE channels of a column of two slots, and pair them; return whether a number has no parts."""
-    cdef const real* first = q.source[2*q.piece]
-    cdef const real* second = q.source[2*q.piece + 1]
+    cdef const stored* first = q.source[2*q.piece]
+    cdef const stored* second = q.source[2*q.piece + 1]
     prefetch_second(first + q.fetched)
     prefetch_second(second + q.fetched)
-    return put_pair(parts, vload(first + q.place), vload(second + q.place), q)
+    if OF_BFLOAT16:
+        vstore(<real*>(q.target + 64*q.piece), vpair_stored(first + q.place, second + q.place))
+        return False
+    return put_pair(parts, vload_stored(first + q.place), vload_stored(second + q.place), q)
 
 
 cdef inline bint put_pair(const int parts, vr first, vr second, const Square* q) noexcept nogil:
@@ -276,7 +280,7 @@ cdef inline bint stage_quad(const int parts, const Square* q) noexcept nogil:
 
 
 cdef inline bint put_quad(
-    const int parts, const real* const* source, Py_ssize_t place, const Square* q,
+    const int parts, const stored* const* source, Py_ssize_t place, const Square* q,
 ) noexcept nogil:
     cdef vi least = visplat(-1)
     cdef vr even[QUAD]
@@ -297,7 +301,7 @@ cdef inline vr load_slot(const Stage* s, Py_ssize_t slot, Py_ssize_t at, Py_ssiz
     cdef Py_ssize_t col = s.first + at*s.step
     if s.source[slot] is NULL or col < 0 or col >= s.size[slot]:
         return vsplat(0)
-    return vload_lanes(s.source[slot] + at*s.col + channel, <int>max(0, min(s.channels - channel, most)))
+    return vload_stored_lanes(s.source[slot] + at*s.col + channel, <int>max(0, min(s.channels - channel, most)))
 
 
 cdef inline bint stage_edge_pair(int parts, const Stage* s, const Square* q) noexcept nogil:
@@ -306,14 +310,14 @@ cdef inline bint stage_edge_pair(int parts, const Stage* s, const Square* q) noe
 
 
 cdef inline bint stage_edge_quad(int parts, const Stage* s, const Square* q) noexcept nogil:
-    cdef real quads[TILE*2*QUAD]
-    cdef const real* source[TILE]
+    cdef stored quads[TILE*2*QUAD]
+    cdef const stored* source[TILE]
     cdef Square copied = q[0]
     cdef Py_ssize_t v, i
     for v in range(TILE):
         source[v] = quads + v*2*QUAD
         for i in range(2):
-            vstore_lanes(quads + (2*v + i)*QUAD, load_slot(s, v, s.here + i, s.lane + q.piece*QUAD, QUAD), QUAD)
+            vstore_stored_lanes(quads + (2*v + i)*QUAD, load_slot(s, v, s.here + i, s.lane + q.piece*QUAD, QUAD), QUAD)
     copied.second, copied.lanes = QUAD, TILE
     return put_quad(parts, source, 0, &copied)
 

@@ -11,13 +11,14 @@ With a stride, the strip is staged in its phases, so that neighbouring outputs a
 Staged, in bytes: [block of 32 channels][phase][row][column][part][32 channels], and side by side, where a tile is as
 memory has it, [block of 32 channels][phase][row][column][part][image][32 channels]. Channels that would leave much of
 the last block empty lie without gaps, [part][phase][row][image][column][channels], and are summed over along with the
-columns of taps, as one range.
+columns of taps, as one range. Numbers of a block that is summed in one product lie in pairs, which are those of the
+weights: the first half with the second; of bfloat16, neighbours, so that a block is staged as it lies.
 
 An input is split into its parts once, while its strip is staged, and serves all taps and all outputs. Numbers that have
 no parts are noted.
 """
 
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from convkit._kernels._amx cimport DEEP, PAIR, TILE, are_beyond, magnitudes, no_magnitudes, vany, vmeasure
 from convkit._kernels._amx_weights cimport Run
@@ -25,7 +26,9 @@ from convkit._kernels._axis cimport Axis, Range
 from convkit._kernels._epilogue cimport Epilogue
 from convkit._kernels._image cimport Image
 from convkit._kernels._phases cimport phase_inside, phases, tap_phase, tap_place
-from convkit._kernels._simd cimport VLEN, prefetch, real, vi, visplat, vload, vload_lanes, vr
+from convkit._kernels._simd cimport (
+    OF_BFLOAT16, VLEN, prefetch, real, stored, vi, visplat, vload_stored, vload_stored_lanes, vr,
+)
 from convkit._kernels._split cimport MOST_SPLIT, least_split, splittable, store_pairs, store_parts
 from convkit._kernels._strip cimport ceil_div
 
@@ -44,9 +47,9 @@ cdef enum:
 cdef struct Correlation:
     Axis y, x
     Py_ssize_t images, channels, lanes
-    const real* input
+    const stored* input
     Image source
-    real* output
+    stored* output
     Image target
     const real* bias                # NULL if there is none
     bint again                      # add to what the output holds
@@ -217,8 +220,13 @@ cdef inline void choose_layout(Correlation* t) noexcept nogil:
 
 
 cdef inline Py_ssize_t chunk_of(const Correlation* t, Py_ssize_t channels) noexcept nogil:
-    """Channels to sum at a time: at most so few that the input of two tiles fits a strip, and all nearly as many."""
+    """Channels to sum at a time: at most so few that the input of two tiles fits a strip, and all nearly as many.
+
+    All of them, if sums would be rounded between one chunk and the next.
+    """
     cdef Py_ssize_t columns = (PAIR + tap_place(&t.x, t.x.taps - 1))*(1 + tap_place(&t.y, t.y.taps - 1))
+    if OF_BFLOAT16:
+        return channels
     cdef Py_ssize_t most = STRIP_BYTES // (2*DEEP*t.parts*columns*phases(&t.y)*phases(&t.x))*DEEP
     most = max(<Py_ssize_t>DEEP, min(CHUNK // (t.parts*t.y.taps), most))
     return ceil_div(ceil_div(channels, ceil_div(channels, most)), DEEP)*DEEP
@@ -246,20 +254,21 @@ cdef inline void blank(const Correlation* t, Py_ssize_t count, char* target) noe
 
 
 cdef inline void split_gapless(
-    const Correlation* t, const int parts, const real* pixel, char* target, vi* beyond,
+    const Correlation* t, const int parts, const stored* pixel, char* target, vi* beyond,
 ) noexcept nogil:
     """A pixel whose channels lie without gaps."""
     cdef Py_ssize_t c = 0
     cdef int lanes
+    cdef vr v
     while c < t.channels:
         lanes = <int>min(t.channels - c, <Py_ssize_t>VLEN)
-        store_parts(parts, splittable(vload_lanes(pixel + c, lanes), least_split(parts), beyond), target + 2*c, t.part,
-                    lanes)
+        v = splittable(vload_stored_lanes(pixel + c, lanes), least_split(parts), beyond)
+        store_parts(parts, v, target + 2*c, t.part, lanes)
         c += VLEN
 
 
 cdef inline void split_blocks(
-    const Correlation* t, const int parts, const real* pixel, Py_ssize_t ahead, char* target, magnitudes* seen,
+    const Correlation* t, const int parts, const stored* pixel, Py_ssize_t ahead, char* target, magnitudes* seen,
 ) noexcept nogil:
     """A pixel whose channels lie in blocks: the first half of a block is paired with the second."""
     cdef Py_ssize_t c = 0
@@ -267,22 +276,45 @@ cdef inline void split_blocks(
     while c + DEEP <= t.channels:
         prefetch(pixel + ahead + c)
         prefetch(pixel + ahead + c + VLEN)
-        first, second = vload(pixel + c), vload(pixel + c + VLEN)
+        first, second = vload_stored(pixel + c), vload_stored(pixel + c + VLEN)
         vmeasure(seen, first)
         vmeasure(seen, second)
         store_pairs(parts, first, second, target, t.part)
         target = target + t.block
         c += DEEP
     if c < t.channels:
-        first = vload_lanes(pixel + c, <int>min(t.channels - c, <Py_ssize_t>VLEN))
-        second = vload_lanes(pixel + c + VLEN, <int>max(<Py_ssize_t>0, t.channels - c - VLEN))
+        first = vload_stored_lanes(pixel + c, <int>min(t.channels - c, <Py_ssize_t>VLEN))
+        second = vload_stored_lanes(pixel + c + VLEN, <int>max(<Py_ssize_t>0, t.channels - c - VLEN))
         vmeasure(seen, first)
         vmeasure(seen, second)
         store_pairs(parts, first, second, target, t.part)
 
 
+cdef inline void copy_pixels(
+    const Correlation* t, const stored* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
+) noexcept nogil:
+    """Copy a run of pixels of bfloat16. What is not finite makes no result that is."""
+    cdef Py_ssize_t i, c, whole = 0 if t.lined else t.channels // DEEP, rest = t.channels - whole*DEEP
+    cdef Py_ssize_t ahead = (AHEAD // t.channels + 1)*step
+    cdef char* block
+    if t.lined and step == t.channels:
+        memcpy(target, pixel, count*t.pixel)
+        return
+    for i in range(count):
+        block = target + i*t.pixel
+        for c in range(whole):
+            prefetch(pixel + ahead + c*DEEP)
+            memcpy(block, pixel + c*DEEP, 2*DEEP)
+            block = block + t.block
+        if rest:
+            memcpy(block, pixel + whole*DEEP, 2*rest)
+            if not t.lined:
+                memset(block + 2*rest, 0, 2*(DEEP - rest))
+        pixel = pixel + step
+
+
 cdef inline bint split_pixels(
-    const Correlation* t, const int parts, const real* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
+    const Correlation* t, const int parts, const stored* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
 ) noexcept nogil:
     """Split a run of pixels; return whether one of them has no parts."""
     cdef Py_ssize_t i, ahead = (AHEAD // t.channels + 1)*step
@@ -298,10 +330,13 @@ cdef inline bint split_pixels(
 
 
 cdef inline void stage_run(
-    const Correlation* t, const real* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
+    const Correlation* t, const stored* pixel, Py_ssize_t step, Py_ssize_t count, char* target,
 ) noexcept nogil:
     """Split a run of pixels."""
     cdef bint beyond
+    if OF_BFLOAT16:
+        copy_pixels(t, pixel, step, count, target)
+        return
     if t.parts == 3:
         beyond = split_pixels(t, 3, pixel, step, count, target)
     elif t.parts == 2:
@@ -338,7 +373,7 @@ cdef struct Stage:
     char* strip
     Py_ssize_t lines, line          # how many there are, and which comes next
     Py_ssize_t image, col           # of the line: its image, and the input's column of its first position
-    const real* source
+    const stored* source
     char* target
     Py_ssize_t at, behind           # positions of it that are left
 

@@ -2,7 +2,8 @@
 
 In memory: [block of 32 lanes][step][part][16 lanes of the block][16 pairs of channels][lane][channel of the pair],
 zeros behind the last lane and channel. In a block of up to 16 lanes the second half is not written, nor read. A pair is
-two channels of a step that are `apart`: 16, as an input's parts are stored, or 1 where that lies without gaps.
+two channels of a step that are `apart`: 16, as an input's parts are stored, or 1 where that lies without gaps, or is
+bfloat16 as it lies in memory.
 """
 
 from libc.stdint cimport uint32_t
@@ -10,7 +11,7 @@ from libc.string cimport memset
 
 from convkit._kernels._amx cimport DEEP, PAIR, TILE, TILE_BYTES, are_beyond, magnitudes, no_magnitudes, vmeasure
 from convkit._kernels._axis cimport Axis
-from convkit._kernels._simd cimport real, vload, vr
+from convkit._kernels._simd cimport real, stored, vload, vr
 from convkit._kernels._split cimport MOST_SPLIT, store_pairs
 from convkit._kernels._weights cimport Weights, pack_channels, pack_elements, pack_lanes
 
@@ -30,8 +31,8 @@ cdef inline void gather_run(
 ) noexcept nogil:
     """Collect the weights of a run: rows are channels, of which there are DEEP, columns are lanes, of which PAIR."""
     cdef Py_ssize_t done = 0, col, channel, here
-    cdef const real* source = w.data + first_lane*w.lane + (y.weight_first + y.weight_step*run.row)*w.row
-    cdef const real* tap
+    cdef const stored* source = w.data + first_lane*w.lane + (y.weight_first + y.weight_step*run.row)*w.row
+    cdef const stored* tap
     if lanes < PAIR or run.count < DEEP:
         memset(square, 0, DEEP*PAIR*sizeof(real))
     while done < run.count:

@@ -12,7 +12,7 @@ from convkit._kernels._convolution cimport Convolution, source_image, target_ima
 from convkit._kernels._epilogue cimport Epilogue
 from convkit._kernels._image cimport Image
 from convkit._kernels._prologue cimport Prologue
-from convkit._kernels._simd cimport real
+from convkit._kernels._simd cimport real, stored
 
 cdef enum:
     # What a pass returns. Those that never transform anything say False or True.
@@ -23,19 +23,19 @@ cdef enum:
 
 cdef struct Filters:
     # A weight (K, C/groups, R, S), or its gradient: strides in elements.
-    real* data
+    stored* data
     Py_ssize_t output, channel, row, col
 
 
 cdef struct Pass:
     Convolution convolution
-    const real* input               # the images; where their gradient is computed, the gradient of the output
+    const stored* input             # the images; where their gradient is computed, the gradient of the output
     Prologue prologue               # of the images; kernels that transform them have none
-    const real* grad                # the gradient of the output, where that of the filters is computed
+    const stored* grad              # the gradient of the output, where that of the filters is computed
     Filters filters
     const real* packed              # the filters as the kernel itself packs them, or NULL
     const real* bias                # or NULL
-    real* output                    # the images' gradient, where that is computed
+    stored* output                  # the images' gradient, where that is computed
     Epilogue epilogue
     int extra                       # what the algorithm takes beside: m of Winograd, parts of AMX
     # Whether an image's bits may not depend on how many others there are: in networks, which are run in pieces.
@@ -43,11 +43,11 @@ cdef struct Pass:
     int threads
 
 
-cdef inline Filters filters_of(const real* data, const Py_ssize_t* strides) noexcept nogil:
+cdef inline Filters filters_of(const stored* data, const Py_ssize_t* strides) noexcept nogil:
     """Filters whose strides are given in bytes."""
     cdef Filters f
-    cdef Py_ssize_t size = sizeof(real)
-    f.data, f.output, f.channel = <real*>data, strides[0] // size, strides[1] // size
+    cdef Py_ssize_t size = sizeof(stored)
+    f.data, f.output, f.channel = <stored*>data, strides[0] // size, strides[1] // size
     f.row, f.col = strides[2] // size, strides[3] // size
     return f
 
@@ -87,7 +87,7 @@ cdef inline Pass image_of(const Pass* p, Py_ssize_t image) noexcept nogil:
     one.output += image*target_image(&p.convolution).image
     if one.epilogue.residual is not NULL:
         one.epilogue.residual += image*target_image(&p.convolution).image
-    one.epilogue.output = one.output
+    one.epilogue.output = <const real*>one.output
     return one
 
 

@@ -5,10 +5,12 @@ from libc.stdint cimport int32_t, uint8_t
 
 cdef extern from "simd.h" nogil:
     ctypedef double real        # float or double: the C compiler knows, Cython need not
+    ctypedef double stored      # what images and filters hold: real, or bfloat16
     ctypedef double vr          # a vector of VLEN real
     ctypedef long vi            # a vector of VLEN integers
     ctypedef double vd          # a vector of VDLEN double
     enum:
+        OF_BFLOAT16             # whether they are
         VLEN
         VBYTES
         VDLEN
@@ -27,6 +29,11 @@ cdef extern from "simd.h" nogil:
     vr vloaded(vr v)
     vr vload_lanes(const real* p, int lanes)
     void vstore_lanes(real* p, vr v, int lanes)
+    real real_of(stored x)
+    stored stored_of(real x)
+    vr vload_stored(const stored* p)
+    vr vload_stored_lanes(const stored* p, int lanes)
+    void vstore_stored_lanes(stored* p, vr v, int lanes)
     vr vsplat(real a)
     vr velement(real a)
     vr vmultiply(vr a, vr b)

@@ -8,7 +8,8 @@ from convkit._kernels._axis cimport Axis
 from convkit._kernels._convolution cimport Convolution
 from convkit._kernels._pass cimport Filters, Pass
 from convkit._kernels._simd cimport (
-    VLEN, prefetch, real, vload, vload_lanes, vr, vsplat, vstore, vstore_lanes, vtranspose,
+    VLEN, prefetch, real, real_of, stored, stored_of, vload_stored, vload_stored_lanes, vr, vsplat, vstore,
+    vstore_stored_lanes, vtranspose,
 )
 from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._tile cimport BLOCK, tile_vectors
@@ -20,7 +21,7 @@ cdef enum:
 
 cdef struct Weights:
     # Filters as a correlation meets them, by strides in elements. `lanes` are its outputs, `channels` are summed over.
-    real* data
+    stored* data
     Py_ssize_t groups, channels, lanes
     Py_ssize_t group, channel, lane, row, col
 
@@ -56,7 +57,7 @@ cdef inline bint is_panel(const Weights* w, const Axis* y, const Axis* x) noexce
 
 
 cdef inline void pack_lanes(
-    const real* tap, Py_ssize_t channel, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width, real* panel,
+    const stored* tap, Py_ssize_t channel, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width, real* panel,
 ) noexcept nogil:
     """The lanes of each channel lie next to each other."""
     cdef Py_ssize_t _, k
@@ -64,16 +65,16 @@ cdef inline void pack_lanes(
         k = 0
         while k + VLEN <= lanes:
             prefetch(tap + k + 2*AHEAD*channel)
-            vstore(panel + k, vload(tap + k))
+            vstore(panel + k, vload_stored(tap + k))
             k += VLEN
         if k < lanes:
-            vstore(panel + k, vload_lanes(tap + k, <int>(lanes - k)))
+            vstore(panel + k, vload_stored_lanes(tap + k, <int>(lanes - k)))
         tap = tap + channel
         panel = panel + width
 
 
 cdef inline void pack_channels(
-    const real* tap, Py_ssize_t lane, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width, real* panel,
+    const stored* tap, Py_ssize_t lane, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width, real* panel,
 ) noexcept nogil:
     """The channels of each lane lie next to each other: transpose squares of VLEN channels by VLEN lanes."""
     cdef vr square[VLEN]
@@ -85,7 +86,7 @@ cdef inline void pack_channels(
         while k < width:
             for i in range(VLEN):
                 prefetch(tap + (k + i)*lane + c + VLEN)
-                square[i] = vload_lanes(tap + (k + i)*lane + c, here) if k + i < lanes else vsplat(0)
+                square[i] = vload_stored_lanes(tap + (k + i)*lane + c, here) if k + i < lanes else vsplat(0)
             vtranspose(square)
             for i in range(here):
                 vstore(panel + (c + i)*width + k, square[i])
@@ -94,14 +95,14 @@ cdef inline void pack_channels(
 
 
 cdef inline void pack_elements(
-    const real* tap, Py_ssize_t channel, Py_ssize_t lane, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width,
+    const stored* tap, Py_ssize_t channel, Py_ssize_t lane, Py_ssize_t channels, Py_ssize_t lanes, Py_ssize_t width,
     real* panel,
 ) noexcept nogil:
     """Nothing lies next to anything."""
     cdef Py_ssize_t c, k
     for c in range(channels):
         for k in range(width):
-            panel[c*width + k] = tap[c*channel + k*lane] if k < lanes else 0
+            panel[c*width + k] = real_of(tap[c*channel + k*lane]) if k < lanes else 0
 
 
 cdef inline Py_ssize_t tap_at(
@@ -121,7 +122,7 @@ cdef inline Py_ssize_t filter_reach(const Weights* w, const Axis* y, const Axis*
 
 
 cdef inline void pack_square(
-    const real* filters, Py_ssize_t lane, Py_ssize_t lanes, int here, Py_ssize_t ahead, const Py_ssize_t* place,
+    const stored* filters, Py_ssize_t lane, Py_ssize_t lanes, int here, Py_ssize_t ahead, const Py_ssize_t* place,
     real* panel,
 ) noexcept nogil:
     """Elements of the filters of a vector of lanes, each to its place, or to none below zero."""
@@ -129,7 +130,7 @@ cdef inline void pack_square(
     cdef Py_ssize_t i
     for i in range(VLEN):
         prefetch(filters + i*lane + ahead)
-        square[i] = vload_lanes(filters + i*lane, here) if i < lanes else vsplat(0)
+        square[i] = vload_stored_lanes(filters + i*lane, here) if i < lanes else vsplat(0)
     vtranspose(square)
     for i in range(VLEN):
         if place[i] >= 0:
@@ -137,7 +138,8 @@ cdef inline void pack_square(
 
 
 cdef inline void pack_filters(
-    const Weights* w, const Axis* y, const Axis* x, const real* source, Py_ssize_t lanes, Py_ssize_t width, real* panel,
+    const Weights* w, const Axis* y, const Axis* x, const stored* source, Py_ssize_t lanes, Py_ssize_t width,
+    real* panel,
 ) noexcept nogil:
     """The taps of each filter lie next to each other: transpose squares of VLEN elements of filters by VLEN lanes."""
     cdef Py_ssize_t place[VLEN]
@@ -167,9 +169,9 @@ cdef inline void pack_block(
     """Pack one block of lanes; `index` counts through all groups."""
     cdef Py_ssize_t group = index // block_count(w.lanes), first = index % block_count(w.lanes)*BLOCK
     cdef Py_ssize_t lanes = min(w.lanes - first, <Py_ssize_t>BLOCK), width = tile_vectors(lanes)*VLEN, r, s
-    cdef const real* source = w.data + group*w.group + first*w.lane
+    cdef const stored* source = w.data + group*w.group + first*w.lane
     cdef real* panel = packed + (group*padded(w.lanes) + first)*y.taps*x.taps*w.channels
-    cdef const real* tap
+    cdef const stored* tap
     if w.lane != 1 and w.channel != 1 and w.col == 1 and 0 < w.row <= FILTER_ROW and y.taps*x.taps > 1:
         pack_filters(w, y, x, source, lanes, width, panel)
         return
@@ -186,7 +188,8 @@ cdef inline void pack_block(
 
 
 cdef inline void put_square(
-    const Weights* w, vr* square, Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t channel, Py_ssize_t channels, real* out,
+    const Weights* w, vr* square, Py_ssize_t lane, Py_ssize_t lanes, Py_ssize_t channel, Py_ssize_t channels,
+    stored* out,
 ) noexcept nogil:
     """Write a square of a gradient, rows of lanes, to wherever the weights lie."""
     cdef Py_ssize_t k, c
@@ -194,11 +197,11 @@ cdef inline void put_square(
     if w.lane == 1 and w.channel != 1:
         vtranspose(square)
         for c in range(channels):
-            vstore_lanes(out + c*w.channel, square[c], <int>lanes)
+            vstore_stored_lanes(out + c*w.channel, square[c], <int>lanes)
     elif w.channel == 1:
         for k in range(lanes):
-            vstore_lanes(out + k*w.lane, square[k], <int>channels)
+            vstore_stored_lanes(out + k*w.lane, square[k], <int>channels)
     else:
         for k in range(lanes):
             for c in range(channels):
-                out[k*w.lane + c*w.channel] = (<const real*>&square[k])[c]
+                out[k*w.lane + c*w.channel] = stored_of((<const real*>&square[k])[c])

@@ -4,6 +4,8 @@ The same correlation as conv2d.pyx, over the strips of _amx_strip.pxd. The weigh
 chunk of channels stay in tiles from the first product to the last. AMX leaves the vector units idle: so the next strip
 is staged, and the last block's sums are put into the output, a little with each step of the products.
 
+Images of bfloat16 have one part and are not split: strips are copies of them, results are rounded once.
+
 A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is said
 to be NOT_FINITE, and computed again in float32.
 
@@ -33,7 +35,8 @@ from convkit._kernels._epilogue cimport finish, is_plain
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vstream_end,
+    VBYTES, VLEN, flush_denormals, real, restore_denormals, stored, vload_lanes, vr, vsplat, vstore_stored_lanes,
+    vstream_end,
 )
 from convkit._kernels._split cimport HAS_NO_PARTS, HEAD
 from convkit._kernels._stream cimport streams
@@ -253,7 +256,7 @@ cdef bint correlate_chunks(const Correlation* call, const Weights* w, int thread
     """All channels of one phase of one group."""
     cdef Correlation t
     cdef Weights chunk = w[0]
-    cdef Py_ssize_t first = 0, size = chunk_of(call, w.channels)
+    cdef Py_ssize_t first = 0, size = chunk_of(call, w.channels), line = VBYTES // <Py_ssize_t>sizeof(stored)
     cdef const char* packed = call.packed
     cdef bint done = True
     t = unit_steps(call)
@@ -263,8 +266,8 @@ cdef bint correlate_chunks(const Correlation* call, const Weights* w, int thread
         t = call[0]
         t.again, t.last, t.packed = first > 0, first + size >= w.channels, packed
         # Sums that are taken in chunks are read again, and are left to the caches.
-        t.streams = (is_plain(&t.epilogue) and size >= w.channels and t.lanes % VLEN == 0 and t.target.col % VLEN == 0
-                     and streams(t.output, t.images*t.y.count*t.x.count*t.lanes))
+        t.streams = (is_plain(&t.epilogue) and size >= w.channels and t.lanes % line == 0 and t.target.col % line == 0
+                     and streams(<const real*>t.output, t.images*t.y.count*t.x.count*t.lanes*VLEN // line))
         t.input = call.input + first
         t.channels = chunk.channels = min(size, w.channels - first)
         chunk.data = w.data + first*w.channel
@@ -278,14 +281,20 @@ cdef bint correlate_chunks(const Correlation* call, const Weights* w, int thread
 cdef void fill(const Correlation* t) noexcept nogil:
     """Outputs that no input reaches."""
     cdef Py_ssize_t image, row, col, k
-    cdef real* out
+    cdef stored* out
+    cdef int here
+    cdef vr v
     for image in range(t.images):
         for row in range(t.y.count):
             for col in range(t.x.count):
                 out = output_at(t, image, row, col)
-                for k in range(t.lanes):
-                    out[k] = t.bias[k] if t.bias is not NULL else 0
-                finish(&t.epilogue, 1, t.lanes, t.lanes, out)
+                k = 0
+                while k < t.lanes:
+                    here = <int>min(t.lanes - k, <Py_ssize_t>VLEN)
+                    v = vload_lanes(t.bias + k, here) if t.bias is not NULL else vsplat(0)
+                    vstore_stored_lanes(out + k, v, here)
+                    k += VLEN
+                finish(&t.epilogue, 1, t.lanes, t.lanes, <real*>out)
 
 
 cdef Correlation phase_of(

@@ -6,6 +6,8 @@ over the strips of _amx_slots.pxd. Sums are two levels high: tiles begin anew wi
 products, and are added up in float32, in chunks of strips that the shape alone decides; the chunks are added up in
 order. The last sums are added, and the next strip is staged, a little with each step of the products.
 
+Images of bfloat16 have one part, which is paired as it is; the gradient is rounded once.
+
 A call with numbers that have no parts, or with results out of the range in which parts are exact (_split.pxd), is said
 to be NOT_FINITE, and computed again in float32.
 
@@ -32,7 +34,7 @@ from convkit._kernels._convolution cimport Convolution, input_image, output_imag
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing
 from convkit._kernels._phases cimport phases, tap_phase, tap_place
 from convkit._kernels._simd cimport (
-    VLEN, flush_denormals, real, restore_denormals, vi, visplat, vload, vr, vsplat, vstore,
+    VLEN, flush_denormals, real, restore_denormals, stored, vi, visplat, vload, vr, vsplat,
 )
 from convkit._kernels._split cimport MOST_SUM, least_sum
 from convkit._kernels._strip cimport ceil_div
@@ -156,7 +158,7 @@ cdef void finish_tap(const WeightGradient* t, Py_ssize_t share, Py_ssize_t index
     cdef Py_ssize_t lane = share // t.shares_across*t.share_lanes + block // across*PAIR
     cdef Py_ssize_t channel = share % t.shares_across*t.share_channels + block % across*PAIR
     cdef Py_ssize_t apart = t.shares_down*t.shares_across*unit_floats(t), k, c, i, lanes, channels
-    cdef real* out = <real*>t.result.data + tap // t.x.taps*t.result.row + tap % t.x.taps*t.result.col
+    cdef stored* out = t.result.data + tap // t.x.taps*t.result.row + tap % t.x.taps*t.result.col
     cdef vr square[VLEN]
     cdef vi beyond = visplat(0)
     for k in range(0, PAIR, 16):
@@ -191,7 +193,7 @@ cdef void sum_units(
     cdef unsigned long mode = flush_denormals()
     cdef Py_ssize_t other = own // 2, place, done
     cdef char* staged
-    cdef real nothing[VLEN]
+    cdef stored nothing[VLEN]
     cdef Chores c
     cdef Part part
     if unit >= units_of(t):
@@ -199,7 +201,7 @@ cdef void sum_units(
     # What is read beside the pixels meets zeros, and must be a number.
     memset(strip, 0, own)
     c.t = t
-    vstore(nothing, vsplat(0))
+    memset(nothing, 0, VLEN*sizeof(stored))
     for place in range(TILE):
         c.stage.nothing[place] = nothing
     full_tiles_begin()

@@ -16,6 +16,14 @@ typedef double real;
 typedef float real;
 #endif
 
+/* What images and filters hold: real; or bfloat16, as which AMX's kernels, compiled anew, read and write them. */
+#ifdef CONVKIT_BFLOAT16
+typedef uint16_t stored;
+#else
+typedef real stored;
+#endif
+enum { OF_BFLOAT16 = sizeof(stored) < sizeof(float) };
+
 /* TILE_ROWS x TILE_VECTORS accumulators, the vectors of one row of the second operand and a broadcast must
    fit the register file: 28 + 2 + 1 of 32 registers, or 12 + 2 + 1 of 16. The fused multiply-add has a latency of
    four or five cycles and two issue in each, so ten accumulators are the least that keep the unit busy. */
@@ -390,6 +398,34 @@ CONVKIT_INLINE void vstream_end(void) {}
   }
 CONVKIT_INTEGERS(uint8_t, u8)
 CONVKIT_INTEGERS(int32_t, i32)
+
+/* What images and filters hold, as real: one, a vector, or the first lanes of one. bfloat16 is widened, which is exact,
+   and rounded to the nearest, ties to even: finite numbers are. */
+#ifdef CONVKIT_BFLOAT16
+CONVKIT_INLINE real real_of(stored bits) {
+  const union { uint32_t bits; float real; } wide = {(uint32_t)bits << 16};
+  return wide.real;
+}
+CONVKIT_INLINE stored stored_of(real x) {
+  const union { float real; uint32_t bits; } wide = {x};
+  return (stored)((wide.bits + 0x7fff + (wide.bits >> 16 & 1)) >> 16);
+}
+CONVKIT_INLINE vr vwiden(__m256i halves) { return (vr)_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16); }
+CONVKIT_INLINE vr vload_stored(const stored *p) { return vwiden(_mm256_loadu_si256((const __m256i *)p)); }
+CONVKIT_INLINE vr vload_stored_lanes(const stored *p, int lanes) {
+  return vwiden(_mm256_maskz_loadu_epi16((__mmask16)((1u << lanes) - 1), p));
+}
+CONVKIT_INLINE void vstore_stored_lanes(stored *p, vr v, int lanes) {
+  const vu bits = (vu)v, rounded = bits + 0x7fff + (bits >> 16 & 1);
+  _mm512_mask_cvtepi32_storeu_epi16(p, (__mmask16)((1u << lanes) - 1), (__m512i)(rounded >> 16));
+}
+#else
+CONVKIT_INLINE real real_of(stored x) { return x; }
+CONVKIT_INLINE stored stored_of(real x) { return x; }
+CONVKIT_INLINE vr vload_stored(const stored *p) { return vload(p); }
+CONVKIT_INLINE vr vload_stored_lanes(const stored *p, int lanes) { return vload_lanes(p, lanes); }
+CONVKIT_INLINE void vstore_stored_lanes(stored *p, vr v, int lanes) { vstore_lanes(p, v, lanes); }
+#endif
 
 /* Bring a cache line near. Any address will do: nothing is read that a program could see. */
 CONVKIT_INLINE void prefetch(const void *p) { __builtin_prefetch(p); }

@@ -6,9 +6,11 @@ in other orders are reordered once, on the way in. Arguments are never written t
 Arrays may also be bfloat16, of `ml_dtypes` or any other package that has it: such ops compute in float32 and round
 their results once, to the nearest bfloat16. Batch norm's vectors (mean, var, weight, bias) may be float32 beside
 bfloat16 images; its statistics are float32, and the gradients of its weight and bias have the dtype of the weight.
+Where AMX multiplies bfloat16, convolutions of channels-last images read and write them as they lie.
 """
 
 from ._bfloat16 import takes_bfloat16
+from ._stored import AS_STORED
 from .activation import (
     elu,
     elu_backward,
@@ -111,4 +113,4 @@ __all__ = [
     "weighted_pool2d_backward",
 ]
 
-globals().update({name: takes_bfloat16(globals()[name]) for name in __all__})
+globals().update({name: takes_bfloat16(globals()[name], AS_STORED.get(name)) for name in __all__})

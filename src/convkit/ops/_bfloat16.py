@@ -10,13 +10,15 @@
         |
     narrowed(result)        rounded once, to nearest
 
+What `_stored` can compute without that, it does.
+
 Nothing imports a package that has the dtype, such as ml_dtypes: an array brings it along.
 """
 
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeGuard, TypeVar
+from typing import Any, ParamSpec, TypeGuard, TypeVar, cast
 
 import numpy as np
 
@@ -37,8 +39,11 @@ _FLOAT32 = np.dtype(np.float32)
 _OF_CHANNELS = ("mean", "var", "weight", "bias")
 
 
-def takes_bfloat16(op: Callable[P, R]) -> Callable[P, R]:
-    """Return an op that takes bfloat16 as well; it costs other dtypes no more than a call."""
+def takes_bfloat16(op: Callable[P, R], as_stored: Callable[P, R | None] | None) -> Callable[P, R]:
+    """Return an op that takes bfloat16 as well; it costs other dtypes no more than a call.
+
+    `as_stored`, if there is one, computes it of arrays that are not widened, or returns None.
+    """
 
     @functools.wraps(op)
     def either(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -46,8 +51,10 @@ def takes_bfloat16(op: Callable[P, R]) -> Callable[P, R]:
             return op(*args, **kwargs)
         except _shapes.Bfloat16Error:
             pass  # not computed here, where an error would be one that came of another
-        result: R = _through_float32(op, inspect.signature(op).bind(*args, **kwargs))
-        return result
+        call = inspect.signature(op).bind(*args, **kwargs)
+        _check_dtypes(op.__name__, call)
+        found = None if as_stored is None else as_stored(*args, **kwargs)
+        return _through_float32(op, call) if found is None else found
 
     either.__module__ = __package__  # where it is found by its name
     return either
@@ -69,16 +76,13 @@ def narrowed(x: Array, dtype: "np.dtype[Any]") -> Array:
     return out
 
 
-def _through_float32(op: Callable[..., Any], call: inspect.BoundArguments) -> Any:
+def _through_float32(op: Callable[P, R], call: inspect.BoundArguments) -> R:
     """Widen what is bfloat16, call the op, and round its results."""
-    name, given = op.__name__, call.arguments
-    floats = {argument: value for argument, value in given.items() if _is_float(value)}
-    of_channels = _OF_CHANNELS if name.startswith("batch_norm") else ()
-    _check_dtypes(name, floats, of_channels)
-    narrow = {argument: x for argument, x in floats.items() if _shapes.is_bfloat16(x)}
+    given = call.arguments
+    narrow = {argument: x for argument, x in given.items() if _is_float(x) and _shapes.is_bfloat16(x)}
     dtype = next(iter(narrow.values())).dtype
     # Statistics are float32, as PyTorch keeps them; gradients of channels' weights are of the dtype of these.
-    keeps_vectors = bool(of_channels) and "weight" not in narrow
+    keeps_vectors = bool(_of_channels(op.__name__)) and "weight" not in narrow
 
     def rounded(x: Any) -> Any:
         if not _is_float(x) or (keeps_vectors and x.ndim == 1):
@@ -87,16 +91,20 @@ def _through_float32(op: Callable[..., Any], call: inspect.BoundArguments) -> An
 
     given.update((argument, widened(x)) for argument, x in narrow.items())
     with operands_of_bfloat16():
-        result = op(*call.args, **call.kwargs)
-    return tuple(map(rounded, result)) if isinstance(result, tuple) else rounded(result)
+        result: Any = op(*call.args, **call.kwargs)
+    return cast(R, tuple(map(rounded, result)) if isinstance(result, tuple) else rounded(result))
 
 
 def _is_float(value: object) -> TypeGuard[Array]:
     return isinstance(value, np.ndarray) and (value.dtype.kind == "f" or _shapes.is_bfloat16(value))
 
 
-def _check_dtypes(op: str, floats: dict[str, Array], of_channels: tuple[str, ...]) -> None:
-    (first, like), *others = floats.items()
+def _of_channels(op: str) -> tuple[str, ...]:
+    return _OF_CHANNELS if op.startswith("batch_norm") else ()
+
+
+def _check_dtypes(op: str, call: inspect.BoundArguments) -> None:
+    (first, like), *others = [(name, value) for name, value in call.arguments.items() if _is_float(value)]
     for name, value in others:
-        if not (name in of_channels and value.dtype == _FLOAT32 and _shapes.is_bfloat16(like)):
+        if not (name in _of_channels(op) and value.dtype == _FLOAT32 and _shapes.is_bfloat16(like)):
             _shapes.same_dtype(op, name, value, first, like)

@@ -19,6 +19,10 @@ PARTS = {"highest": 3, "high": 2, "medium": 1}
 _FEW_PIXELS = 64
 _CACHED_LINES = 512 * 1024
 
+# Outputs of AMX's smallest strip; and so many bytes of one leave room for another in the second-level cache.
+_STRIP_COLUMNS = 32
+_MOST_STRIP = 768 * 1024
+
 Pass = Literal["forward", "backward_input", "backward_weight"]
 Dtype = np.dtype[np.floating]
 
@@ -160,6 +164,14 @@ class Layer(NamedTuple):
         """Whether outputs fill vectors, and pairs of bfloat16 cost less than numbers, summed directly or by tiles."""
         cost = pairs_cost(self.pass_, self.convolution, self.packed)
         return self.outputs >= self.lanes and cost < min(every_product(self), _winograd_cost(self))
+
+    @property
+    def fits_strip(self) -> bool:
+        """Whether all channels that a few outputs read fit a strip, as bfloat16: no sum is rounded on the way."""
+        stride, dilation = self.convolution.stride, self.convolution.dilation
+        rows = (self.height - 1) * dilation[0] + 1
+        cols = (self.width - 1) * dilation[1] + _STRIP_COLUMNS * (1 if self.pass_ == "backward_input" else stride[1])
+        return 2 * rows * cols * self.channels <= _MOST_STRIP
 
     @property
     def suits_mapping(self) -> bool:

@@ -205,13 +205,21 @@ def conv2d_backward_input(
            [2., 4., 2.],
            [1., 2., 1.]], dtype=float32)
     """
+    geometry = checked_backward_input(input_shape, weight, grad_output, stride, padding, dilation, groups)
+    return input_gradient(geometry, weight, grad_output)
+
+
+def checked_backward_input(
+    input_shape: Shape, weight: Array, grad_output: Array, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Conv2d:
+    """Check the arguments of `conv2d_backward_input`, and return its sizes."""
     op = "conv2d_backward_input"
     input_shape = _shapes.shape(op, "input_shape", input_shape, 4)
     _shapes.array(op, "weight", weight, 4)
     _shapes.array(op, "grad_output", grad_output, 4, weight, "weight")
     geometry = _shapes.conv2d(op, input_shape, weight.shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
-    return input_gradient(geometry, weight, grad_output)
+    return geometry
 
 
 def input_gradient(geometry: Conv2d, weight: Array, grad_output: Array) -> Array:
@@ -271,13 +279,21 @@ def conv2d_backward_weight(
     array([[ 8., 12.],
            [20., 24.]], dtype=float32)
     """
+    geometry = checked_backward_weight(input, weight_shape, grad_output, stride, padding, dilation, groups)
+    return weight_gradient(geometry, input, grad_output)
+
+
+def checked_backward_weight(
+    input: Array, weight_shape: Shape, grad_output: Array, stride: Pair, padding: Padding, dilation: Pair, groups: int
+) -> Conv2d:
+    """Check the arguments of `conv2d_backward_weight`, and return its sizes."""
     op = "conv2d_backward_weight"
     _shapes.array(op, "input", input, 4)
     weight_shape = _shapes.shape(op, "weight_shape", weight_shape, 4)
     _shapes.array(op, "grad_output", grad_output, 4, input)
     geometry = _shapes.conv2d(op, input.shape, weight_shape, stride, padding, dilation, groups)
     _shapes.same_shape(op, "grad_output", grad_output.shape, geometry.output_shape)
-    return weight_gradient(geometry, input, grad_output)
+    return geometry
 
 
 def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array) -> Array:
