@@ -60,6 +60,15 @@ class OwnGradient(PendingGradient):
         self._value = value
 
 
+class CentredGradient(OwnGradient):
+    """One whose sum over each channel is zero, but for rounding: of what a batch norm has taken the means from.
+
+    A bias of channels, which these means take along, has nothing to learn from it.
+    """
+
+    __slots__ = ()
+
+
 class PooledGradient(PendingGradient):
     """That of a pending value that was pooled, past its activation."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Gradient: TypeAlias = Callable[[Array], Any]
 
 
-def record(name: str, output: Any, *edges: tuple[object, Gradient]) -> Tensor:
+def record(name: str, output: Any, *edges: tuple[object, Gradient], takes_pending: bool = False) -> Tensor:
     """Return `output` as a tensor, and remember how its gradient reaches the inputs.
 
     This is all that a differentiable operation needs::
@@ -42,6 +42,9 @@ def record(name: str, output: Any, *edges: tuple[object, Gradient]) -> Tensor:
         functions of inputs that need no gradient are dropped, with all they hold, so each should refer only to
         what it needs. A gradient in the shape of `output` is summed down to the shape of an input that was
         broadcast.
+    takes_pending : bool
+        Whether the functions take a gradient that waits (`pending_gradients`) as it is. They always do where
+        `output` is still to be computed; the others are given arrays.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def record(name: str, output: Any, *edges: tuple[object, Gradient]) -> Tensor:
         needed = [(gradient_target(input), function) for input, function in edges if _needs_gradient(input)]
         if needed:
             targets, functions = zip(*needed, strict=True)
-            _attach(result, name, targets, lambda grad: [function(grad) for function in functions])
+            _attach(result, name, targets, lambda grad: [function(grad) for function in functions], takes_pending)
     return result
 
 
@@ -116,8 +119,14 @@ def gradient_target(tensor: Tensor) -> Target:
     return tensor if tensor._grad_fn is None else tensor._grad_fn
 
 
-def _attach(result: Tensor, name: str, targets: tuple[Target | None, ...], gradients: JointGradient) -> None:
-    result._grad_fn = Node(name, result._data, targets, gradients)
+def _attach(
+    result: Tensor,
+    name: str,
+    targets: tuple[Target | None, ...],
+    gradients: JointGradient,
+    takes_pending: bool = False,
+) -> None:
+    result._grad_fn = Node(name, result._data, targets, gradients, takes_pending)
     result._requires_grad = True
 
 

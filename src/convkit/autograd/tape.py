@@ -42,14 +42,21 @@ class Node:
         Where the gradient of each input goes: to the node that made the input, into a leaf, or nowhere.
     gradients : function
         Turns the gradient of `output` into one gradient for each of `targets`.
+    takes_pending : bool
+        Whether that function takes a gradient that waits though `output` does not.
     """
 
-    __slots__ = ("_gradients", "_waits", "dtype", "name", "number", "shape", "targets")
+    __slots__ = ("_gradients", "_takes_pending", "dtype", "name", "number", "shape", "targets")
 
     _numbers = itertools.count()
 
     def __init__(
-        self, name: str, output: Array | Pending, targets: tuple[Target | None, ...], gradients: JointGradient
+        self,
+        name: str,
+        output: Array | Pending,
+        targets: tuple[Target | None, ...],
+        gradients: JointGradient,
+        takes_pending: bool = False,
     ) -> None:
         self.name = name
         self.number = next(Node._numbers)
@@ -57,7 +64,7 @@ class Node:
         self.dtype: np.dtype[Any] = output.dtype
         self.targets = targets
         self._gradients: JointGradient | None = gradients
-        self._waits = isinstance(output, Pending) and not output.is_computed
+        self._takes_pending = takes_pending or (isinstance(output, Pending) and not output.is_computed)
 
     def gradients(self, incoming: Any) -> Sequence[Any]:
         """Compute the gradients of the inputs from that of the output."""
@@ -66,7 +73,7 @@ class Node:
                 f"backward: what {self.name} kept for its gradient was freed by an earlier backward; "
                 "compute the result again, or call the earlier backward with retain_graph=True"
             )
-        return self._gradients(incoming if self._waits else settled(incoming))
+        return self._gradients(incoming if self._takes_pending else settled(incoming))
 
     def free(self) -> None:
         """Let go of everything that was kept for the gradients."""

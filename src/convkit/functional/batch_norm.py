@@ -5,6 +5,7 @@ from typing import Any
 from .._shapes import Array
 from ..autograd import (
     ActivatedGradient,
+    CentredGradient,
     PooledGradient,
     Tensor,
     arrays,
@@ -92,7 +93,12 @@ def batch_norm(
     pending = pending_of(input)
     output = _affine.affine(x, map) if pending is None else pending.mapped(map)
     statistics = (x, mean, var, scale, eps, training)
-    return record_joint("batch_norm", output, (input, weight, bias), lambda grad: _gradients(grad, map, statistics))
+
+    def gradients(grad: Any) -> tuple[Any, Array, Array]:
+        of_input, of_weight, of_bias = _gradients(grad, map, statistics)
+        return CentredGradient(of_input) if training else of_input, of_weight, of_bias
+
+    return record_joint("batch_norm", output, (input, weight, bias), gradients)
 
 
 def _gradients(grad: Any, map: Array, statistics: tuple[Any, ...]) -> tuple[Array, Array, Array]:

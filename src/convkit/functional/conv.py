@@ -1,8 +1,12 @@
 """Convolution."""
 
+from typing import Any
+
+import numpy as np
+
 from .. import ops
 from .._shapes import Array, Padding, Pair
-from ..autograd import OwnGradient, Tensor, borrowed, pending_of, record, unseen
+from ..autograd import CentredGradient, OwnGradient, Tensor, borrowed, pending_of, record, settled, unseen
 from ..ops.conv2d import checked, convolved, input_gradient, weight_gradient
 
 
@@ -54,6 +58,9 @@ def conv2d(
     `input` is kept for the gradient of `weight`, `weight` for that of `input`; neither if nobody asks. Of a batch norm
     and a rectifier that nobody has read, what they are made of is kept instead.
 
+    A bias of channels whose output goes nowhere but into a batch norm in training has no effect, and a gradient of
+    zeros: where others sum what cancels but for rounding.
+
     Examples
     --------
     >>> import numpy as np
@@ -73,10 +80,18 @@ def conv2d(
     return record(
         "conv2d",
         unseen(output),
-        (input, lambda grad: OwnGradient(input_gradient(geometry, w, grad))),
-        (weight, lambda grad: weight_gradient(geometry, x, grad)),
-        (bias, lambda grad: ops.conv2d_backward_bias(grad, untied)),
+        (input, lambda grad: OwnGradient(input_gradient(geometry, w, settled(grad)))),
+        (weight, lambda grad: weight_gradient(geometry, x, settled(grad))),
+        (bias, lambda grad: _bias_gradient(grad, untied)),
+        takes_pending=True,
     )
+
+
+def _bias_gradient(grad: Any, untied: bool) -> Array:
+    array = settled(grad)
+    if isinstance(grad, CentredGradient) and not untied:
+        return np.zeros(array.shape[1], array.dtype)
+    return ops.conv2d_backward_bias(array, untied)
 
 
 def conv_transpose2d(
