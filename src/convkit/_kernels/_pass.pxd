@@ -9,9 +9,9 @@ program.pyx as a part of networks.
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
-from convkit._kernels._epilogue cimport Epilogue
+from convkit._kernels._epilogue cimport Epilogue, plain
 from convkit._kernels._image cimport Image
-from convkit._kernels._prologue cimport Prologue
+from convkit._kernels._prologue cimport Prologue, nothing
 from convkit._kernels._simd cimport real, stored
 
 cdef enum:
@@ -41,6 +41,15 @@ cdef struct Pass:
     # Whether an image's bits may not depend on how many others there are: in networks, which are run in pieces.
     bint constant
     int threads
+
+
+cdef inline Pass begin_pass(int extra, int threads) noexcept nogil:
+    """A pass without arrays."""
+    cdef Pass p
+    p.input = p.grad = p.output = p.filters.data = NULL
+    p.packed = p.bias = NULL
+    p.prologue, p.epilogue, p.extra, p.constant, p.threads = nothing(), plain(), extra, False, threads
+    return p
 
 
 cdef inline Filters filters_of(const stored* data, const Py_ssize_t* strides) noexcept nogil:

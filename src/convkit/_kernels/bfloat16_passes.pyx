@@ -7,18 +7,12 @@ results are finite: there is no kernel of products beside, which would know what
 from libc.stdint cimport uint16_t
 
 from convkit._kernels._convolution cimport convolution
-from convkit._kernels._epilogue cimport plain
-from convkit._kernels._pass cimport DONE, NO_MEMORY, Pass, compute_of, filters_of
-from convkit._kernels._prologue cimport nothing
+from convkit._kernels._pass cimport DONE, NO_MEMORY, Pass, begin_pass, compute_of, filters_of
 from convkit._kernels._simd cimport real, stored
 
 
-cdef Pass begin(int threads) noexcept:
-    """A pass without arrays, of one part of each number."""
-    cdef Pass p
-    p.input = p.grad = p.packed = p.bias = p.output = p.filters.data = NULL
-    p.prologue, p.epilogue, p.extra, p.constant, p.threads = nothing(), plain(), 1, False, threads
-    return p
+cdef enum:
+    PARTS = 1                       # of each number
 
 
 def forward(
@@ -26,7 +20,7 @@ def forward(
     uint16_t[:, :, :, ::1] out_nhwc, tuple geometry, int threads,
 ):
     """out = x * w + bias."""
-    cdef Pass p = begin(threads)
+    cdef Pass p = begin_pass(PARTS, threads)
     p.convolution = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape, geometry)
     p.input, p.output = <const stored*>&x_nhwc[0, 0, 0, 0], <stored*>&out_nhwc[0, 0, 0, 0]
     p.filters = filters_of(<const stored*>&w_kcrs[0, 0, 0, 0], w_kcrs.strides)
@@ -39,7 +33,7 @@ def backward_input(
     uint16_t[:, :, :, ::1] grad_x_nhwc, tuple geometry, int threads,
 ):
     """The gradient of the input."""
-    cdef Pass p = begin(threads)
+    cdef Pass p = begin_pass(PARTS, threads)
     p.convolution = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape, geometry)
     p.convolution.down.adjoint = p.convolution.across.adjoint = True
     p.input, p.output = <const stored*>&grad_out_nhwc[0, 0, 0, 0], <stored*>&grad_x_nhwc[0, 0, 0, 0]
@@ -52,7 +46,7 @@ def backward_weight(
     uint16_t[:, :, :, :] grad_w_kcrs, tuple geometry, int threads,
 ):
     """The gradient of the filters."""
-    cdef Pass p = begin(threads)
+    cdef Pass p = begin_pass(PARTS, threads)
     p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape, geometry)
     p.input, p.grad = <const stored*>&x_nhwc[0, 0, 0, 0], <const stored*>&grad_out_nhwc[0, 0, 0, 0]
     p.filters = filters_of(<const stored*>&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)

@@ -6,20 +6,11 @@ scratch.
 """
 
 from convkit._kernels._convolution cimport convolution
-from convkit._kernels._epilogue cimport plain
 from convkit._kernels._pass cimport (
-    NO_MEMORY, Compute, Filters, Pass, compute_of, compute_pass, filters_of, pack_of, tell_of,
+    NO_MEMORY, Compute, Filters, Pass, begin_pass, compute_of, compute_pass, filters_of, pack_of, tell_of,
 )
-from convkit._kernels._prologue cimport nothing, prologue
+from convkit._kernels._prologue cimport prologue
 from convkit._kernels._simd cimport real
-
-
-cdef Pass begin(int extra, int threads) noexcept:
-    """A pass without arrays."""
-    cdef Pass p
-    p.input = p.grad = p.packed = p.bias = p.output = p.filters.data = NULL
-    p.prologue, p.epilogue, p.extra, p.constant, p.threads = nothing(), plain(), extra, False, threads
-    return p
 
 
 def forward(
@@ -27,7 +18,7 @@ def forward(
     real[:, :, :, ::1] out_nhwc, tuple geometry, int extra, int threads, const real[:, ::1] map_3c=None, int kind=-1,
 ):
     """out = x * w + bias; of what a map and an activation make of x, if there is a map and the kernel can do that."""
-    cdef Pass p = begin(extra, threads)
+    cdef Pass p = begin_pass(extra, threads)
     p.convolution = convolution(x_nhwc.shape, w_kcrs.shape, out_nhwc.shape, geometry)
     p.input, p.output = &x_nhwc[0, 0, 0, 0], &out_nhwc[0, 0, 0, 0]
     if map_3c is not None:
@@ -42,7 +33,7 @@ def backward_input(
     real[:, :, :, ::1] grad_x_nhwc, tuple geometry, int extra, int threads,
 ):
     """The gradient of the input."""
-    cdef Pass p = begin(extra, threads)
+    cdef Pass p = begin_pass(extra, threads)
     p.convolution = convolution(grad_x_nhwc.shape, w_kcrs.shape, grad_out_nhwc.shape, geometry)
     p.convolution.down.adjoint = p.convolution.across.adjoint = True
     p.input, p.output = &grad_out_nhwc[0, 0, 0, 0], &grad_x_nhwc[0, 0, 0, 0]
@@ -58,7 +49,7 @@ def backward_weight(
 
     The map and its activation are as for `forward`.
     """
-    cdef Pass p = begin(extra, threads)
+    cdef Pass p = begin_pass(extra, threads)
     p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape, geometry)
     p.input, p.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
     if map_3c is not None:
@@ -78,7 +69,7 @@ cdef bint carry_out(object compute, object by_products, const Pass* p) except -1
 def scratch(tell, x_nhwc, w_kcrs, out_nhwc, tuple geometry, bint adjoint, int extra, int threads):
     """Bytes of scratch of a pass of arrays of these shapes; filters lie as (R, S, C, K), all results are finite."""
     cdef Py_ssize_t[4] x_sizes = x_nhwc, w_sizes = w_kcrs, out_sizes = out_nhwc
-    cdef Pass p = begin(extra, threads)
+    cdef Pass p = begin_pass(extra, threads)
     cdef Filters* f = &p.filters
     p.convolution = convolution(x_sizes, w_sizes, out_sizes, geometry)
     p.convolution.down.adjoint = p.convolution.across.adjoint = adjoint
@@ -97,7 +88,7 @@ cdef Py_ssize_t told(object tell, const Pass* p) except -1:
 
 cdef Pass of_filters(const real[:, :, :, :] w_kcrs, Py_ssize_t groups, int extra) noexcept:
     """A forward pass as far as filters know it: over images of their size, without padding."""
-    cdef Pass p = begin(extra, 1)
+    cdef Pass p = begin_pass(extra, 1)
     cdef Py_ssize_t[4] x_sizes = [1, w_kcrs.shape[2], w_kcrs.shape[3], groups*w_kcrs.shape[1]]
     cdef Py_ssize_t[4] out_sizes = [1, 1, 1, w_kcrs.shape[0]]
     p.convolution = convolution(x_sizes, w_kcrs.shape, out_sizes, (1, 1, 0, 0, 1, 1, groups))
