@@ -37,8 +37,9 @@ def run_tests(isa):
     own, others = (_EXTENDS.get(name, name) for name in (isa, CONFIG["isa"]))
     names = files(KERNEL_TESTS) - files(COMMON_TESTS if own == others else ())
     options = ["-q", "--tb=short", "--maxfail=10", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)]
-    # Threads that wait must leave the processor to the other variants.
-    return python_with_isa(isa, "-m", "pytest", *options, *sorted(names), OMP_WAIT_POLICY="passive")
+    # Threads that wait, and NumPy's, would take the processor from the other variants.
+    alone = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
+    return python_with_isa(isa, "-m", "pytest", *options, *sorted(names), **alone)
 
 
 @pytest.fixture(scope="module")
