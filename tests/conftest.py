@@ -1,6 +1,7 @@
 """What tests share: a line in each failure that repeats it, the command line, and a server to download from."""
 
 import functools
+import gc
 import http.server
 import os
 import signal
@@ -11,6 +12,12 @@ import pytest
 # A shell that runs the tests in the background has interrupts ignored, which programs that they start would inherit.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """Thousands of tests live to the end: else each full collection, of which some tests ask for, looks at them all."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -77,7 +77,7 @@ def assert_patches(result, wheres, answers, scale=1):
         assert np.count_nonzero(answer) > 8
         assert np.array_equal(result[:, :, *where], answer)
         found += np.count_nonzero(answer)
-    assert np.count_nonzero(result) == found
+    assert np.count_nonzero(result.view(np.int32)) == found  # NumPy counts integers fifteen times as fast
 
 
 def half(grad_channels, shape, wheres):

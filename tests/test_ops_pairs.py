@@ -88,7 +88,7 @@ def test_more_than_fits_one_piece(case):
 sizes = st.integers(1, 3)
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(1, 3), st.integers(1, 40), st.integers(1, 40), st.tuples(sizes, sizes), st.tuples(sizes, sizes),
     st.tuples(sizes, sizes), st.tuples(sizes, sizes), st.tuples(st.integers(7, 12), st.integers(7, 20)),

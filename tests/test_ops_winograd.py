@@ -201,11 +201,11 @@ def test_infinity_and_nan_go_where_they_go_in_float64(precision, bad):
     x, g, spoiled = x.copy(), g.copy(), [1, 4]
     x[1, 3, 5, 6] = g[1, 3, 27, 0] = bad
     x[4, 3, 27, 27], g[4, 5, 27, 1] = -bad, -bad
-    for dtype, threads in itertools.product(DTYPES, (1, 2)):
-        for name, run in PASSES.items():
-            with np.errstate(invalid="ignore"):
-                answer = run(reference, x[spoiled], w, b, g[spoiled], padding=1)
-            assert not np.isfinite(answer).all()
+    for name, run in PASSES.items():
+        with np.errstate(invalid="ignore"):
+            answer = run(reference, x[spoiled], w, b, g[spoiled], padding=1)
+        assert not np.isfinite(answer).all()
+        for dtype, threads in itertools.product(DTYPES, (1, 2)):
             with float32_precision(precision), num_threads(threads):
                 result = run(ops, *(a.astype(dtype) for a in (x, w, b, g)), padding=1)
                 usual = run(ops, *(a.astype(dtype) for a in clean), padding=1)

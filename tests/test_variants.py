@@ -3,34 +3,64 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import convkit
+from convkit._dispatch import _EXTENDS
 
 TESTS = Path(__file__).parent
 CONFIG = convkit.config()
+ISAS = ("baseline", "x86_v3", "x86_v4", "avx512_bf16", "amx")
+
+# A variant that extends another has convolutions, and products of matrices, of its own: these tests call neither.
+COMMON_TESTS = (
+    "test_ops_activation.py", "test_ops_batch_norm.py", "test_ops_layout.py", "test_ops_nll_loss.py", "test_ops_pad.py",
+    "test_ops_*pool2d*.py", "test_optim*.py", "test_clip_grad.py",
+)  # fmt: skip
 KERNEL_TESTS = ("test_ops_*.py", "test_optim*.py", "test_clip_grad.py")
 
 
-def python_with_isa(isa, *arguments):
-    environment = {**os.environ, "CONVKIT_ISA": isa}
+def python_with_isa(isa, *arguments, **environment):
+    environment = {**os.environ, "CONVKIT_ISA": isa, **environment}
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
 
 
+def files(names):
+    return {str(path) for name in names for path in TESTS.glob(name)}
+
+
+def run_tests(isa):
+    """All but what the other tests run with the same kernels."""
+    own, others = (_EXTENDS.get(name, name) for name in (isa, CONFIG["isa"]))
+    names = files(KERNEL_TESTS) - files(COMMON_TESTS if own == others else ())
+    options = ["-q", "--tb=short", "--maxfail=10", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)]
+    # Threads that wait, and NumPy's, would take the processor from the other variants.
+    alone = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
+    return python_with_isa(isa, "-m", "pytest", *options, *sorted(names), **alone)
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """The tests in all variants at once: most of their time is that of answers, which take one thread."""
+    usable = [isa for isa in ISAS if isa in CONFIG["isas_built"] and isa in CONFIG["isas_supported"]]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield {isa: pool.submit(run_tests, isa) for isa in usable if isa != CONFIG["isa"]}
+        pool.shutdown(cancel_futures=True)
+
+
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("isa", ["baseline", "x86_v3", "x86_v4", "avx512_bf16", "amx"])
-def test_ops_in_variant(isa):
+@pytest.mark.parametrize("isa", ISAS)
+def test_ops_in_variant(isa, runs):
     if isa == CONFIG["isa"]:
         pytest.skip(f"{isa} is the variant that the other tests run")
     if isa not in CONFIG["isas_built"]:
         pytest.skip(f"{isa} is not in this build, which has {', '.join(CONFIG['isas_built'])}")
     if isa not in CONFIG["isas_supported"]:
         pytest.skip(f"{isa} needs another processor; this one runs {', '.join(CONFIG['isas_supported'])}")
-    files = sorted(str(path) for name in KERNEL_TESTS for path in TESTS.glob(name))
-    options = ["-q", "--tb=short", "--maxfail=10", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)]
-    done = python_with_isa(isa, "-m", "pytest", *options, *files)
+    done = runs[isa].result()
     assert done.returncode == 0, f"CONVKIT_ISA={isa}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
 
 
