@@ -5,6 +5,7 @@ place, and every result that the ops allocate is fenced too. The line printed la
 """
 
 import ctypes
+import importlib.util
 import itertools
 import mmap
 import sys
@@ -116,13 +117,9 @@ def mapped_convolution_calls(dtype, make):
             )
 
 
-def convolution_calls(dtype, rng):
-    """(function, array arguments) of every convolution."""
-
-    def make(*shape):
-        return rng.standard_normal(shape).astype(dtype)
-
-    for shape, weight, o in convolutions(dtype):
+def plain_convolution_calls(shapes, make):
+    """(function, array arguments) of every pass."""
+    for shape, weight, o in shapes:
         for layout in ("C order", "channels-last", "Fortran order"):
             x, w = LAYOUTS["channels-last"](make(*shape)), LAYOUTS[layout](make(*weight))
             g = LAYOUTS["channels-last"](make(*ops.conv2d_output_shape(shape, weight, **o)))
@@ -130,6 +127,20 @@ def convolution_calls(dtype, rng):
             yield lambda w, g, s=shape, o=o: ops.conv2d_backward_input(s, w, g, **o), (w, g)
             yield lambda x, g, s=weight, o=o: ops.conv2d_backward_weight(x, s, g, **o), (x, g)
             yield ops.conv2d_backward_bias, (g,)
+
+
+def stored_convolution_calls(dtype, rng):
+    """The same of bfloat16 images, which AMX reads and writes as they lie."""
+    yield from plain_convolution_calls(convolutions(np.float32), lambda *s: rng.standard_normal(s).astype(dtype))
+
+
+def convolution_calls(dtype, rng):
+    """The same of every convolution."""
+
+    def make(*shape):
+        return rng.standard_normal(shape).astype(dtype)
+
+    yield from plain_convolution_calls(convolutions(dtype), make)
     yield from mapped_convolution_calls(dtype, make)
     lanes = tile_shape(np.dtype(dtype))[1]
     for groups, inner, outer in [(1, lanes + 1, 3), (2, lanes, 1), (lanes + 1, 1, 1), (lanes - 1, 1, 2), (5, 3, 3)]:
@@ -346,6 +357,9 @@ def main():
     for rules in everywhere.get(config()["isa"], ()):
         with rules():
             fenced_results += run(convolution_calls, (np.float32,))
+    if config()["isa"] == "amx" and importlib.util.find_spec("ml_dtypes"):
+        with split_everywhere():
+            fenced_results += run(stored_convolution_calls, (importlib.import_module("ml_dtypes").bfloat16,))
     print(f"fenced results: {fenced_results}")
 
 
