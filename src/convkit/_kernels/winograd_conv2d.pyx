@@ -26,6 +26,7 @@ from libc.string cimport memcpy, memset
 from convkit._kernels._axis cimport Range
 from convkit._kernels._blocks cimport lend, lent, take_back
 from convkit._kernels._epilogue cimport is_plain
+from convkit._kernels._lines cimport dealt
 from convkit._kernels._pass cimport DONE, NOT_FINITE, NO_MEMORY, Pass, computing, packing
 from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport TILE_ROWS, VLEN, flush_denormals, real, restore_denormals, vr, vsplat, vstream_end
@@ -356,11 +357,11 @@ cdef Room divide(Correlation* t, int m, int threads) noexcept nogil:
     return r
 
 
-cdef inline Py_ssize_t dealt(const Correlation* t, Py_ssize_t units, int threads) noexcept nogil:
+cdef inline Py_ssize_t run_of(const Correlation* t, Py_ssize_t units, int threads) noexcept nogil:
     """Units that a thread takes at a time. Groups of the same pixels go together: caches fetch their neighbours' lines
     too, and cores would take them from each other."""
     if t.groups == 1:
-        return 1
+        return dealt(units, threads, t.images*(t.source.strides.image + t.target.image))
     return min(t.groups*t.shares, ceil_div(units, threads))
 
 
@@ -386,7 +387,7 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
         if t.packed is NULL:
             for unit in prange(pieces, schedule='static'):
                 pack_piece(t, w, unit, units + threadid()*r.unit)
-        for unit in prange(count, schedule='dynamic', chunksize=dealt(t, count, r.threads)):
+        for unit in prange(count, schedule='dynamic', chunksize=run_of(t, count, r.threads)):
             correlate_unit(t, unit, units + threadid()*r.unit)
     take_back(memory, r.bytes)
     return NOT_FINITE if spoiled else DONE
