@@ -8,6 +8,7 @@ from test_ops_conv2d import PASSES, Conv, answers_of, integer_arrays, output_sha
 
 import convkit as ck
 from convkit import ops
+from convkit._dispatch import kernel
 from convkit._shapes import conv2d as sizes
 from convkit._threads import num_threads
 from convkit.ops._convolution import plan_stored
@@ -235,9 +236,16 @@ def test_nothing_is_written_beside_the_result():
         guarded = np.full((4, *shape[1:]), 0x1234, np.uint16)
         biases = (np.zeros(17, np.float32),) if pass_ == "forward" else ()
         read = x if pass_ == "forward" else x[..., :17].copy()
-        assert plan_stored(pass_, geometry)(read, w, *biases, guarded[1:3])
+        assert plan_stored(pass_, geometry)("conv2d", read, w, *biases, guarded[1:3])
         assert np.all(guarded[[0, 3]] == 0x1234)
         assert not np.any(guarded[1:3] == 0x1234)
+
+
+def test_memory_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setattr(kernel("bfloat16_passes", np.dtype(np.uint16)), "forward", lambda *arguments: None)
+    plan_stored.cache_clear()
+    x, w = (LAYOUTS["channels-last"](np.ones(s, BFLOAT16)) for s in [(1, 32, 5, 5), (16, 32, 3, 3)])
+    refuses(MemoryError, "conv2d: there is no memory for the kernel's scratch", ops.conv2d, x, w)
 
 
 def test_arguments_are_checked_as_they_are_for_float32():

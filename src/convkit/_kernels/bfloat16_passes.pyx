@@ -1,13 +1,14 @@
 """Passes of convolutions of bfloat16 images, as AMX multiplies them: `passes` for arrays that are not widened before.
 
 Arrays are those of their bits, but for the bias, which is float32 that came of bfloat16. A pass returns whether its
-results are finite: there is no kernel of products beside, which would know what an Inf or a NaN has a part in.
+results are finite, or None where there was no memory for its scratch. No kernel of products stands beside, which would
+know what an Inf or a NaN has a part in: the caller computes the pass again in float32.
 """
 
 from libc.stdint cimport uint16_t
 
 from convkit._kernels._convolution cimport convolution
-from convkit._kernels._pass cimport DONE, NO_MEMORY, Pass, begin_pass, compute_of, filters_of
+from convkit._kernels._pass cimport DONE, NO_MEMORY, Compute, Pass, begin_pass, compute_of, filters_of
 from convkit._kernels._simd cimport real, stored
 
 
@@ -53,11 +54,9 @@ def backward_weight(
     return carry_out(compute, &p)
 
 
-cdef bint carry_out(object compute, const Pass* p) except -1:
+cdef object carry_out(object compute, const Pass* p):
+    cdef Compute computing = compute_of(compute)
     cdef int done
-    computing = compute_of(compute)
     with nogil:
         done = computing(p)
-    if done == NO_MEMORY:
-        raise MemoryError("there is no memory for the kernel's scratch")
-    return done == DONE
+    return None if done == NO_MEMORY else done == DONE

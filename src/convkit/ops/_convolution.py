@@ -280,19 +280,21 @@ def _computing(algorithm: Algorithm, layer: Layer) -> Computing:
 def plan_stored(pass_: Pass, convolution: Conv2d) -> Callable[..., bool] | None:
     """Return what computes a pass of bfloat16 images as they lie, or None: only AMX's sum of all products does.
 
-    It takes what the pass reads, its result, and the number of threads; it returns whether the results are finite.
+    It takes the op's name, what the pass reads, and its result; it returns whether the results are finite.
     """
     real, bits = np.dtype(np.float32), np.dtype(np.uint16)
     layer = Layer(pass_, convolution, real, "medium", isa, tile_shape(real)[1], of_bfloat16=True)
     algorithm = choose(layer)
     if algorithm not in (SPLIT[1], SPLIT_GRADIENT[1]) or not (pass_ == "backward_weight" or layer.fits_strip):
         return None
-    run: Callable[..., bool] = getattr(kernel("bfloat16_passes", bits), pass_)
+    run: Callable[..., bool | None] = getattr(kernel("bfloat16_passes", bits), pass_)
     compute, _ = getattr(kernel(algorithm.kernel, bits), pass_.upper())
     geometry = geometry_of(convolution)
 
-    def carry_out(*arrays: Array) -> bool:
-        return run(compute, *arrays, geometry, get_num_threads())
+    def carry_out(op: str, *arrays: Array) -> bool:
+        finite = run(compute, *arrays, geometry, get_num_threads())
+        need_memory(op, finite is not None)
+        return bool(finite)
 
     return carry_out
 

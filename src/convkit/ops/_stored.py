@@ -33,7 +33,7 @@ def _conv2d(
         return None
     out = empty_nhwc(geometry.output_shape, input.dtype)
     biases = np.empty(0, np.float32) if bias is None else widened(bias)
-    return nchw(out) if carry_out(x, _aligned_bits(weight), biases, out.view(np.uint16)) else None
+    return nchw(out) if carry_out("conv2d", x, _aligned_bits(weight), biases, out.view(np.uint16)) else None
 
 
 def _conv2d_backward_input(
@@ -52,7 +52,8 @@ def _conv2d_backward_input(
     if carry_out is None or grad is None:
         return None
     grad_input = empty_nhwc(geometry.input_shape, weight.dtype)
-    return nchw(grad_input) if carry_out(grad, _aligned_bits(weight), grad_input.view(np.uint16)) else None
+    finite = carry_out("conv2d_backward_input", grad, _aligned_bits(weight), grad_input.view(np.uint16))
+    return nchw(grad_input) if finite else None
 
 
 def _conv2d_backward_weight(
@@ -71,7 +72,7 @@ def _conv2d_backward_weight(
     if carry_out is None or x is None or grad is None:
         return None
     grad_weight = empty_weight(geometry.weight_shape, input.dtype)
-    return grad_weight if carry_out(x, grad, _aligned_bits(grad_weight)) else None
+    return grad_weight if carry_out("conv2d_backward_weight", x, grad, _aligned_bits(grad_weight)) else None
 
 
 def _stand_in(x: Array) -> Array:
