@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from cases import ACTIVATIONS, LAYOUTS
-from forced import pairs_everywhere, split_everywhere, split_tiles_everywhere
+from forced import pairs_everywhere, split_columns_everywhere, split_everywhere, split_tiles_everywhere
 
 from convkit import _memory, _shapes, config, nn, ops, optim
 from convkit._dispatch import tile_shape
@@ -353,7 +353,10 @@ def main():
         return itertools.chain(calls(dtype, rng), steps(dtype, rng), networks(dtype, rng))
 
     fenced_results = run(every_call, (np.float32, np.float64))
-    everywhere = {"amx": (split_everywhere, split_tiles_everywhere), "avx512_bf16": (pairs_everywhere,)}
+    everywhere = {
+        "amx": (split_everywhere, split_columns_everywhere, split_tiles_everywhere),
+        "avx512_bf16": (pairs_everywhere,),
+    }
     for rules in everywhere.get(config()["isa"], ()):
         with rules():
             fenced_results += run(convolution_calls, (np.float32,))

@@ -26,12 +26,24 @@ def _forget_plans():
 
 def split_everywhere():
     """Every float32 convolution and linear layer from bfloat16 parts on AMX tiles."""
-    return _rules(_splits=lambda layer: layer.dtype == np.float32, _splits_tiles=lambda layer: False)
+    return _rules(
+        _splits=lambda layer: layer.dtype == np.float32,
+        _splits_columns=lambda layer: False,
+        _splits_tiles=lambda layer: False,
+    )
+
+
+def split_columns_everywhere():
+    """Every float32 convolution whose columns fit a row of AMX's tiles, summed in ranges of whole columns."""
+    return _rules(_splits_columns=lambda layer: layer.dtype == np.float32 and layer.is_shallow)
 
 
 def split_tiles_everywhere():
     """Every float32 convolution, and gradient, that Winograd's tiles compute, with its products by AMX."""
-    return _rules(_splits_tiles=lambda layer: layer.dtype == np.float32 and _suits_split_tiles(layer))
+    return _rules(
+        _splits_columns=lambda layer: False,
+        _splits_tiles=lambda layer: layer.dtype == np.float32 and _suits_split_tiles(layer),
+    )
 
 
 def _suits_split_tiles(layer):
@@ -47,13 +59,14 @@ def pairs_everywhere():
 
 def never_split():
     """What every instruction set but AMX chooses."""
-    return _rules(_splits=lambda layer: False, _splits_tiles=lambda layer: False)
+    return _rules(_splits=lambda layer: False, _splits_columns=lambda layer: False, _splits_tiles=lambda layer: False)
 
 
 def by_products():
     """No algorithm that transforms images, or splits numbers."""
     return _rules(
         _splits=lambda layer: False,
+        _splits_columns=lambda layer: False,
         _splits_tiles=lambda layer: False,
         _pairs_up=lambda layer: False,
         _transformed=lambda layer: None,

@@ -120,8 +120,9 @@ def test_rules_of_every_instruction_set(pass_, shape, weight, options, lanes, na
         ("forward", (16, 256, 56, 56), (512, 256, 1, 1), {"stride": 2}, "high medium"),
         ("backward_weight", (16, 64, 56, 56), (256, 64, 1, 1), {}, "high medium"),
         ("forward", (1, 512, 7, 7), (512, 512, 3, 3), {"padding": 1}, "medium"),
-        ("forward", (16, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, ""),
-        ("forward", (16, 3, 32, 32), (16, 3, 3, 3), {}, ""),
+        ("forward", (16, 3, 224, 224), (64, 3, 7, 7), {"stride": 2, "padding": 3}, "high medium"),
+        ("forward", (16, 3, 32, 32), (16, 3, 3, 3), {}, "medium"),
+        ("forward", (100, 1, 28, 28), (6, 1, 5, 5), {"padding": 2}, ""),  # most of a tile would be empty
         ("forward", (16, 64, 28, 28), (64, 1, 3, 3), {"groups": 64}, ""),
         ("backward_weight", (16, 128, 56, 56), (128, 4, 3, 3), {"groups": 32}, ""),
         ("forward", (2, 0, 8, 8), (4, 0, 3, 3), {}, ""),
@@ -134,6 +135,25 @@ def test_rules_of_amx(pass_, shape, weight, options, chosen):
         algorithm = _convolution.choose(layer(pass_, shape, weight, "amx", 16, precision, **options))
         assert algorithm.name.startswith("split") == (precision in chosen.split()), precision
     assert not _convolution.choose(layer(pass_, shape, weight, "x86_v4", 16, **options)).name.startswith("split")
+
+
+@pytest.mark.parametrize(
+    ("weight", "options", "shallow"),
+    [
+        ((16, 1, 5, 5), {}, True),
+        ((64, 3, 7, 7), {"stride": 2}, True),
+        ((64, 3, 7, 7), {"dilation": (2, 1)}, True),
+        ((64, 3, 7, 7), {"dilation": (1, 2)}, False),  # columns lie apart
+        ((64, 3, 1, 7), {}, False),  # columns of one number for each channel: no better than rows
+        ((64, 8, 5, 5), {}, False),  # more than a row of a tile
+        ((66, 1, 3, 3), {"groups": 3}, False),
+    ],
+    ids=str,
+)
+def test_ranges_of_columns(weight, options, shallow):
+    shape = (16, weight[1] * options.get("groups", 1), 64, 64)
+    chosen = _convolution.choose(layer("forward", shape, weight, "amx", 16, "medium", **options))
+    assert (chosen.name == "split shallow") == shallow
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,7 @@
     _amx_strip.pxd, _amx_slots.pxd, _amx_weights.pxd, _amx_packed.pxd      strips of input, and weights, for those tiles
     _amx_put.pxd                           their sums on the way to memory
     _amx_stage.pxd, _amx_gradient.pxd      strips of both operands of the weights' gradient, and what its tiles sum
+    amx_shallow_conv2d.pyx, _amx_columns.pxd       the same of very few channels, in ranges of whole columns
     amx_winograd_conv2d.pyx, amx_winograd_conv2d_backward_weight.pyx       Winograd's tiles, multiplied in this way
     _amx_winograd.pxd, _amx_winograd_gradient.pxd  their operands, transformed and split
     affine.pyx                             batch norm, sum and activation of images in one pass

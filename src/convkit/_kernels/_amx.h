@@ -130,6 +130,8 @@ CONVKIT_INLINE vr vround_bf16(vr v) {
 CONVKIT_INLINE vr vnear_bf16(vr v) { return (vr)(((vu)v + 0x8000) & 0xffff0000u); }
 /* Store the upper halves of the first `lanes` lanes. */
 CONVKIT_INLINE void vstore_bf16(void *p, vr v, int lanes) {
+  if (lanes == VLEN) _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16((__m512i)((vu)v >> 16)));
+  else
   _mm512_mask_cvtepi32_storeu_epi16(p, (__mmask16)((1u << lanes) - 1), (__m512i)((vu)v >> 16));
 }
 /* Pairs of upper halves: an element of `first` below one of `second`. */
@@ -203,6 +205,11 @@ CONVKIT_INLINE vr vpair_stored(const stored *first, const stored *second) {
   const __m512i lower = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)first));
   const __m512i upper = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)second));
   return (vr)_mm512_or_si512(lower, _mm512_slli_epi32(upper, 16));
+}
+
+/* Of 32 numbers, those `where` bits are set: the bfloat16 that `index` tells of `from`. The others stay. */
+CONVKIT_INLINE vr vshuffle_words(vr to, uint32_t where, vr index, const void *from) {
+  return (vr)_mm512_mask_permutexvar_epi16((__m512i)to, where, (__m512i)index, _mm512_loadu_si512(from));
 }
 
 /* What pairs are of, as floats. */

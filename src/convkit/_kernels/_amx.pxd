@@ -49,6 +49,7 @@ cdef extern from "_amx.h" nogil:
     void vmeasure_row(magnitudes* seen, vr row)
     vr vpair_stored(const stored* first, const stored* second)
     void vquads(const stored* const* first, Py_ssize_t place, Py_ssize_t second, int lanes, vr* rows)
+    vr vshuffle_words(vr to, uint32_t where, vr index, const void* source)
     vr vlower_bf16(vr pairs)
     vr vupper_bf16(vr pairs)
     void vnote_least(vi* seen, vr v)

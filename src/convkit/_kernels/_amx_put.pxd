@@ -6,7 +6,7 @@ from convkit._kernels._amx cimport (
 from convkit._kernels._amx_strip cimport Correlation, Part
 from convkit._kernels._epilogue cimport finish
 from convkit._kernels._simd cimport (
-    OF_BFLOAT16, VLEN, prefetch_to_write, real, stored, vload, vload_lanes, vr, vstore_stored_lanes,
+    OF_BFLOAT16, VLEN, prefetch_to_write, real, stored, vload, vload_lanes, vr, vsplat, vstore_stored_lanes,
 )
 from convkit._kernels._split cimport MOST_SUM, least_sum
 from convkit._kernels._stream cimport put, put_lanes
@@ -24,7 +24,9 @@ cdef struct Put:
     Py_ssize_t at, behind           # rows that are left
 
 
-cdef inline void put_row(stored* out, vr first, vr second, bint stream, magnitudes* seen) noexcept nogil:
+cdef inline void put_row(
+    const int vectors, stored* out, vr first, vr second, bint stream, magnitudes* seen,
+) noexcept nogil:
     """Put the sums of a block's lanes."""
     cdef vr row
     if OF_BFLOAT16:
@@ -33,14 +35,15 @@ cdef inline void put_row(stored* out, vr first, vr second, bint stream, magnitud
         put(<real*>out, row, stream)
     else:
         vmeasure(seen, first)
-        vmeasure(seen, second)
         put(<real*>out, first, stream)
-        put(<real*>(out + VLEN), second, stream)
+        if vectors == 2:
+            vmeasure(seen, second)
+            put(<real*>(out + VLEN), second, stream)
 
 
-cdef inline void fetch_row(const stored* out) noexcept nogil:
+cdef inline void fetch_row(const int vectors, const stored* out) noexcept nogil:
     prefetch_to_write(out)
-    if not OF_BFLOAT16:
+    if vectors == 2 and not OF_BFLOAT16:
         prefetch_to_write(out + VLEN)
 
 
@@ -52,22 +55,37 @@ cdef inline void put_row_lanes(stored* out, vr v, int lanes, bint stream) noexce
         put_lanes(<real*>out, v, lanes, stream)
 
 
-cdef inline void put_whole(
-    const bint adds, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums, stored* out,
-    Py_ssize_t step, bint stream, magnitudes* seen,
+cdef inline void put_vectors(
+    const int vectors, const bint adds, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums,
+    stored* out, Py_ssize_t step, bint stream, magnitudes* seen,
 ) noexcept nogil:
-    """Write the sums of `count` positions for all lanes of a block."""
-    cdef vr first, second
+    """Write the sums of `count` positions for so many vectors of lanes."""
+    cdef vr first, second = vsplat(0)
     cdef Py_ssize_t _
     for _ in range(count):
-        first, second = vload(sums), vload(sums + VLEN)
+        first = vload(sums)
+        if vectors == 2:
+            second = vload(sums + VLEN)
         if adds:
-            first, second = first + vload(addend), second + vload(addend + VLEN)
+            first = first + vload(addend)
+            if vectors == 2:
+                second = second + vload(addend + VLEN)
             addend = addend + addend_step
         if not stream:
-            fetch_row(out + PUT_AHEAD*step)
-        put_row(out, first, second, stream, seen)
+            fetch_row(vectors, out + PUT_AHEAD*step)
+        put_row(vectors, out, first, second, stream, seen)
         sums, out = sums + PAIR, out + step
+
+
+cdef inline void put_whole(
+    const int vectors, const real* addend, Py_ssize_t addend_step, Py_ssize_t count, const real* sums, stored* out,
+    Py_ssize_t step, bint stream, magnitudes* seen,
+) noexcept nogil:
+    """The same, with what `addend` has for each added to them, unless it is NULL."""
+    if addend is NULL:
+        put_vectors(vectors, False, NULL, 0, count, sums, out, step, stream, seen)
+    else:
+        put_vectors(vectors, True, addend, addend_step, count, sums, out, step, stream, seen)
 
 
 cdef inline void put_ragged(
@@ -101,10 +119,8 @@ cdef inline void put_run(
         addend = t.bias + to.lane
     if to.lanes < PAIR:
         put_ragged(addend, addend_step, count, to.lanes, sums, out, step, t.streams, seen)
-    elif addend is NULL:
-        put_whole(False, NULL, 0, count, sums, out, step, t.streams, seen)
     else:
-        put_whole(True, addend, addend_step, count, sums, out, step, t.streams, seen)
+        put_whole(2, addend, addend_step, count, sums, out, step, t.streams, seen)
     if t.last:
         finish(&t.epilogue, count, step, to.lanes, <real*>out)
 

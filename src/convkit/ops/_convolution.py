@@ -42,6 +42,7 @@ from ._layer import (
     every_product,
     float_cycles,
     gradient_products,
+    shallow_cycles,
     split_cycles,
     split_winograd_cycles,
     split_winograd_products,
@@ -68,9 +69,9 @@ def _winograd(layer: Layer) -> Algorithm:
     return Algorithm(name, "winograd_conv2d", layer.tile, winograd_products)
 
 
-def _split(kernel: str, parts: int) -> Algorithm:
+def _split(name: str, kernel: str, parts: int) -> Algorithm:
     """Return how AMX sums the products of bfloat16 parts: the first with all others, the second with all but one ..."""
-    return Algorithm("split", kernel, parts, lambda layer: parts * (parts + 1) // 2 * every_product(layer))
+    return Algorithm(name, kernel, parts, lambda layer: parts * (parts + 1) // 2 * every_product(layer))
 
 
 def _split_tiles(layer: Layer) -> Algorithm:
@@ -101,8 +102,9 @@ DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight", maps=True)
 NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight", maps=True)
 WINOGRAD_GRADIENT = Algorithm("winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=gradient_products)
 
-SPLIT = {parts: _split("amx_conv2d", parts) for parts in PARTS.values()}
-SPLIT_GRADIENT = {parts: _split("amx_conv2d_backward_weight", parts) for parts in PARTS.values()}
+SPLIT = {parts: _split("split", "amx_conv2d", parts) for parts in PARTS.values()}
+SPLIT_SHALLOW = {parts: _split("split shallow", "amx_shallow_conv2d", parts) for parts in PARTS.values()}
+SPLIT_GRADIENT = {parts: _split("split", "amx_conv2d_backward_weight", parts) for parts in PARTS.values()}
 SPLIT_WINOGRAD_GRADIENT = {parts: _split_gradient(parts) for parts in PARTS.values()}
 
 # So many sums of a vector's lanes stay in the second-level cache, with a few copies for threads to add to.
@@ -130,6 +132,8 @@ def choose_linear(layer: Layer) -> Algorithm:
 
 def _transformed(layer: Layer) -> Algorithm | None:
     """Choose among those that compute fewer or cheaper products of something else, if one of them pays."""
+    if _splits_columns(layer):
+        return SPLIT_SHALLOW[layer.parts]
     if _splits_tiles(layer):
         return _split_tiles(layer)
     if _splits(layer):
@@ -146,6 +150,13 @@ def _splits(layer: Layer) -> bool:
     if layer.isa != "amx" or layer.dtype != np.float32:
         return False
     return split_cycles(layer) < float_cycles(layer)
+
+
+def _splits_columns(layer: Layer) -> bool:
+    """Whether AMX takes fewer cycles for sums over whole columns than any other way takes."""
+    if layer.isa != "amx" or layer.dtype != np.float32:
+        return False
+    return shallow_cycles(layer) < min(split_cycles(layer), split_winograd_cycles(layer), float_cycles(layer))
 
 
 def _splits_tiles(layer: Layer) -> bool:

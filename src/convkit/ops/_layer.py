@@ -107,6 +107,13 @@ class Layer(NamedTuple):
         return self.outputs > 0 and self.width > 1 and 0 < self.width * self.channels <= self.lanes
 
     @property
+    def is_shallow(self) -> bool:
+        """Whether all that the taps of a column read fits a row of AMX's tiles, and columns lie side by side."""
+        small = self.height > 1 and 0 < self.height * self.channels <= _split.DEPTH
+        side_by_side = self.width == 1 or self.convolution.dilation[1] == 1
+        return self.pass_ == "forward" and self.groups == 1 and small and side_by_side
+
+    @property
     def is_planar(self) -> bool:
         """Whether outputs are so few that columns fill vectors better, and sums so long that transposing pays."""
         few = 0 < 8 * self.outputs <= 3 * self.lanes
@@ -250,6 +257,11 @@ def split_winograd_cycles(layer: Layer) -> float:
         shape = layer.images, layer.size, taps, layer.channels, layer.outputs
         of_group = _split_winograd.split_tile_cycles(*shape, layer.parts, layer.packed)
     return layer.groups * of_group
+
+
+def shallow_cycles(layer: Layer) -> float:
+    """Estimate AMX tiles of parts where columns of few channels are summed as one range; others are not."""
+    return _split.shallow_cycles(layer.convolution, layer.parts) if layer.is_shallow else math.inf
 
 
 def _winograd_cost(layer: Layer) -> float:

@@ -15,7 +15,7 @@ import math
 from .._shapes import Conv2d
 
 _TILE = 16  # rows, and outputs
-_DEPTH = 32  # numbers that one product sums
+DEPTH = 32  #: numbers that one product sums
 _DIRECT = 0.8 * 32  # multiply-adds in a cycle
 
 # Of forward and backward-input: cycles of a product of two tiles, to split an element of the input and of the weights,
@@ -26,6 +26,10 @@ _WEIGHT = {1: 1.5, 2: 1.8, 3: 2.2}
 _STORED = 0.6
 _STRIDED = 1.7  # times as long a product where the input is staged in phases
 _OVERLAPPING = 1.6  # the same where columns of few channels, summed together, make rows of a tile overlap
+
+# Of images of so few channels that a column's taps make one range: to sum and store a tile, and to shuffle a number.
+_SHALLOW_TILE = 120.0
+_SHUFFLED = 0.25
 
 # Of the weights' gradient:
 _GRADIENT_PRODUCT = 28.0
@@ -71,6 +75,17 @@ def split_cycles(pass_: str, convolution: Conv2d, parts: int, packed: bool = Fal
     )
 
 
+def shallow_cycles(convolution: Conv2d, parts: int) -> float:
+    """Estimate the cycles of a forward pass whose sums are each one range of columns, rows of taps and channels."""
+    images, outputs, rows, cols = convolution.output_shape
+    _, channels, height, width = convolution.weight_shape
+    column = height * channels
+    products = parts * (parts + 1) // 2 * -(-width * column // DEPTH)
+    tiles = images * rows * -(-cols // _TILE) * -(-outputs // _TILE)
+    columns = images * rows * convolution.stride[1] * cols
+    return tiles * (products * _PRODUCT[parts] * _OVERLAPPING + _SHALLOW_TILE) + columns * column * parts * _SHUFFLED
+
+
 def _correlation_tiles(pass_: str, convolution: Conv2d) -> float:
     """Count the products of tiles, for each product of parts, of one group; slow ones count as more."""
     images, outputs, rows, cols = convolution.output_shape
@@ -81,10 +96,10 @@ def _correlation_tiles(pass_: str, convolution: Conv2d) -> float:
         # A correlation for each phase of the stride; together they have all the taps.
         outputs, channels = channels, outputs
         rows, cols = -(-convolution.input_shape[2] // stride_h), -(-convolution.input_shape[3] // stride_w)
-    steps: float = taps_down * taps_across * -(-channels // _DEPTH)
+    steps: float = taps_down * taps_across * -(-channels // DEPTH)
     if stride_w == convolution.dilation[1] == 1:
-        overlap = _OVERLAPPING if channels < _DEPTH and taps_across > 1 else 1
-        steps = min(steps, taps_down * -(-taps_across * channels // _DEPTH) * overlap)
+        overlap = _OVERLAPPING if channels < DEPTH and taps_across > 1 else 1
+        steps = min(steps, taps_down * -(-taps_across * channels // DEPTH) * overlap)
     if _is_pointwise(convolution):
         positions = -(-images * rows * cols // _TILE)
     else:
@@ -107,7 +122,7 @@ def _gradient_tiles(convolution: Conv2d) -> int:
     images, outputs, rows, cols = convolution.output_shape
     _, channels, *taps = convolution.weight_shape
     if _is_pointwise(convolution):
-        steps = -(-images * rows * cols // _DEPTH)
+        steps = -(-images * rows * cols // DEPTH)
     else:
         bands = range(1, max(1, min(_TILE, rows)) + 1)
         steps = min(-(-images * n // _TILE) * -(-rows // n) for n in bands) * -(-cols // 2)

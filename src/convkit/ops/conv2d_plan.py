@@ -55,8 +55,9 @@ def conv2d_plan(
         fills them with pixels of few channels as they lie, 'scattered' adds a gradient window by window. 'winograd
         F(2x2, 3x3)' and 'winograd F(4x4, 3x3)' compute such tiles of outputs of 3x3 filters from fewer products, as
         'winograd F(2x2, 5x5)' does of 5x5 filters; 'winograd F(3x3, 2x2)' the gradient of the filters. 'split' sums
-        products of bfloat16 parts on AMX tiles: all six that count in float32, three, or one, as the precision asks.
-        'bfloat16' is the direct sum of numbers rounded to bfloat16, by the instruction for pairs of them.
+        products of bfloat16 parts on AMX tiles: all six that count in float32, three, or one, as the precision asks;
+        'split shallow' does so in ranges of whole columns, where channels are very few. 'bfloat16' is the direct sum
+        of numbers rounded to bfloat16, by the instruction for pairs of them.
     scratch : int
         Bytes that the kernel allocates for its own use, at most at a time, on the threads that `get_num_threads`
         gives: packed weights or partial sums, and a strip for each thread. Weights lie in memory as `convkit.nn` makes
