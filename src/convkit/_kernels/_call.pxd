@@ -35,6 +35,8 @@ cdef struct Call:
     # Of a convolution: all but where images lie, and how many threads there are.
     Pass convolution
     Compute compute, by_products
+    Py_ssize_t together             # rows of its outputs that it takes at a time, from the first on
+    bint pooled                     # the next call is of maxima of its output, which nobody else reads
     # Of a pooling, as in _windows.pxd:
     spacing_t spacing_h, spacing_w
     bint count_include_pad

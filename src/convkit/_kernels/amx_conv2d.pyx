@@ -14,7 +14,7 @@ each thread, two strips (of STRIP_BYTES, or the input of one tile where that is 
 lie side by side) and the sums of two blocks of tiles.
 """
 
-from cython.parallel cimport prange
+from cython.parallel cimport parallel, prange
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -172,26 +172,32 @@ cdef void correlate_unit(Chores* c, const char* strip) noexcept nogil:
     finish_put(c)
 
 
-cdef void correlate_units(
-    const Correlation* t, Py_ssize_t first, Py_ssize_t units, Py_ssize_t apart, char* strip, Py_ssize_t strip_size,
-    real* sums,
-) noexcept nogil:
-    """Every `apart`-th unit. The tiles are given back at the end: threads that hold some take longer to switch."""
+cdef struct Room:
+    # Scratch: the weights' tiles, for each thread two strips and two blocks of sums, and two tables of the steps.
+    Py_ssize_t weights, strip, own, units, bytes
+    int threads
+
+
+cdef void correlate_units(const Correlation* t, const Room* room, Py_ssize_t unit, char* strip) noexcept nogil:
+    """A thread's share, from `unit` on. The tiles are given back at the end: threads that hold some take longer to
+    switch."""
+    if t.beyond[0]:                 # a weight has no parts
+        return
     cdef unsigned long mode = flush_denormals()
-    cdef Py_ssize_t unit = first, other = strip_size if apart < units else 0
+    cdef Py_ssize_t other = room.strip if room.threads < room.units else 0
     cdef Chores c
     if t.lined:
         # What lies behind the last channel meets weights of zero, and must be a number.
-        memset(strip, 0, strip_size + other)
-    c.t, c.sums, c.put.at, c.put.behind = t, sums, 0, 0
+        memset(strip, 0, room.strip + other)
+    c.t, c.sums, c.put.at, c.put.behind = t, <real*>(strip + room.own) - 2*PAIR*PAIR, 0, 0
     full_tiles_begin()
-    if unit < units:
+    if unit < room.units:
         begin_strip(t, &c.stage, unit, strip)
         finish_stage(&c)
-    while unit < units:
+    while unit < room.units:
         c.part, strip = c.stage.part, c.stage.strip
-        unit += apart
-        if unit < units:
+        unit += room.threads
+        if unit < room.units:
             begin_strip(t, &c.stage, unit, strip + other)
             other = -other
         correlate_unit(&c, strip)
@@ -200,12 +206,6 @@ cdef void correlate_units(
     if t.streams:
         vstream_end()
     restore_denormals(mode)
-
-
-cdef struct Room:
-    # Scratch: the weights' tiles, for each thread two strips and two blocks of sums, and two tables of the steps.
-    Py_ssize_t weights, strip, own, units, bytes
-    int threads
 
 
 cdef Room make_room(Correlation* t, int threads) noexcept nogil:
@@ -228,7 +228,7 @@ cdef Room make_room(Correlation* t, int threads) noexcept nogil:
 cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogil:
     """One phase of one group for one chunk of channels."""
     cdef Room room = make_room(t, threads)
-    cdef Py_ssize_t step, unit
+    cdef Py_ssize_t step, unit, blocks = ceil_div(t.lanes, PAIR) if room.weights else 0
     cdef char* memory = <char*>lend(room.bytes)
     cdef char* strips = memory + room.weights
     cdef Py_ssize_t* reach = <Py_ssize_t*>(strips + room.threads*room.own)
@@ -237,13 +237,19 @@ cdef bint correlate(Correlation* t, const Weights* w, int threads) noexcept nogi
         return False
     for step in range(t.steps):
         reach[step], place[step] = reach_of(t, step), step*step_bytes(t.parts)
-    t.reach, t.place, t.tiles = reach, place, memory if room.weights else t.packed
-    for unit in prange(ceil_div(t.lanes, PAIR) if room.weights else 0, schedule='static', num_threads=room.threads):
-        pack_block(t, w, unit, memory, t.beyond)
-    if not t.beyond[0]:
-        for unit in prange(room.threads, schedule='static', num_threads=room.threads):
-            correlate_units(t, unit, room.units, room.threads, strips + unit*room.own, room.strip,
-                            <real*>(strips + (unit + 1)*room.own) - 2*PAIR*PAIR)
+    t.reach, t.place, t.tiles = reach, place, t.packed
+    if room.weights:
+        t.tiles = memory
+    if room.threads == 1:           # a team of one waits for itself, in the operating system
+        for unit in range(blocks):
+            pack_block(t, w, unit, memory, t.beyond)
+        correlate_units(t, &room, 0, strips)
+    else:
+        with parallel(num_threads=room.threads):
+            for unit in prange(blocks, schedule='static'):
+                pack_block(t, w, unit, memory, t.beyond)
+            for unit in prange(room.threads, schedule='static'):
+                correlate_units(t, &room, unit, strips + unit*room.own)
     take_back(memory, room.bytes)
     return True
 

@@ -268,7 +268,11 @@ cdef int correlate(Correlation* t, const Weights* w, const char* packed, int thr
     c.shuffles, t.a_step, t.b_step, t.tiles = shuffles, tables, tables + c.steps, packed
     if packed is NULL:
         t.tiles, c.beyond[0] = memory, pack_weights(w, c, memory)
-    if not c.beyond[0]:
+    if c.beyond[0]:
+        r.units = 0
+    if r.threads == 1:              # a team of one waits for itself, in the operating system
+        correlate_units(t, &r, 0, own)
+    else:
         for unit in prange(r.threads, schedule='static', num_threads=r.threads):
             correlate_units(t, &r, unit, own + unit*r.own)
     take_back(memory, r.bytes)

@@ -306,7 +306,7 @@ cdef int correlate(Call* c, const Weights* w, const real* bias, int parts, int t
     cdef char* tables = memory + r.panels + r.biases + r.zeros
     cdef char* units = tables + r.tables
     cdef Py_ssize_t unit, count = ceil_div(t.tiles.count, t.unit)*t.groups*t.shares, group
-    cdef Py_ssize_t pieces = t.groups*block_count(t.lanes)*c.split.steps
+    cdef Py_ssize_t pieces = t.groups*block_count(t.lanes)*c.split.steps if t.packed is NULL else 0
     if memory is NULL:
         return NO_MEMORY
     memset(biases, 0, r.biases + r.zeros)
@@ -319,13 +319,18 @@ cdef int correlate(Call* c, const Weights* w, const real* bias, int parts, int t
     c.b_step = c.a_step + c.split.steps
     lay_tables(c, <Py_ssize_t*>c.a_step, <Py_ssize_t*>c.b_step)
     c.panels = <const char*>(t.packed + HEAD) if t.packed is not NULL else memory
-    with parallel(num_threads=r.threads):
-        if t.packed is NULL:
+    if r.threads == 1:              # a team of one waits for itself, in the operating system
+        for unit in range(pieces):
+            spoiled |= pack_unit(c, w, unit, units, memory)
+        for unit in range(count):
+            correlate_unit(c, unit, units)
+    else:
+        with parallel(num_threads=r.threads):
             for unit in prange(pieces, schedule='static'):
                 if pack_unit(c, w, unit, units + threadid()*r.unit, memory):
                     t.spoiled[0] = True
-        for unit in prange(count, schedule='dynamic'):
-            correlate_unit(c, unit, units + threadid()*r.unit)
+            for unit in prange(count, schedule='dynamic'):
+                correlate_unit(c, unit, units + threadid()*r.unit)
     take_back(memory, r.bytes)
     return NOT_FINITE if spoiled else DONE
 

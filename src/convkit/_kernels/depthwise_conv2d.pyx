@@ -307,9 +307,13 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     if t.packed is NULL:
         t.packed = memory
     t.bias, t.run = memory + weights, run
-    with parallel(num_threads=threads):
-        for i in prange(t.units, schedule='dynamic'):
-            correlate_unit(t, i, strips + threadid()*strip)
+    if threads == 1:                # a team of one waits for itself, in the operating system
+        for i in range(t.units):
+            correlate_unit(t, i, strips)
+    else:
+        with parallel(num_threads=threads):
+            for i in prange(t.units, schedule='dynamic'):
+                correlate_unit(t, i, strips + threadid()*strip)
     free(memory)
     return True
 

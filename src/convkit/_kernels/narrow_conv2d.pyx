@@ -253,7 +253,7 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     """Pack, divide the work and run it. `bias` may be NULL."""
     cdef Layout* lay = &t.layout
     cdef Room room = make_room(t, threads)
-    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, units, i
+    cdef Py_ssize_t vectors = lay.lanes.bundles*lay.lanes.vectors, pieces, units, i
     cdef Py_ssize_t elements = t.images*(t.source.image + t.target.image)
     if room.bytes == 0:
         return True
@@ -271,17 +271,24 @@ cdef bint correlate(Correlation* t, const Weights* w, const real* bias, int thre
     list_runs(t, run)
     list_windows(lay, &t.x, &t.source, windows)
     list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
+    pieces = vectors if t.packed is NULL else 0
     if t.packed is NULL:
-        for i in prange(vectors, schedule='static', num_threads=threads):
-            pack_vector(&lay.lanes, w, t.y.kernel, t.x.kernel, i, memory + i*panel(lay))
         t.packed = memory
     for i in range(vectors):
         vstore(biases + i*VLEN, vsplat(0) if bias is NULL else bias_of(lay, bias, i))
     t.bias, t.run = biases, run
     units = t.images*lay.down*lay.across*t.shares
-    with parallel(num_threads=threads):
-        for i in prange(units, schedule='dynamic', chunksize=dealt(units, threads, elements)):
-            correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
+    if threads == 1:                # a team of one waits for itself, in the operating system
+        for i in range(pieces):
+            pack_vector(&lay.lanes, w, t.y.kernel, t.x.kernel, i, memory + i*panel(lay))
+        for i in range(units):
+            correlate_unit(t, i, memory + room.constant)
+    else:
+        with parallel(num_threads=threads):
+            for i in prange(pieces, schedule='static'):
+                pack_vector(&lay.lanes, w, t.y.kernel, t.x.kernel, i, memory + i*panel(lay))
+            for i in prange(units, schedule='dynamic', chunksize=dealt(units, threads, elements)):
+                correlate_unit(t, i, memory + room.constant + threadid()*room.strips)
     free(memory)
     return True
 

@@ -11,18 +11,21 @@ from cython.parallel cimport prange, threadid
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 
+from convkit._kernels._axis cimport Range
 from convkit._kernels._blocks cimport lend, take_back
 from convkit._kernels._call cimport NOWHERE, Call, Place, PyCapsule_GetPointer, Run, capsule, epilogue, memory_at
-from convkit._kernels._convolution cimport convolution
+from convkit._kernels._convolution cimport Convolution, convolution
 from convkit._kernels._epilogue cimport Epilogue, finish
-from convkit._kernels._pass cimport NO_MEMORY, Pass, compute_of, compute_pass, filters_of
+from convkit._kernels._pass cimport DONE, NO_MEMORY, NOT_FINITE, Pass, compute_of, compute_pass, filters_of
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, vload, vload_lanes, vstore, vstore_lanes,
 )
+from convkit._kernels._strip cimport ceil_div
 from convkit._kernels._threads cimport worth
 
 cdef enum:
     RUN = 4096                      # elements that a thread takes at a time
+    BAND_BYTES = 256*1024           # of a convolution's output that is pooled at a time
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -81,6 +84,114 @@ cdef bint convolve(const Call* c, real* const* memory, int threads) noexcept nog
     p.input, p.output = memory_at(memory, c.x), memory_at(memory, c.out)
     p.epilogue, p.threads = epilogue(c, memory), threads
     return compute_pass(c.compute, c.by_products, &p) != NO_MEMORY
+
+
+# A convolution and a max-pooling of its output are done together, band by band of each image: threads wait for each
+# other once, not twice, and the output stays in the caches of the one that pools it.
+
+
+cdef Range rows_read(const Call* c, const Call* pool, Range windows) noexcept nogil:
+    """The rows of the convolution's output that some rows of windows read, from one on where a band may begin."""
+    cdef Py_ssize_t stride, per, reach, padding, dilation
+    cdef Range rows
+    stride, per, reach, padding, dilation = pool.spacing_h
+    rows.first = max(<Py_ssize_t>0, windows.first*stride - padding)
+    rows.behind = min(c.out_rows, (windows.behind - 1)*stride + reach - padding)
+    rows.first = rows.first // c.together*c.together
+    return rows
+
+
+cdef int convolve_rows(const Call* c, Py_ssize_t image, Range rows, real* const* memory, real* out) noexcept nogil:
+    """Compute some rows of one image's output."""
+    cdef Pass p = c.convolution
+    p.convolution.images, p.threads = 1, 1
+    p.convolution.down.padding -= rows.first*p.convolution.down.stride
+    p.convolution.down.out_size = rows.behind - rows.first
+    p.input, p.output = memory_at(memory, c.x) + image*c.rows*c.cols*c.channels, out
+    p.epilogue = epilogue(c, memory)
+    p.epilogue.output = out
+    return c.compute(&p)
+
+
+cdef bint pool_rows(
+    const Call* pool, Py_ssize_t image, Range windows, Range rows, real* const* memory, real* x,
+) noexcept nogil:
+    """Pool these rows, which lie at x."""
+    cdef Call c = pool[0]
+    cdef real* memories[2]
+    cdef Py_ssize_t stride, per, reach, padding, dilation
+    stride, per, reach, padding, dilation = pool.spacing_h
+    c.images, c.rows, c.out_rows = 1, rows.behind - rows.first, windows.behind - windows.first
+    c.spacing_h = (stride, per, reach, padding - windows.first*stride + rows.first, dilation)
+    memories[0] = x
+    memories[1] = memory_at(memory, pool.out) + (image*pool.out_rows + windows.first)*pool.out_cols*pool.out_channels
+    c.x.memory, c.x.offset, c.out.memory, c.out.offset = 0, 0, 1, 0
+    return c.run(&c, memories, 1)
+
+
+cdef int compute_band(
+    const Call* c, Py_ssize_t bands, Py_ssize_t index, real* const* memory, real* room,
+) noexcept nogil:
+    cdef const Call* pool = c + 1
+    cdef Range windows, rows
+    cdef int done
+    windows.first, windows.behind = index % bands*pool.out_rows // bands, (index % bands + 1)*pool.out_rows // bands
+    rows = rows_read(c, pool, windows)
+    done = convolve_rows(c, index // bands, rows, memory, room)
+    if done == DONE and not pool_rows(pool, index // bands, windows, rows, memory, room):
+        return NO_MEMORY
+    return done
+
+
+cdef Py_ssize_t rows_of_band(const Call* c, Py_ssize_t bands) noexcept nogil:
+    """At most so many rows of the convolution's output does a band take."""
+    cdef Py_ssize_t stride, per, reach, padding, dilation
+    stride, per, reach, padding, dilation = c[1].spacing_h
+    return min(c.out_rows, (ceil_div(c[1].out_rows, bands) - 1)*stride + reach + c.together - 1)
+
+
+cdef Py_ssize_t bands_of(const Call* c, int threads) noexcept nogil:
+    """Into how many bands an image is cut: enough for the threads; and of windows apart, such as fit a cache."""
+    cdef Py_ssize_t bands = ceil_div(threads, c.images), bytes = c.out_rows*c.out_cols*c.out_channels*sizeof(real)
+    cdef Py_ssize_t stride, per, reach, padding, dilation
+    stride, per, reach, padding, dilation = c[1].spacing_h
+    if reach <= stride:
+        bands = max(bands, ceil_div(bytes, BAND_BYTES))
+    return min(bands, c[1].out_rows)
+
+
+cdef double operations_of(const Call* c) noexcept nogil:
+    cdef const Convolution* v = &c.convolution.convolution
+    return <double>c.images*c.out_rows*c.out_cols*c.out_channels*v.down.kernel*v.across.kernel*v.filters
+
+
+cdef bint convolve_pooled(const Call* c, real* const* memory, int threads) noexcept nogil:
+    """A convolution, and the max-pooling that is the next call."""
+    cdef Py_ssize_t bands, count, size, index
+    cdef real* room
+    cdef int done, failed = 0, spoiled = 0
+    threads = worth(threads, operations_of(c))
+    bands = bands_of(c, threads)
+    count, size = c.images*bands, rows_of_band(c, bands)*c.out_cols*c.out_channels
+    if bands == 1:
+        return convolve(c, memory, threads) and c[1].run(c + 1, memory, threads)
+    room = <real*>lend(threads*size*sizeof(real))
+    if room is NULL:
+        return False
+    if threads == 1:                # a team of one waits for itself, in the operating system
+        for index in range(count):
+            done = compute_band(c, bands, index, memory, room)
+            failed |= done == NO_MEMORY
+            spoiled |= done == NOT_FINITE
+    else:
+        for index in prange(count, schedule='static', num_threads=threads):
+            done = compute_band(c, bands, index, memory, room + threadid()*size)
+            failed |= done == NO_MEMORY
+            spoiled |= done == NOT_FINITE
+    take_back(room, threads*size*sizeof(real))
+    if spoiled:                     # images are computed again as a whole, for any number of threads
+        return convolve(c, memory, threads) and c[1].run(c + 1, memory, threads)
+    return not failed
 
 
 cdef bint put(const Call* c, real* const* memory, int threads) noexcept nogil:
@@ -145,6 +256,7 @@ cdef void write_convolution(Call* call, dict c) except *:
     p.filters, p.grad = filters_of(&w[0, 0, 0, 0], w.strides), NULL
     p.packed, p.bias, p.extra, p.constant = elements(c["packed"]), elements(c["bias"]), c["extra"], True
     call.compute, call.by_products = compute_of(c["compute"]), compute_of(c["by_products"])
+    call.together, call.pooled = c["together"], c["pooled"]
 
 
 cdef void write_call(Call* call, dict c) except *:
@@ -174,11 +286,18 @@ cdef bint run_calls(
     const Call* calls, Py_ssize_t count, const real* x, real* out, real* arena, int threads,
 ) noexcept nogil:
     cdef real* memory[3]
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i = 0
+    cdef bint done
     memory[0], memory[1], memory[2] = <real*>x, out, arena
-    for i in range(count):
-        if not calls[i].run(&calls[i], memory, threads):
+    while i < count:
+        if calls[i].pooled:
+            done = convolve_pooled(&calls[i], memory, threads)
+            i += 1                  # the pooling
+        else:
+            done = calls[i].run(&calls[i], memory, threads)
+        if not done:
             return False
+        i += 1
     return True
 
 
@@ -226,13 +345,14 @@ cdef bint run_pieces(
     const Pieces* first, const Pieces* second, Py_ssize_t pieces, const real* x, real* out, Py_ssize_t room,
     int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t bytes = max(<Py_ssize_t>1, (threads if pieces >= threads else 1)*room)*sizeof(real), i
+    cdef bint apart = pieces >= threads > 1     # otherwise all threads, or the only one, work on each call
+    cdef Py_ssize_t bytes = max(<Py_ssize_t>1, (threads if apart else 1)*room)*sizeof(real), i
     cdef real* arena = <real*>lend(bytes)
     cdef bint failed = arena is NULL
     cdef bint* any_failed = &failed
     if failed:
         return False
-    if pieces < threads:
+    if not apart:
         for i in range(pieces):
             failed |= not run_piece(first, second, i, x, out, arena, threads)
     else:

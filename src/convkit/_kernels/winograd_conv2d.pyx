@@ -373,7 +373,7 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     cdef real* biases = memory + r.panels
     cdef real* units = biases + r.biases + r.zeros
     cdef Py_ssize_t unit, count = ceil_div(t.tiles.count, t.unit)*t.groups*t.shares
-    cdef Py_ssize_t pieces = t.groups*block_count(t.lanes)*t.pieces, group
+    cdef Py_ssize_t pieces = t.groups*block_count(t.lanes)*t.pieces if t.packed is NULL else 0, group
     if memory is NULL:
         return NO_MEMORY
     memset(biases, 0, (r.biases + r.zeros)*sizeof(real))
@@ -383,12 +383,17 @@ cdef int correlate(Correlation* t, const Weights* w, const real* bias, int m, in
     t.panels, t.bias, t.source.zeros = memory if t.packed is NULL else <real*>t.packed, biases, biases + r.biases
     t.spoiled = &spoiled
     t.streams = is_plain(&t.epilogue) and t.lanes % VLEN == 0 and streams(t.output, t.images*t.target.image)
-    with parallel(num_threads=r.threads):
-        if t.packed is NULL:
+    if r.threads == 1:              # a team of one waits for itself, in the operating system
+        for unit in range(pieces):
+            pack_piece(t, w, unit, units)
+        for unit in range(count):
+            correlate_unit(t, unit, units)
+    else:
+        with parallel(num_threads=r.threads):
             for unit in prange(pieces, schedule='static'):
                 pack_piece(t, w, unit, units + threadid()*r.unit)
-        for unit in prange(count, schedule='dynamic', chunksize=run_of(t, count, r.threads)):
-            correlate_unit(t, unit, units + threadid()*r.unit)
+            for unit in prange(count, schedule='dynamic', chunksize=run_of(t, count, r.threads)):
+                correlate_unit(t, unit, units + threadid()*r.unit)
     take_back(memory, r.bytes)
     return NOT_FINITE if spoiled else DONE
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,6 +35,8 @@ _BLANK: Call = {
     "compute": None,
     "by_products": None,
     "extra": 0,
+    "together": 1,
+    "pooled": False,
     "spacing": ((1, 1, 1, 0, 1), (1, 1, 1, 0, 1)),
     "count_include_pad": False,
     "kind": _NONE,
@@ -119,6 +122,7 @@ def _packed(planned: Plan, node: Node, weight: Array) -> Call:
         "packed": packed,
         "bias": np.ascontiguousarray(node.arrays["bias"]),
         "extra": extra,
+        "together": planned.algorithm.rows,
     }
 
 
@@ -151,9 +155,18 @@ def _calls(graph: Graph, node: Node, images: int, places: Places) -> list[Call]:
         call["residual"] = places[node.residual]
     if node.rectifier is not None:
         call["kind"] = KINDS[node.rectifier]
+    if node.op == "conv2d":
+        call["pooled"] = _is_pooled(graph, node)
     if node.op == "cat":
         return _put(graph, node, call, places)
     return [{**call, **_CALLS[node.op](node, read, places)}]
+
+
+def _is_pooled(graph: Graph, node: Node) -> bool:
+    """Tell whether the next operation takes maxima of a convolution's output, which nothing else reads."""
+    reader = graph.only_reader(node.output)
+    following = dict(itertools.pairwise([other.output for other in graph.nodes])).get(node.output)
+    return reader is not None and reader.op == "max_pool2d" and reader.output == following and node.residual is None
 
 
 def _pixels(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -60,13 +60,14 @@ class Algorithm(NamedTuple):
     kernel: str
     extra: int = 0  # what the kernel is told beside: m of Winograd, parts of AMX
     products: Callable[[Layer], int] = every_product
+    rows: int = 1  # of outputs that are computed together, from the first on
     maps: bool = False  # whether the kernel can make of its input what a batch norm and a rectifier would
 
 
 def _winograd(layer: Layer) -> Algorithm:
     """Return how Winograd's tiles of m x m outputs sum what filters of this size take."""
     name = f"winograd F({layer.tile}x{layer.tile}, {layer.height}x{layer.width})"
-    return Algorithm(name, "winograd_conv2d", layer.tile, winograd_products)
+    return Algorithm(name, "winograd_conv2d", layer.tile, winograd_products, layer.tile)
 
 
 def _split(name: str, kernel: str, parts: int) -> Algorithm:
@@ -79,7 +80,7 @@ def _split_tiles(layer: Layer) -> Algorithm:
     if layer.pass_ == "backward_weight":
         return SPLIT_WINOGRAD_GRADIENT[layer.parts]
     name = f"split winograd F(2x2, {layer.height}x{layer.width})"
-    return Algorithm(name, "amx_winograd_conv2d", layer.parts, split_winograd_products)
+    return Algorithm(name, "amx_winograd_conv2d", layer.parts, split_winograd_products, 2)
 
 
 def _split_gradient(parts: int) -> Algorithm:
