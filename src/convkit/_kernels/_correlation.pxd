@@ -7,7 +7,8 @@ nor the cut into strips can be seen in the result.
 
 What the tile multiplies are elements as large as a number: one channel, or as many as are narrower (NUMBERS).
 
-Scratch: the packed weights, and a strip for each thread (STRIP_BYTES, or the input of one tile where that is larger).
+Scratch: the packed weights, and a strip for each thread (STRIP_BYTES, twice that where weights are heavy, or the input
+of one tile where that is larger).
 """
 
 from convkit._kernels._ahead cimport Ahead
@@ -33,6 +34,7 @@ cdef enum:
     FEW_PIXELS = 256                # outputs of a channel for which weights are not worth packing
     PAGE = 4096                     # bytes
     LIGHT_BYTES = 128*1024          # weights that need not be fetched: they stay in second-level cache
+    HEAVY_BYTES = 2*1024*1024       # weights that no second-level cache holds
 
 
 ctypedef void (*PackBlock)(
@@ -115,6 +117,12 @@ cdef inline bint only_one_has_taps(const Spatial* down, const Spatial* across) n
     return phase_count(down)*phase_count(across) > 1 and phases_with_taps(down)*phases_with_taps(across) == 1
 
 
+cdef inline Py_ssize_t strip_room(const Correlation* t) noexcept nogil:
+    """Bytes of a strip: twice as many where weights come from beyond the second-level cache for each, half as often."""
+    cdef Py_ssize_t weights = t.y.taps*t.x.taps*t.elements*padded(t.lanes)*<Py_ssize_t>sizeof(real)
+    return 2*STRIP_BYTES if weights > HEAVY_BYTES else STRIP_BYTES
+
+
 cdef inline void divide(Correlation* t, int threads) noexcept nogil:
     """Cut into strips that fit the cache, then smaller until every thread has a few.
 
@@ -122,10 +130,11 @@ cdef inline void divide(Correlation* t, int threads) noexcept nogil:
     there are few strips, each thread takes all of them for lanes of its own, whose weights then stay with it.
     """
     cdef Py_ssize_t enough = 4*threads if threads > 1 else 1, blocks = block_count(t.lanes), outer
-    t.strips = cache_sized(&t.y, &t.x, t.elements)
+    cdef Py_ssize_t bytes = strip_room(t)
+    t.strips = cache_sized(&t.y, &t.x, t.elements, bytes)
     t.depth = 1
     if t.strips.down*t.strips.across == 1:
-        t.depth = STRIP_BYTES // max(<Py_ssize_t>1, t.strips.height*t.strips.width*t.elements*<Py_ssize_t>sizeof(real))
+        t.depth = bytes // max(<Py_ssize_t>1, t.strips.height*t.strips.width*t.elements*<Py_ssize_t>sizeof(real))
         t.depth = max(<Py_ssize_t>1, min(t.depth, t.images*t.groups // enough))
         t.depth = ceil_div(t.images, ceil_div(t.images, t.depth))
     outer = ceil_div(t.images, t.depth)*t.groups

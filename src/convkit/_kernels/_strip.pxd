@@ -36,10 +36,10 @@ cdef inline void cut(Strips* s, const Axis* y, const Axis* x, Py_ssize_t rows, P
     s.width = span(x, s.cols)
 
 
-cdef inline Strips cache_sized(const Axis* y, const Axis* x, Py_ssize_t channels) noexcept nogil:
-    """The largest strips that fit STRIP_BYTES, but never narrower than a tile is high."""
+cdef inline Strips cache_sized(const Axis* y, const Axis* x, Py_ssize_t channels, Py_ssize_t bytes) noexcept nogil:
+    """The largest strips of so many bytes, but never narrower than a tile is high."""
     cdef Strips s
-    cdef Py_ssize_t room = STRIP_BYTES // (<Py_ssize_t>sizeof(real)*max(channels, 1))
+    cdef Py_ssize_t room = bytes // (<Py_ssize_t>sizeof(real)*max(channels, 1))
     cdef Py_ssize_t rows = y.count, cols = x.count
     while cols > TILE_ROWS and span(y, 1)*span(x, cols) > room:
         cols = max(<Py_ssize_t>TILE_ROWS, ceil_div(cols, 2))
