@@ -92,9 +92,8 @@ cdef bint convolve(const Call* c, real* const* memory, int threads) noexcept nog
 
 cdef Range rows_read(const Call* c, const Call* pool, Range windows) noexcept nogil:
     """The rows of the convolution's output that some rows of windows read, from one on where a band may begin."""
-    cdef Py_ssize_t stride, per, reach, padding, dilation
+    cdef Py_ssize_t stride = pool.spacing_h[0], reach = pool.spacing_h[2], padding = pool.spacing_h[3]
     cdef Range rows
-    stride, per, reach, padding, dilation = pool.spacing_h
     rows.first = max(<Py_ssize_t>0, windows.first*stride - padding)
     rows.behind = min(c.out_rows, (windows.behind - 1)*stride + reach - padding)
     rows.first = rows.first // c.together*c.together
@@ -145,17 +144,14 @@ cdef int compute_band(
 
 cdef Py_ssize_t rows_of_band(const Call* c, Py_ssize_t bands) noexcept nogil:
     """At most so many rows of the convolution's output does a band take."""
-    cdef Py_ssize_t stride, per, reach, padding, dilation
-    stride, per, reach, padding, dilation = c[1].spacing_h
+    cdef Py_ssize_t stride = c[1].spacing_h[0], reach = c[1].spacing_h[2]
     return min(c.out_rows, (ceil_div(c[1].out_rows, bands) - 1)*stride + reach + c.together - 1)
 
 
 cdef Py_ssize_t bands_of(const Call* c, int threads) noexcept nogil:
     """Into how many bands an image is cut: enough for the threads; and of windows apart, such as fit a cache."""
     cdef Py_ssize_t bands = ceil_div(threads, c.images), bytes = c.out_rows*c.out_cols*c.out_channels*sizeof(real)
-    cdef Py_ssize_t stride, per, reach, padding, dilation
-    stride, per, reach, padding, dilation = c[1].spacing_h
-    if reach <= stride:
+    if c[1].spacing_h[2] <= c[1].spacing_h[0]:
         bands = max(bands, ceil_div(bytes, BAND_BYTES))
     return min(bands, c[1].out_rows)
 

@@ -204,8 +204,9 @@ def compile(model: Module, example: Tensor | Array, precision: str | None = None
     Batch norm is folded into the weights of the layer before it, in double precision; activations and additions are
     done with the layer before them; weights are packed; and all values share one arena, planned for each number of
     images. A run is one call into C, which goes through the images in pieces that fit a core's cache, one thread a
-    piece. Of fewer images than threads, all threads compute each operation; a convolution whose maxima are taken next
-    is cut into bands of rows, which each thread pools itself. The same bits come out for any number of threads, and for an image whatever others are with it.
+    piece. Of fewer images than threads, all threads compute each operation; a convolution whose maxima are taken
+    next is cut into bands of rows, which each thread pools itself. The same bits come out for any number of
+    threads, and for an image whatever others are with it.
 
     Results differ from the network's own by roundings: the scale of batch norm is rounded into the weights, so that
     the error of each layer stays within the bound of `convkit.ops.conv2d`. What was compiled is compared with the
