@@ -7,7 +7,7 @@ from cases import SETTLED, reals
 import convkit as ck
 from convkit import functional, nn
 from convkit._threads import num_threads
-from convkit.inference.programs import _is_pooled
+from convkit.inference.arena import place_values
 
 CONVOLUTIONS = {
     "one channel": ((1, 33, 29), nn.Conv2d(1, 16, 5, padding=2)),
@@ -113,4 +113,20 @@ class Branch(nn.Module):
 def test_who_is_pooled(forward, expected):
     x = reals(np.random.default_rng(0), (1, 3, 12, 12), np.float32)
     graph = ck.compile(Branch(forward), x).graph
-    assert [_is_pooled(graph, node) for node in graph.nodes if node.op == "conv2d"] == expected
+    assert [graph.is_pooled(node) for node in graph.nodes if node.op == "conv2d"] == expected
+
+
+def test_what_is_still_read_is_not_pooled_over():
+    """One band may be pooled while the next one is still convolved."""
+    first, second = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3, padding=1)
+    x = reals(np.random.default_rng(0), (1, 3, 12, 12), np.float32)
+    model = nn.Sequential(nn.Sigmoid(), first, nn.MaxPool2d(2), second, nn.MaxPool2d(2), nn.Sigmoid())
+    graph = ck.compile(model, x).graph
+    places = place_values(graph, 1).places
+    taken = {
+        node.output: range(offset := places[node.output].offset, offset + np.prod(node.shape)) for node in graph.nodes
+    }
+    for node, pooling in zip(graph.nodes, graph.nodes[1:], strict=False):
+        if node.op == "conv2d":
+            assert graph.is_pooled(node)
+            assert not set(taken[node.inputs[0]]) & set(taken[pooling.output])

@@ -46,9 +46,10 @@ def place_values(graph: Graph, images: int) -> Arena:
     Notes
     -----
     Values come in the order of the program, each at the lowest place that is free from when it is made until it was
-    read for the last time. An activation that reads a value for the last time writes over it.
+    read for the last time. An activation that reads a value for the last time writes over it. What a convolution reads
+    is needed until its output is pooled, where both are done together.
     """
-    last = {value: index for index, node in enumerate(graph.nodes) for value in node.reads}
+    last = _last_reads(graph)
     places = {INPUT: Place(X, 0), graph.output: Place(OUT, 0)}
     taken: dict[int, tuple[int, int]] = {}  # where each value that is still needed begins and ends
     size = 0
@@ -62,6 +63,15 @@ def place_values(graph: Graph, images: int) -> Arena:
             size = max(size, _aligned(taken[node.output][1]))
         taken = {value: where for value, where in taken.items() if last.get(value, index) > index}
     return Arena(places, size)
+
+
+def _last_reads(graph: Graph) -> dict[int, int]:
+    """Return the index of the last operation that needs each value."""
+    last: dict[int, int] = {}
+    for index, node in enumerate(graph.nodes):
+        for value in node.reads:
+            last[value] = max(last.get(value, 0), index + graph.is_pooled(node))
+    return last
 
 
 def _over(node: Node, index: int, last: dict[int, int], taken: dict[int, tuple[int, int]]) -> int | None:

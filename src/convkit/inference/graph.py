@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -83,6 +84,16 @@ class Graph:
         """Return the operation that a value is made for; None if there are several, or it comes out."""
         readers = self.readers(value)
         return readers[0] if len(readers) == 1 and value != self.output else None
+
+    def is_pooled(self, node: Node) -> bool:
+        """Tell whether the next operation takes maxima of a convolution's output, which nothing else reads.
+
+        Then a program computes both together, band by band.
+        """
+        reader = self.only_reader(node.output)
+        following = dict(itertools.pairwise([other.output for other in self.nodes])).get(node.output)
+        maxima = reader is not None and reader.op == "max_pool2d" and reader.output == following
+        return maxima and node.op == "conv2d" and node.residual is None
 
     def with_nodes(self, changed: Mapping[int, Node | None]) -> Graph:
         """Return the graph with the operations that make some values replaced, or left out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -156,17 +155,10 @@ def _calls(graph: Graph, node: Node, images: int, places: Places) -> list[Call]:
     if node.rectifier is not None:
         call["kind"] = KINDS[node.rectifier]
     if node.op == "conv2d":
-        call["pooled"] = _is_pooled(graph, node)
+        call["pooled"] = graph.is_pooled(node)
     if node.op == "cat":
         return _put(graph, node, call, places)
     return [{**call, **_CALLS[node.op](node, read, places)}]
-
-
-def _is_pooled(graph: Graph, node: Node) -> bool:
-    """Tell whether the next operation takes maxima of a convolution's output, which nothing else reads."""
-    reader = graph.only_reader(node.output)
-    following = dict(itertools.pairwise([other.output for other in graph.nodes])).get(node.output)
-    return reader is not None and reader.op == "max_pool2d" and reader.output == following and node.residual is None
 
 
 def _pixels(shape: tuple[int, ...]) -> tuple[int, int, int]:
