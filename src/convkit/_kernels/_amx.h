@@ -131,8 +131,7 @@ CONVKIT_INLINE vr vnear_bf16(vr v) { return (vr)(((vu)v + 0x8000) & 0xffff0000u)
 /* Store the upper halves of the first `lanes` lanes. */
 CONVKIT_INLINE void vstore_bf16(void *p, vr v, int lanes) {
   if (lanes == VLEN) _mm256_storeu_si256((__m256i *)p, _mm512_cvtepi32_epi16((__m512i)((vu)v >> 16)));
-  else
-  _mm512_mask_cvtepi32_storeu_epi16(p, (__mmask16)((1u << lanes) - 1), (__m512i)((vu)v >> 16));
+  else _mm512_mask_cvtepi32_storeu_epi16(p, (__mmask16)((1u << lanes) - 1), (__m512i)((vu)v >> 16));
 }
 /* Pairs of upper halves: an element of `first` below one of `second`. */
 CONVKIT_INLINE vr vpair_bf16(vr first, vr second) { return (vr)((vu)first >> 16 | ((vu)second & 0xffff0000u)); }
