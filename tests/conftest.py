@@ -13,6 +13,20 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Several workers (pytest-xdist) share the processor: threads that wait, and NumPy's, would take it from the others.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.update(OMP_WAIT_POLICY="passive", OPENBLAS_NUM_THREADS="1")
+
+
+def pytest_collection_modifyitems(items):
+    """What may take longest comes first, or all workers would wait for the one that has it."""
+    items.sort(key=seconds_allowed, reverse=True)
+
+
+def seconds_allowed(item):
+    marker = item.get_closest_marker("timeout")
+    return marker.args[0] if marker else 0
+
 
 def pytest_collection_finish():
     """Thousands of tests live to the end: else each full collection, of which some tests ask for, looks at them all."""

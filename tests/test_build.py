@@ -25,7 +25,8 @@ KERNELS = ROOT / "src/convkit/_kernels"
 MEGABYTE = 10**6
 KERNEL = "softmax"
 
-pytestmark = pytest.mark.timeout(1800)
+# By one worker, which builds once for all of them.
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("build")]
 
 
 @pytest.fixture(scope="module")

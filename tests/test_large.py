@@ -14,7 +14,8 @@ from cases import integers
 import convkit
 from convkit import ops
 
-pytestmark = pytest.mark.timeout(1200)
+# One after the other: there is memory for one at a time.
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("large")]
 
 GIGABYTE = 10**9
 BEYOND = 2**31

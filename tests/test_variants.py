@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,8 @@ COMMON_TESTS = (
 KERNEL_TESTS = ("test_ops_*.py", "test_optim*.py", "test_clip_grad.py")
 
 
-def python_with_isa(isa, *arguments, **environment):
-    environment = {**os.environ, "CONVKIT_ISA": isa, **environment}
+def python_with_isa(isa, *arguments):
+    environment = {**os.environ, "CONVKIT_ISA": isa}
     return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
 
 
@@ -37,30 +36,19 @@ def run_tests(isa):
     own, others = (_EXTENDS.get(name, name) for name in (isa, CONFIG["isa"]))
     names = files(KERNEL_TESTS) - files(COMMON_TESTS if own == others else ())
     options = ["-q", "--tb=short", "--maxfail=10", "-p", "no:cacheprovider", "--rootdir", str(TESTS.parent)]
-    # Threads that wait, and NumPy's, would take the processor from the other variants.
-    alone = {"OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
-    return python_with_isa(isa, "-m", "pytest", *options, *sorted(names), **alone)
-
-
-@pytest.fixture(scope="module")
-def runs():
-    """The tests in all variants at once: most of their time is that of answers, which take one thread."""
-    usable = [isa for isa in ISAS if isa in CONFIG["isas_built"] and isa in CONFIG["isas_supported"]]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield {isa: pool.submit(run_tests, isa) for isa in usable if isa != CONFIG["isa"]}
-        pool.shutdown(cancel_futures=True)
+    return python_with_isa(isa, "-m", "pytest", *options, *sorted(names))
 
 
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("isa", ISAS)
-def test_ops_in_variant(isa, runs):
+def test_ops_in_variant(isa):
     if isa == CONFIG["isa"]:
         pytest.skip(f"{isa} is the variant that the other tests run")
     if isa not in CONFIG["isas_built"]:
         pytest.skip(f"{isa} is not in this build, which has {', '.join(CONFIG['isas_built'])}")
     if isa not in CONFIG["isas_supported"]:
         pytest.skip(f"{isa} needs another processor; this one runs {', '.join(CONFIG['isas_supported'])}")
-    done = runs[isa].result()
+    done = run_tests(isa)
     assert done.returncode == 0, f"CONVKIT_ISA={isa}\n{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
 
 
