@@ -32,6 +32,7 @@ from benchmarks import (  # noqa: E402
 from benchmarks.layers import MEMORY_OPS, MEMORY_PASSES, PASSES, SUITES, Layer, MemoryOp  # noqa: E402
 from benchmarks.networks import WORKLOADS  # noqa: E402
 from benchmarks.peers.engines import ENGINES, _engine  # noqa: E402
+from benchmarks.peers.roofline import limits  # noqa: E402
 from benchmarks.peers.rows import Row, both, read_csv, summary, write_csv  # noqa: E402
 
 LAYERS = [work for works in SUITES.values() for work in works if isinstance(work, Layer)]
@@ -215,6 +216,18 @@ def test_the_summary_has_means_and_the_least():
         ["forward", "all"], ["a", "4.00", "4.00"], ["b", "0.50", "0.50"], ["overall", "2.00", "2.00"],
     ]  # fmt: skip
     assert lines[-1] == "least 0.50: b n1c1h1k1r1 forward; below 1: 1 of 3"
+
+
+def test_the_roofline_is_that_of_arithmetic_or_of_memory():
+    by_peak, by_memory = row(convkit=0.5, torch=1), row(operations=4000, convkit=1e-6, torch=4e-6)
+    assert by_peak.roof(8e9) == 0.5
+    assert by_memory.roof(8e9) == 1
+    assert by_memory.roof(4e9 * 4) == 1
+    assert row(convkit=None, torch=1).roof(8e9) is None
+    lines = limits([by_peak, by_memory], {1: 8e9, 2: 8e9}).splitlines()
+    assert "8.0 GB/s" in lines[1]
+    assert "threads: 1" in lines[1]
+    assert [line.split() for line in lines[3:]] == [["a", "71%", "4.00"]]  # sqrt(1/2), and sqrt(2*4) of that
 
 
 def test_rows_survive_a_file(tmp_path):

@@ -28,7 +28,7 @@ from convkit.bench.process import ISAS, environment
 from ..layers import MEMORY_PASSES, PASSES, SUITES, Layer, Work
 from . import TAKES
 from .engines import ENGINES
-from .roofline import draw
+from .roofline import draw, limits
 from .rows import Row, Table, both, read_csv, summary, write_csv, write_json
 
 
@@ -214,8 +214,11 @@ def main() -> None:
         print(summary(rows))
         if options.json:
             write_json(options.json, rows)
-    if options.roofline:
-        draw(options.roofline, rows, {threads: bandwidth(threads) for threads in options.threads})
+    if any(row.operations for row in rows):
+        bandwidths = {threads: bandwidth(threads) for threads in options.threads}
+        print(limits(rows, bandwidths))
+        if options.roofline:
+            draw(options.roofline, rows, bandwidths)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,34 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import geometric_mean
 from typing import TYPE_CHECKING
 
 from .rows import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+def limits(rows: Sequence[Row], bandwidths: dict[int, float]) -> str:
+    """Tell what share of the roofline convkit reaches in each suite, and how it would stand to PyTorch right there.
+
+    A pass takes no less than its operations at the peak, nor than its bytes at what memory copies. But what a cache
+    holds does not come from memory, and Winograd's method has fewer operations: these may go through the roof.
+    """
+    lines = []
+    for threads, bandwidth in bandwidths.items():
+        those = [row for row in rows if row.threads == threads and row.operations and row.to_torch]
+        if those:
+            roof = f"the multiply-add peak, and memory at {bandwidth * 1e-9:.1f} GB/s"
+            lines += ["", f"Roofline ({roof}), threads: {threads}; geometric means of all passes"]
+            lines.append(f"{'':<16}{'share':>17}{'/torch there':>17}")
+        for suite in dict.fromkeys(row.suite for row in those):
+            of_suite = [row for row in those if row.suite == suite]
+            share = geometric_mean(row.roof(bandwidth) or 0 for row in of_suite)
+            ratio = geometric_mean(row.to_torch or 0 for row in of_suite)
+            lines.append(f"{suite:<16}{share:>17.0%}{ratio / share:>17.2f}")
+    return "\n".join(lines)
 
 
 def draw(path: Path, rows: Sequence[Row], bandwidths: dict[int, float]) -> None:

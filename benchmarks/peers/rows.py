@@ -51,6 +51,13 @@ class Row:
         own = self.seconds["convkit"]
         return self.operations / own / self.peak if own and self.operations else None
 
+    def roof(self, bandwidth: float) -> float | None:
+        """Share of what the peak and memory of so many bytes a second allow."""
+        own = self.seconds["convkit"]
+        if not own or not self.operations:
+            return None
+        return max(self.operations / self.peak, self.traffic / bandwidth) / own
+
     @property
     def to_torch(self) -> float | None:
         """How many times faster convkit is than the better of PyTorch's layouts."""
