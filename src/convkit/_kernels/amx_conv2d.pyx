@@ -25,7 +25,7 @@ from convkit._kernels._amx_packed cimport lies_packed, pack_block, packed_chunk,
 from convkit._kernels._amx_put cimport Put, output_at, put_some
 from convkit._kernels._amx_strip cimport (
     Correlation, Part, Stage, begin_strip, choose_layout, chunk_of, divide, reach_of, stage_piece, steps_of_row,
-    strip_bytes,
+    strip_bytes, units_of,
 )
 from convkit._kernels._amx_weights cimport step_bytes
 from convkit._kernels._axis cimport Range, Spatial, is_identity, phase_axis, phase_count, taps_inside
@@ -178,26 +178,29 @@ cdef struct Room:
     int threads
 
 
-cdef void correlate_units(const Correlation* t, const Room* room, Py_ssize_t unit, char* strip) noexcept nogil:
-    """A thread's share, from `unit` on. The tiles are given back at the end: threads that hold some take longer to
-    switch."""
+cdef void correlate_units(const Correlation* t, const Room* room, Py_ssize_t thread, char* strip) noexcept nogil:
+    """A thread's part of the units, which are neighbours: strips of the same images, or with the same weights.
+
+    The tiles are given back at the end: threads that hold some take longer to switch.
+    """
     if t.beyond[0]:                 # a weight has no parts
         return
     cdef unsigned long mode = flush_denormals()
     cdef Py_ssize_t other = room.strip if room.threads < room.units else 0
+    cdef Py_ssize_t unit = thread*room.units // room.threads, behind = (thread + 1)*room.units // room.threads
     cdef Chores c
     if t.lined:
         # What lies behind the last channel meets weights of zero, and must be a number.
         memset(strip, 0, room.strip + other)
     c.t, c.sums, c.put.at, c.put.behind = t, <real*>(strip + room.own) - 2*PAIR*PAIR, 0, 0
     full_tiles_begin()
-    if unit < room.units:
+    if unit < behind:
         begin_strip(t, &c.stage, unit, strip)
         finish_stage(&c)
-    while unit < room.units:
+    while unit < behind:
         c.part, strip = c.stage.part, c.stage.strip
-        unit += room.threads
-        if unit < room.units:
+        unit += 1
+        if unit < behind:
             begin_strip(t, &c.stage, unit, strip + other)
             other = -other
         correlate_unit(&c, strip)
@@ -219,7 +222,7 @@ cdef Room make_room(Correlation* t, int threads) noexcept nogil:
     divide(t, room.threads)
     room.weights = 0 if lies_packed(t) else tiles_bytes(t)
     room.strip = ceil_div(strip_bytes(t), 64)*64
-    room.units = ceil_div(t.images, t.together)*t.strips_down*t.strips_across*t.shares
+    room.units = units_of(t)
     room.own = (2 if room.units > room.threads else 1)*room.strip + 2*PAIR*PAIR*sizeof(real)
     room.bytes = room.weights + room.threads*room.own + 2*t.steps*<Py_ssize_t>sizeof(Py_ssize_t)
     return room
