@@ -333,8 +333,10 @@ def test_images_that_share_a_mark():
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_same_bits_for_any_number_of_threads(precision):
+    """Threads take strips of several images or of one, or shares of weights that are heavier than an image."""
     rng = np.random.default_rng(0)
-    cases = [*LAYERS[:3], Conv((1, 33, 40, 20), (70, 33, 3, 3), bias=False)]
+    heavy = Conv((1, 64, 7, 7), (200, 64, 3, 3), padding=1, bias=False)
+    cases = [*LAYERS[:3], Conv((1, 33, 40, 20), (70, 33, 3, 3), bias=False), heavy]
     arrays = [[reals(rng, s, np.float32) for s in (c.shape, c.weight, output_shape(c))] for c in cases]
     arrays[0][0][2, 3, 4, 5] = np.nan
     results = {}
