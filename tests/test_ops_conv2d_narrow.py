@@ -59,6 +59,19 @@ def test_windows_of_one_channel(outputs, how, image):
     check_exact(Conv((2, 1, *image), (outputs, 1, 4, 7), padding=6, **how))
 
 
+@pytest.mark.parametrize("outputs", [9, 16, 17, 40])
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"stride": 2}, {"stride": (2, 1)}, {"stride": 3}, {"dilation": 2}, {"stride": 2, "dilation": 2}],
+    ids=str,
+)
+@pytest.mark.parametrize("image", [(28, 28), (6, 9), (5, 40), (2, 3), (11, 1)], ids=str)
+def test_windows_of_three_channels(outputs, how, image):
+    """All sums of a 3x3 filter in registers, with a row's numbers side by side, and taken apart by the stride."""
+    check_exact(Conv((3, 3, *image), (outputs, 3, 3, 3), padding=4, **how))
+    check_exact(Conv((2, 6, *image), (2 * outputs, 3, 3, 3), padding=4, groups=2, **how))
+
+
 @pytest.mark.parametrize("each", [(2, 9), (3, 20), (1, 70), (9, 3), (16, 16), (12, 300)], ids=str)
 @pytest.mark.parametrize("stride", [1, 2])
 def test_groups_whose_channels_go_in_pieces(each, stride):

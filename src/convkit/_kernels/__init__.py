@@ -27,7 +27,7 @@
     depthwise_conv2d_backward_weight.pyx   the gradient of its weights; _depthwise.pxd  their vectors
     _convolution.pxd, _image.pxd           a convolution's sizes, and how its images lie
     _lanewise.pxd, _lanewise_gradient.pxd  the tiles of these, which work lane by lane
-    _lanewise_window.pxd                   the gradient of 5x5 taps of one channel, in registers
+    _lanewise_window.pxd                   the gradient of 5x5 taps of grey, or 3x3 of colour, in registers
     _lanes.pxd, _lines.pxd                 which groups share a vector, and lines of their input, staged in cache
     _crowded.pxd                           which pixels do
     _prologue.pxd  what becomes of input on its way from memory: a map of each channel, a rectifier

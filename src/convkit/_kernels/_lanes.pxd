@@ -92,6 +92,14 @@ cdef inline void copy_vectors(
         source, strip = source + step, strip + VLEN
 
 
+cdef inline void copy_colours(const real* source, Py_ssize_t step, Py_ssize_t pixels, real* strip) noexcept nogil:
+    """Pixels of three channels: numbers one by one take less than a mask for each pixel."""
+    cdef Py_ssize_t _
+    for _ in range(pixels):
+        strip[0], strip[1], strip[2] = source[0], source[1], source[2]
+        source, strip = source + step, strip + 3
+
+
 cdef inline void stage_inputs(
     const Lanes* lay, Py_ssize_t bundle, Py_ssize_t bundles, const real* source, Py_ssize_t step, Py_ssize_t pixels,
     real* strip, Py_ssize_t apart,
@@ -104,6 +112,9 @@ cdef inline void stage_inputs(
         return
     if width == VLEN and lay.pieces == 1 and last == lay.together:
         copy_vectors(bundles, source, step, pixels, strip, apart)
+        return
+    if lay.together == 1 and bundles == 1 and width == 3:
+        copy_colours(source, step, pixels, strip)
         return
     for _ in range(pixels):
         for b in range(bundles):

@@ -17,7 +17,7 @@ from convkit._kernels._image cimport Image
 from convkit._kernels._lanes cimport Lanes, groups_of, lay_lanes, stage_outputs
 from convkit._kernels._lanewise cimport PICKED, RUN, SPREAD, Fetch, Run, pass_on
 from convkit._kernels._lanewise_gradient cimport ChannelSum, Source, sources_of, sum_run_of
-from convkit._kernels._lanewise_window cimport is_window, window_sum
+from convkit._kernels._lanewise_window cimport NO_WINDOW, sum_window_of, window_of
 from convkit._kernels._lines cimport (
     Layout, Phase, Side, Window, clear, cut_across, cut_down, dealt, is_far, lay_out, list_lines, list_windows, panel,
     rows_of, side_of, stage_lines, staged_at, windows_of,
@@ -54,7 +54,7 @@ cdef struct WeightGradient:
     Py_ssize_t sums_chunk
     bint in_place                   # the output's gradient is read where it lies: else
     Py_ssize_t grad_strip           # so many elements of it are staged for a bundle
-    bint window                     # the sums of _lanewise_window.pxd
+    int window                      # NO_WINDOW, or one of those whose sums are in _lanewise_window.pxd
     bint far                        # images come from memory, not from a cache
 
 
@@ -122,7 +122,7 @@ cdef void sum_unit(const WeightGradient* t, Py_ssize_t unit, real* strips) noexc
 cdef inline Py_ssize_t tiles_of(const WeightGradient* t) noexcept nogil:
     """Tiles of one vector, of all runs."""
     cdef Py_ssize_t r, tiles = 0
-    if t.window:
+    if t.window != NO_WINDOW:
         return 1
     for r in range(t.x.phase.runs):
         tiles += ceil_div(t.count, sources_of(t.run[r].taps))
@@ -209,10 +209,10 @@ cdef inline void sum_vector(
 ) noexcept nogil:
     """All taps and channels of one vector: sources as evenly as they go."""
     cdef Py_ssize_t r, i, tiles
-    if t.window:
+    if t.window != NO_WINDOW:
         p.x, p.sums, p.source = x, sums, t.sources
         take_ahead(&p, x_ahead, grad_ahead)
-        window_sum(&p, t.run)
+        sum_window_of(t.window, &p, t.run)
         return
     for r in range(t.x.phase.runs):
         p.x, p.sums = x + t.run[r].x, sums + t.run[r].w
@@ -281,7 +281,7 @@ cdef bint sum_gradient(WeightGradient* t, const Weights* w, int threads) noexcep
     cdef Source* sources = <Source*>(run + t.x.phase.runs)
     cdef Window* windows = <Window*>(sources + t.count)
     list_runs(t, run)
-    t.window = is_window(lay, t.y.kernel, run, t.x.phase.runs)
+    t.window = window_of(lay, t.y.kernel, run, t.x.phase.runs)
     list_sources(t, sources)
     list_windows(lay, &t.x, &t.source, windows)
     list_lines(lay, <Py_ssize_t*>(windows + windows_of(lay)))
