@@ -216,7 +216,7 @@ cdef inline void cut(Correlation* t, int threads) noexcept nogil:
     rows, cols = t.rows, t.cols
     t.shares = 1
     if ceil_div(t.images, t.together) < threads:
-        t.shares = max(t.shares, min(heavy(t), min(<Py_ssize_t>threads, blocks)))
+        t.shares = max(<Py_ssize_t>1, min(heavy(t), min(<Py_ssize_t>threads, blocks)))
     while rows > 1 and units_of(t) < enough:
         rows = ceil_div(rows, 2)
         lay_strip(t, rows, cols)
