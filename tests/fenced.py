@@ -22,7 +22,7 @@ from convkit.autograd import Tensor
 from convkit.inference import compile
 from convkit.nn.utils import clip_grad_norm_, clip_grad_value_
 from convkit.ops import _affine
-from convkit.ops._arrays import channels_first, nhwc
+from convkit.ops._arrays import channels_first, nchw, nhwc
 from convkit.ops._bfloat16 import narrowed, widened
 from convkit.ops.batch_norm import input_weight_and_bias_gradients
 from convkit.ops.conv2d import convolved, weight_gradient
@@ -117,6 +117,41 @@ def mapped_convolution_calls(dtype, make):
             )
 
 
+def unwritten_convolution_calls(dtype, make):
+    """Gradients of weights, of a batch norm's gradient that is not in memory."""
+    lanes = tile_shape(np.dtype(dtype))[1]
+    for channels, o in itertools.product((1, 3), [{}, {"padding": 2}, {"stride": 2, "padding": 1}]):
+        o = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, **o}
+        shape, weight = (2, channels, 11, 12), (2 * lanes, channels, 5, 3)
+        geometry = _shapes.conv2d("conv2d", shape, weight, **o)
+        x, y = (LAYOUTS["channels-last"](make(*s)) for s in (shape, geometry.output_shape))
+        map, *statistics = make(3, len(y[0])), *(abs(make(len(y[0]))) for _ in range(3))
+        pool = _shapes.pool2d("max_pool2d", y.shape, 2, 2, 0, 1, False)
+        g, pooled = _affine.affine_max_pool2d(y, map, "relu", pool)
+        yield (
+            lambda x, g, *of, o=geometry, p=pooled: weight_gradient(
+                o, x, _affine.batch_norm_backward_pooled(g, p._replace(**with_arrays(of)), *of[3:], 1e-5, True)[0]
+            ),
+            (x, g, *pooled[1:4], y, *statistics),
+        )
+        yield (
+            lambda x, g, a, y, *of, o=geometry: weight_gradient(
+                o, x, _affine.batch_norm_backward_activated(g, a, "relu6", 0.0, y, *of, 1e-5, True)[0]
+            ),
+            (x, LAYOUTS["channels-last"](make(*y.shape)), map, y, *statistics),
+        )
+
+
+def with_arrays(arrays):
+    """The arrays of `Pooled`."""
+    return dict(zip(("places", "chosen", "map"), arrays, strict=False))
+
+
+def maxima_of(x, map, activation, pool):
+    out, pooled = _affine.affine_max_pool2d(x, map, activation, pool)
+    return out, pooled.places, nchw(pooled.chosen)
+
+
 def plain_convolution_calls(shapes, make):
     """(function, array arguments) of every pass."""
     for shape, weight, o in shapes:
@@ -142,6 +177,7 @@ def convolution_calls(dtype, rng):
 
     yield from plain_convolution_calls(convolutions(dtype), make)
     yield from mapped_convolution_calls(dtype, make)
+    yield from unwritten_convolution_calls(dtype, make)
     lanes = tile_shape(np.dtype(dtype))[1]
     for groups, inner, outer in [(1, lanes + 1, 3), (2, lanes, 1), (lanes + 1, 1, 1), (lanes - 1, 1, 2), (5, 3, 3)]:
         for kernel, o in [((3, 2), {"stride": 2, "output_padding": 1}), ((2, 3), {"padding": 1, "dilation": 2})]:
@@ -175,13 +211,13 @@ def calls(dtype, rng):
         pool = _shapes.pool2d("max_pool2d", x.shape, *window, 1, False)
         statistics = [abs(make(channels)) for _ in range(3)]
         for training, activation in itertools.product((True, False), ("relu", "relu6")):
-            places = _affine.affine_max_pool2d(x, make(3, channels), activation, pool)[1]
-            yield lambda x, a, f=activation, p=pool: _affine.affine_max_pool2d(x, a, f, p), (x, make(3, channels))
+            pooled = _affine.affine_max_pool2d(x, make(3, channels), activation, pool)[1]
+            yield lambda x, a, f=activation, p=pool: maxima_of(x, a, f, p), (x, make(3, channels))
             yield (
-                lambda g, i, x, m, v, w, p=pool, t=training: _affine.batch_norm_backward_pooled(
-                    g, i, p, x, m, v, w, 1e-5, t
+                lambda g, *of, p=pooled, t=training: _affine.batch_norm_backward_pooled(
+                    g, p._replace(**with_arrays(of)), *of[3:], 1e-5, t
                 ),
-                (g, places, x, *statistics),
+                (g, *pooled[1:4], x, *statistics),
             )
         positive = abs(x)
         for norm_type in (1, 2, 3):
@@ -322,7 +358,8 @@ def fenced_results_of(fences):
 
 def results_of(function, arrays):
     results = function(*arrays)
-    return results if isinstance(results, tuple) else (results,)
+    results = results if isinstance(results, tuple) else (results,)
+    return tuple([result.value() if isinstance(result, _affine.NormalisedGradient) else result for result in results])
 
 
 def run(calls, dtypes):

@@ -62,6 +62,11 @@ def never_split():
     return _rules(_splits=lambda layer: False, _splits_columns=lambda layer: False, _splits_tiles=lambda layer: False)
 
 
+def narrow_gradients():
+    """Every gradient of weights by the kernel for narrow groups."""
+    return _rules(_transformed=lambda layer: None, _weight_gradient=lambda layer: _convolution.NARROW_GRADIENT)
+
+
 def by_products():
     """No algorithm that transforms images, or splits numbers."""
     return _rules(

@@ -149,7 +149,8 @@ def test_training_takes_less_memory():
 
     used = {name: bytes for name, (_, bytes) in both(in_use).items()}
     image = 16 * 32 * 64 * 64 * 4
-    assert used["fusion=True"] <= 1.5 * image
+    # The convolution's output, and of a quarter of its size the maxima, what they were before, and bytes of places.
+    assert used["fusion=True"] <= 1.6 * image
     assert used["fusion=False"] >= 2 * image
 
 

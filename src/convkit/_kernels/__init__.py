@@ -57,6 +57,7 @@
     affine_max_pool2d.pyx                  batch norm, activation and max-pooling, straight from what was convolved
     _rectifiers.pxd, _affine.pxd           activations and maps of channels, on the way of these
     _sums.pxd, _incoming.pxd, _input_gradient.pxd   batch norm's gradients, also through activation and pooling
+    _pending_rows.pxd                      rows of them, made as a convolution reads them
     _rows.pxd      rows of channels in groups that fill vectors, for batch norm and sums over channels
     _windows.pxd   which pixels each window of a pooling holds, and which windows hold each pixel
     _crowd.pxd     pixels of few channels on one vector: where its lanes find what they pool

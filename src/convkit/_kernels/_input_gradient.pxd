@@ -239,18 +239,19 @@ cdef inline void gradient_pixels(
     const bint training, const Tables* t, const Incoming* g, Py_ssize_t line, real* out, bint stream,
 ) noexcept nogil:
     """A row of pixels: `line` counts them over all images."""
-    cdef Py_ssize_t image = line // g.down.size, row = line % g.down.size, at = line*g.across.size*g.channels
+    cdef Py_ssize_t image = line // g.down.size, row = line % g.down.size
+    cdef const real* x = g.x + line*g.across.size*g.channels
     cdef Py_ssize_t windows = image*g.down.count*g.across.count*g.channels
     cdef unsigned long mode = flush_denormals()
     if g.overlap:
         if training:
-            pixel_row(True, True, t, g, g.grad + windows, g.places + windows, row, g.x + at, out + at, stream)
+            pixel_row(True, True, t, g, g.grad + windows, g.places + windows, row, x, out, stream)
         else:
-            pixel_row(True, False, t, g, g.grad + windows, g.places + windows, row, g.x + at, out + at, stream)
+            pixel_row(True, False, t, g, g.grad + windows, g.places + windows, row, x, out, stream)
     elif training:
-        pixel_row(False, True, t, g, g.grad + windows, g.places + windows, row, g.x + at, out + at, stream)
+        pixel_row(False, True, t, g, g.grad + windows, g.places + windows, row, x, out, stream)
     else:
-        pixel_row(False, False, t, g, g.grad + windows, g.places + windows, row, g.x + at, out + at, stream)
+        pixel_row(False, False, t, g, g.grad + windows, g.places + windows, row, x, out, stream)
     if stream:
         vstream_end()
     restore_denormals(mode)

@@ -11,6 +11,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from convkit._kernels._convolution cimport Convolution, source_image, target_image
 from convkit._kernels._epilogue cimport Epilogue, plain
 from convkit._kernels._image cimport Image
+from convkit._kernels._pending_rows cimport PendingRows
 from convkit._kernels._prologue cimport Prologue, nothing
 from convkit._kernels._simd cimport real, stored
 
@@ -31,7 +32,9 @@ cdef struct Pass:
     Convolution convolution
     const stored* input             # the images; where their gradient is computed, the gradient of the output
     Prologue prologue               # of the images; kernels that transform them have none
-    const stored* grad              # the gradient of the output, where that of the filters is computed
+    # The gradient of the output, where that of the filters is computed: in memory, or for kernels that take it so, not.
+    const stored* grad
+    PendingRows grad_rows
     Filters filters
     const real* packed              # the filters as the kernel itself packs them, or NULL
     const real* bias                # or NULL
@@ -47,6 +50,7 @@ cdef inline Pass begin_pass(int extra, int threads) noexcept nogil:
     """A pass without arrays."""
     cdef Pass p
     p.input = p.grad = p.output = p.filters.data = NULL
+    p.grad_rows.make, p.grad_rows.of, p.grad_rows.like = NULL, NULL, NULL
     p.packed = p.bias = NULL
     p.prologue, p.epilogue, p.extra, p.constant, p.threads = nothing(), plain(), extra, False, threads
     return p

@@ -1,21 +1,20 @@
 """Batch normalisation over the rows of a (rows, channels) matrix: an NHWC image is one of N*H*W rows.
 
-A function returns False where there is no memory for its scratch: partial sums, and tables of what it knows of each
-channel, tiled over a group of rows; for gradients that come through a pooling, two strips of them a thread, of 4 KB of
-float32 or a group of rows each.
+A function returns False, or None in place of a result, where there is no memory for its scratch: partial sums, and
+tables of what it knows of each channel, tiled over a group of rows.
 """
 
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport parallel, prange
 from libc.math cimport sqrt
 from libc.stdint cimport uint8_t
 from libc.stdlib cimport calloc, free, malloc
 
 from convkit._kernels._affine cimport affine_room, tiled
-from convkit._kernels._incoming cimport Incoming, overlapping, picked_strip, strip_length
+from convkit._kernels._incoming cimport Incoming, overlapping
 from convkit._kernels._input_gradient cimport Tables, gradient_elements, gradient_pixels, tile
+from convkit._kernels._pending_rows cimport PendingRows, handed_out
 from convkit._kernels._rectifiers cimport IDENTITY, LEAKY_RELU, RELU, RELU6
 from convkit._kernels._rows cimport BAND, WIDE, add_up, chunk_count, chunk_start, fold, group_width, repeat
-from convkit._kernels._scratch cimport scratch
 from convkit._kernels._simd cimport VLEN, flush_denormals, real, restore_denormals
 from convkit._kernels._stream cimport streams
 from convkit._kernels._sums cimport Terms, sum_run
@@ -35,16 +34,14 @@ cdef void moments_run(
 
 
 cdef void gradient_run(
-    const Incoming* g, const double* centre, Py_ssize_t at, Py_ssize_t length, double* sums, real* strip,
+    const Incoming* g, const double* centre, Py_ssize_t at, Py_ssize_t length, double* sums,
 ) noexcept nogil:
     """Sums of a run of the gradient."""
     cdef Py_ssize_t width = group_width(g.channels)
     cdef unsigned long mode
     cdef Terms t
     t.x, t.grad, t.centre, t.slope, t.map = g.x + at, g.grad + at, centre, g.slope, g.map
-    if g.places is not NULL:
-        pooled_run(g, &t, at, length, sums, strip)
-    elif g.kind == IDENTITY:
+    if g.kind == IDENTITY:
         sum_run(False, IDENTITY, &t, length, width, sums)
     else:
         mode = flush_denormals()    # so that the activation's inputs are what they were in the forward pass
@@ -57,22 +54,8 @@ cdef void gradient_run(
         restore_denormals(mode)
 
 
-cdef void pooled_run(
-    const Incoming* g, Terms* t, Py_ssize_t at, Py_ssize_t length, double* sums, real* strip,
-) noexcept nogil:
-    """The same, strip by strip, of a gradient that is not in memory."""
-    cdef Py_ssize_t behind = at + length
-    t.grad, t.x = strip, strip + strip_length(g.channels)
-    while at < behind:
-        length = min(strip_length(g.channels), behind - at)
-        picked_strip(g, at, length, strip, strip + strip_length(g.channels))
-        sum_run(False, IDENTITY, t, length, group_width(g.channels), sums)
-        at += length
-
-
 cdef double* sums_of(
     const Incoming* g, const real* x, const real* centre_c, Py_ssize_t rows, Py_ssize_t channels, int threads,
-    real* strips,
 ) noexcept nogil:
     """Sums of each channel, then products; without a gradient, the moments. NULL where there is no memory."""
     cdef Py_ssize_t width = group_width(channels), chunks = chunk_count(rows), chunk, first, length, c
@@ -89,8 +72,7 @@ cdef double* sums_of(
             if g is NULL:
                 moments_run(x + first, centre, length, width, sums + 2*chunk*width)
             else:
-                gradient_run(g, centre, first, length, sums + 2*chunk*width,
-                             strips + 2*threadid()*strip_length(channels))
+                gradient_run(g, centre, first, length, sums + 2*chunk*width)
     add_up(sums, chunks, 2*width)
     fold(sums, width, channels)
     fold(sums + width, width, channels)
@@ -106,7 +88,7 @@ cdef bint take_statistics(const real[:, ::1] x_mc, real[::1] mean_c, real[::1] v
     if channels == 0:
         return True
     with nogil:
-        sums = sums_of(NULL, x, x, rows, channels, threads, NULL)
+        sums = sums_of(NULL, x, x, rows, channels, threads)
         if sums is not NULL:
             for c in range(channels):
                 d = sums[c]/rows
@@ -171,20 +153,42 @@ def learn(
 # Gradients
 
 
-cdef void input_gradients(
-    const Tables* t, const Incoming* g, bint training, Py_ssize_t length, real* out, int threads,
+cdef struct Source:
+    # What a gradient of the input is made of.
+    Incoming incoming
+    Tables tables
+    bint training
+
+
+cdef void write_pixels(
+    const Source* s, Py_ssize_t first, Py_ssize_t count, real* out, bint stream,
 ) noexcept nogil:
-    cdef bint stream = (g.channels < WIDE or g.channels % VLEN == 0) and streams(out, length)
-    cdef Py_ssize_t size = max(<Py_ssize_t>1, BAND // t.width)*t.width, unit
-    threads = worth(threads, <double>length)
-    if g.places is not NULL:
-        stream = stream and g.channels % VLEN == 0
-        for unit in prange(length // (g.across.size*g.channels), schedule='static', num_threads=threads):
-            gradient_pixels(training, t, g, unit, out, stream)
+    """A run of pixels; of whole rows, where they come through a pooling."""
+    cdef const Incoming* g = &s.incoming
+    cdef Py_ssize_t line
+    if g.places is NULL:
+        gradient_elements(g.kind, s.training, &s.tables, g, first*g.channels, count*g.channels, out, stream)
+        return
+    for line in range(first // g.across.size, (first + count) // g.across.size):
+        gradient_pixels(s.training, &s.tables, g, line, out, stream)
+        out = out + g.across.size*g.channels
+
+
+cdef void make_pixels(const void* of, Py_ssize_t first, Py_ssize_t count, real* out) noexcept nogil:
+    write_pixels(<const Source*>of, first, count, out, False)
+
+
+cdef void write_all(const Source* s, Py_ssize_t count, real* out, int threads) noexcept nogil:
+    cdef Py_ssize_t channels = s.incoming.channels, width = s.tables.width, band, unit
+    cdef bint stream = (channels < WIDE or channels % VLEN == 0) and streams(out, count*channels)
+    if s.incoming.places is not NULL:
+        stream = stream and channels % VLEN == 0
+        band = s.incoming.across.size
     else:
-        for unit in prange((length + size - 1) // size, schedule='static', num_threads=threads):
-            gradient_elements(g.kind, training, t, g, unit*size, min(size, length - unit*size), out + unit*size,
-                              stream)
+        band = max(<Py_ssize_t>1, BAND // width)*width // channels
+    threads = worth(threads, <double>count*channels)
+    for unit in prange((count + band - 1) // band, schedule='static', num_threads=threads):
+        write_pixels(s, unit*band, min(band, count - unit*band), out + unit*band*channels, stream)
 
 
 cdef void lay_tables(
@@ -209,27 +213,50 @@ cdef void lay_tables(
     repeat(t.shift, channels, t.width)
 
 
-cdef bint gradients(
-    const Incoming* g, Py_ssize_t rows, const real[::1] mean_c, const real[::1] var_c, const real[::1] weight_c,
-    double eps, bint training, real[:, ::1] grad_x_mc, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
+cdef class InputGradient:
+    """The gradient of a batch norm's input, of which only the last step is left: it keeps what it is made of."""
+
+    cdef Source source
+    cdef PendingRows pending
+    cdef real* map_room
+    cdef tuple arrays
+
+    def __cinit__(self, *arrays):
+        self.arrays = arrays
+        self.pending.make, self.pending.of = make_pixels, &self.source
+
+    def __dealloc__(self):
+        free(self.source.tables.scale)
+        free(self.source.incoming.down.window)
+        free(self.source.incoming.across.window)
+        free(self.map_room)
+
+    @property
+    def rows(self):
+        """The gradient, for who takes it row by row (see _pending_rows.pxd) while this object lives."""
+        self.pending.like = self.source.incoming.x
+        return handed_out(&self.pending)
+
+    def write(self, real[:, ::1] grad_x_mc, int threads):
+        """The gradient, in memory: where that of the output lies, if that does not come through a pooling."""
+        if grad_x_mc.shape[0] and grad_x_mc.shape[1]:
+            with nogil:
+                write_all(&self.source, grad_x_mc.shape[0], &grad_x_mc[0, 0], threads)
+
+
+cdef bint take_sums(
+    Source* s, const Incoming* g, Py_ssize_t rows, const real[::1] mean_c, const real[::1] var_c,
+    const real[::1] weight_c, double eps, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
 ) noexcept nogil:
-    """Gradients of x, which has so many rows, weight and bias."""
-    cdef Py_ssize_t channels = g.channels
-    cdef real* strips = <real*>scratch(2*threads*strip_length(channels)*sizeof(real))
+    """Gradients of weight and bias, from where there are any, and the tables: where x has so many rows."""
     cdef double* sums = NULL
-    cdef Tables t
-    cdef bint had = tile(&t, channels) and strips is not NULL
-    if had:
-        sums = sums_of(g, g.x, &mean_c[0], g.rows, channels, threads, strips)
-        had = sums is not NULL
-    if had:
-        lay_tables(&t, sums, rows, channels, &mean_c[0], &var_c[0], &weight_c[0] if weight_c is not None else NULL, eps,
-                   &grad_weight_c[0], &grad_bias_c[0])
-        input_gradients(&t, g, training, rows*channels, &grad_x_mc[0, 0], threads)
-    free(strips)
-    free(t.scale)
+    if tile(&s.tables, g.channels):
+        sums = sums_of(g, g.x, &mean_c[0], g.rows, g.channels, threads)
+    if sums is not NULL:
+        lay_tables(&s.tables, sums, rows, g.channels, &mean_c[0], &var_c[0],
+                   &weight_c[0] if weight_c is not None else NULL, eps, &grad_weight_c[0], &grad_bias_c[0])
     free(sums)
-    return had
+    return sums is not NULL
 
 
 cdef inline Incoming direct(const real* grad, const real* x, Py_ssize_t rows, Py_ssize_t channels) noexcept nogil:
@@ -242,62 +269,74 @@ cdef inline Incoming direct(const real* grad, const real* x, Py_ssize_t rows, Py
 
 def backward(
     const real[:, ::1] grad_mc, const real[:, ::1] x_mc, const real[::1] mean_c, const real[::1] var_c,
-    const real[::1] weight_c, double eps, bint training, real[:, ::1] grad_x_mc, real[::1] grad_weight_c,
-    real[::1] grad_bias_c, int threads,
+    const real[::1] weight_c, double eps, bint training, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
 ):
-    """Gradients of x, weight and bias; that of x flows through mean and var too, if `training`."""
-    cdef Incoming g
+    """Gradients of weight and bias; returned, that of x: it flows through mean and var too, if `training`."""
+    cdef InputGradient of = InputGradient(grad_mc, x_mc)
+    cdef Source* s = &of.source
     cdef bint had = True
+    s.training = training
     if x_mc.shape[1]:
         with nogil:
-            g = direct(&grad_mc[0, 0], &x_mc[0, 0], x_mc.shape[0], x_mc.shape[1])
-            had = gradients(&g, x_mc.shape[0], mean_c, var_c, weight_c, eps, training, grad_x_mc, grad_weight_c,
-                            grad_bias_c, threads)
-    return had
+            s.incoming = direct(&grad_mc[0, 0], &x_mc[0, 0], x_mc.shape[0], x_mc.shape[1])
+            had = take_sums(s, &s.incoming, x_mc.shape[0], mean_c, var_c, weight_c, eps, grad_weight_c, grad_bias_c,
+                            threads)
+    return of if had else None
+
+
+cdef bint activate(InputGradient of, Incoming* g, const real[:, ::1] map_3c, int kind, real slope) noexcept nogil:
+    """Have a gradient come through an activation of what the map makes of x; False where there is no memory."""
+    of.map_room = <real*>malloc(affine_room(g.channels)*sizeof(real))
+    if of.map_room is NULL:
+        return False
+    g.kind, g.slope, g.map = kind, slope, tiled(&map_3c[0, 0], g.channels, of.map_room)
+    return True
 
 
 def activated_backward(
     const real[:, ::1] grad_mc, const real[:, ::1] map_3c, int kind, real slope, const real[:, ::1] x_mc,
     const real[::1] mean_c, const real[::1] var_c, const real[::1] weight_c, double eps, bint training,
-    real[:, ::1] grad_x_mc, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
+    real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
 ):
     """The same of the gradient behind an activation (of `_rectifiers`) of what the map makes of x."""
-    cdef Incoming g
-    cdef real* memory
+    cdef InputGradient of = InputGradient(grad_mc, x_mc)
+    cdef Source* s = &of.source
     cdef bint had = True
+    s.training = training
     if x_mc.shape[1]:
         with nogil:
-            memory = <real*>malloc(affine_room(x_mc.shape[1])*sizeof(real))
-            had = memory is not NULL
-            if had:
-                g = direct(&grad_mc[0, 0], &x_mc[0, 0], x_mc.shape[0], x_mc.shape[1])
-                g.kind, g.slope, g.map = kind, slope, tiled(&map_3c[0, 0], x_mc.shape[1], memory)
-                had = gradients(&g, x_mc.shape[0], mean_c, var_c, weight_c, eps, training, grad_x_mc, grad_weight_c,
-                                grad_bias_c, threads)
-            free(memory)
-    return had
+            s.incoming = direct(&grad_mc[0, 0], &x_mc[0, 0], x_mc.shape[0], x_mc.shape[1])
+            had = (activate(of, &s.incoming, map_3c, kind, slope)
+                   and take_sums(s, &s.incoming, x_mc.shape[0], mean_c, var_c, weight_c, eps, grad_weight_c,
+                                 grad_bias_c, threads))
+    return of if had else None
 
 
 def pooled_backward(
-    const real[:, :, :, ::1] grad_nhwc, const uint8_t[:, :, :, ::1] places_nhwc, spacing_t rows_spacing,
-    spacing_t cols_spacing, const real[:, :, :, ::1] x_nhwc, const real[::1] mean_c, const real[::1] var_c,
-    const real[::1] weight_c, double eps, bint training, real[:, ::1] grad_x_mc, real[::1] grad_weight_c,
-    real[::1] grad_bias_c, int threads,
+    const real[:, :, :, ::1] grad_nhwc, const uint8_t[:, :, :, ::1] places_nhwc,
+    const real[:, :, :, ::1] chosen_nhwc, spacing_t rows_spacing, spacing_t cols_spacing, const real[:, ::1] map_3c,
+    int kind, const real[:, :, :, ::1] x_nhwc, const real[::1] mean_c, const real[::1] var_c,
+    const real[::1] weight_c, double eps, bint training, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
 ):
-    """The same of the gradient behind `affine_max_pool2d`: the sums are over windows, not over pixels."""
-    cdef Incoming g
+    """The same of the gradient behind `affine_max_pool2d`: the sums are over windows, and the taps that they chose."""
+    cdef InputGradient of = InputGradient(grad_nhwc, places_nhwc, x_nhwc)
+    cdef Source* s = &of.source
+    cdef Incoming* g = &s.incoming
+    cdef Incoming summed
     cdef Py_ssize_t windows = grad_nhwc.shape[0]*grad_nhwc.shape[1]*grad_nhwc.shape[2]
+    cdef Py_ssize_t pixels = x_nhwc.shape[0]*x_nhwc.shape[1]*x_nhwc.shape[2]
     cdef bint had = True
+    s.training = training
     if x_nhwc.shape[3]:
         with nogil:
-            g = direct(&grad_nhwc[0, 0, 0, 0], &x_nhwc[0, 0, 0, 0], windows, x_nhwc.shape[3])
-            g.places = &places_nhwc[0, 0, 0, 0]
+            summed = direct(&grad_nhwc[0, 0, 0, 0], &chosen_nhwc[0, 0, 0, 0], windows, x_nhwc.shape[3])
+            g[0] = summed
+            g.x, g.places = &x_nhwc[0, 0, 0, 0], &places_nhwc[0, 0, 0, 0]
             had = (lay_axis(&g.down, x_nhwc.shape[1], grad_nhwc.shape[1], rows_spacing, False)
                    and lay_axis(&g.across, x_nhwc.shape[2], grad_nhwc.shape[2], cols_spacing, False))
             if had:
                 g.overlap = overlapping(&g.down) or overlapping(&g.across)
-                had = gradients(&g, grad_x_mc.shape[0], mean_c, var_c, weight_c, eps, training, grad_x_mc,
-                                grad_weight_c, grad_bias_c, threads)
-            free(g.down.window)
-            free(g.across.window)
-    return had
+                had = (activate(of, &summed, map_3c, kind, 0)
+                       and take_sums(s, &summed, pixels, mean_c, var_c, weight_c, eps, grad_weight_c, grad_bias_c,
+                                     threads))
+    return of if had else None

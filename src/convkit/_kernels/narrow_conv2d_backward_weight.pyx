@@ -5,8 +5,8 @@ a time. The sum is cut into chunks of strips by the shape alone, and these are a
 
 Scratch: the chunks' sums (SUMS_BYTES, or where those are larger as many copies of the weights as the bundles fall
 short of ENOUGH_UNITS); and for each thread a ring of staged lines (STRIP_BYTES, or the input of one line of outputs
-where that is larger) and a few lines of the output's gradient. The function returns False where there is no memory
-for them, True otherwise.
+where that is larger) and a few lines of the output's gradient, which may be made there (_pending_rows.pxd). The
+function returns False where there is no memory for them, True otherwise.
 """
 
 from cython.parallel cimport parallel, prange, threadid
@@ -23,6 +23,7 @@ from convkit._kernels._lines cimport (
     rows_of, side_of, stage_lines, staged_at, windows_of,
 )
 from convkit._kernels._pass cimport Pass, computing
+from convkit._kernels._pending_rows cimport PendingRows
 from convkit._kernels._scratch cimport granted, scratch
 from convkit._kernels._simd cimport (
     VLEN, flush_denormals, real, restore_denormals, viload_i32, vload, vstore,
@@ -45,6 +46,7 @@ cdef struct WeightGradient:
     const real* input
     Image source
     const real* grad
+    PendingRows grad_rows           # whole rows, where `grad` is not in memory: of one group, of full vectors
     Image target
     Py_ssize_t chunks, shares       # the pixels are cut into chunks, the bundles dealt out in shares
     const Run* run                  # of one row of taps
@@ -53,7 +55,8 @@ cdef struct WeightGradient:
     real* sums                      # [chunk] and then as packed weights
     Py_ssize_t sums_chunk
     bint in_place                   # the output's gradient is read where it lies: else
-    Py_ssize_t grad_strip           # so many elements of it are staged for a bundle
+    Py_ssize_t grad_line            # so many elements of a line,
+    Py_ssize_t grad_strip           # and so many in all, are staged for a bundle
     int window                      # NO_WINDOW, or one of those whose sums are in _lanewise_window.pxd
     bint far                        # images come from memory, not from a cache
 
@@ -73,8 +76,12 @@ cdef void divide_sum(WeightGradient* t) noexcept nogil:
     # Chunks rather than shares: a share of the bundles reads pieces of the lines.
     t.shares = min(lay.lanes.bundles, ceil_div(ENOUGH_UNITS, t.chunks))
     # Staged, other groups' outputs do not lie between the pixels, nor the next pixel's in the last vector.
-    t.in_place = lay.lanes.groups == 1 and lay.lanes.lanes % VLEN == 0
-    t.grad_strip = 0 if t.in_place else (lay.together*lay.cols*lay.lanes.vectors | 1)*VLEN
+    t.in_place = lay.lanes.groups == 1 and lay.lanes.lanes % VLEN == 0 and t.grad_rows.make is NULL
+    t.grad_line, t.grad_strip = t.target.row, 0
+    if not t.in_place:
+        if t.grad_rows.make is NULL:
+            t.grad_line = lay.cols*lay.lanes.vectors*VLEN
+        t.grad_strip = (lay.together*t.grad_line // VLEN | 1)*VLEN
 
 
 cdef void list_runs(const WeightGradient* t, Run* run) noexcept nogil:
@@ -139,9 +146,27 @@ cdef void call_in(
     cdef Py_ssize_t turns = tiles_of(t)*bundles*lay.lanes.vectors*lines*min(lay.cols, t.x.count)
     x_ahead[0] = rows_of(t.input, &t.source, image, t.y.first + t.y.grain*read,
                          t.y.first + t.y.grain*(read + lines*t.y.in_step), turns)
-    grad_ahead[0] = rows_of(t.grad, &t.target, image, row + lines, row + 2*lines, turns)
+    grad_ahead[0] = rows_of(t.grad if t.grad_rows.make is NULL else t.grad_rows.like, &t.target, image, row + lines,
+                            row + 2*lines, turns)
     if lay.across > 1 or bundles < lay.lanes.bundles or not t.far:
         x_ahead.quota = grad_ahead.quota = 0
+
+
+cdef inline void stage_grad(
+    const WeightGradient* t, Py_ssize_t image, Py_ssize_t row, Py_ssize_t lines, Py_ssize_t col, Py_ssize_t cols,
+    Py_ssize_t base, Py_ssize_t bundles, real* grads,
+) noexcept nogil:
+    """Stage the output's gradient in so many lines from `row` on: where it is made, in all columns of them."""
+    cdef const Lanes* lanes = &t.layout.lanes
+    cdef Py_ssize_t line
+    cdef const real* grad
+    if t.grad_rows.make is not NULL:
+        t.grad_rows.make(t.grad_rows.of, (image*t.target.rows + row)*t.target.cols, lines*t.target.cols, grads)
+        return
+    grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col + base*lanes.together*lanes.lanes
+    for line in range(lines):
+        stage_outputs(lanes, base, bundles, grad + line*t.target.row, t.target.col, cols, grads + line*t.grad_line,
+                      t.grad_strip)
 
 
 cdef void sum_strip(
@@ -152,23 +177,22 @@ cdef void sum_strip(
     cdef Py_ssize_t across = index % lay.across, row = index // lay.across % lay.down*lay.rows
     cdef Py_ssize_t image = index // lay.across // lay.down, col = across*lay.cols, j = 0, staged = 0, needed, lines, b
     cdef Py_ssize_t rows = min(lay.rows, t.y.count - row), cols = min(lay.cols, t.x.count - col)
-    cdef const real* grad = t.grad + image*t.target.image + row*t.target.row + col*t.target.col
     cdef real* grads = strips + lay.abreast*lay.strip
+    cdef const real* grad
     cdef Fetch x_ahead, grad_ahead
-    grad = grad + base*lay.lanes.together*lay.lanes.lanes
     while j < rows and cols > 0:
         lines = min(lay.together, rows - j)
         needed = (j + lines - 1)*t.y.in_step + t.y.reach
         stage_lines(lay, t.input + image*t.source.image, &t.source, &t.y, &t.x, row, max(staged, j*t.y.in_step), needed,
                     across, base, bundles, strips)
-        if not t.in_place:
-            for b in range(lines):
-                stage_outputs(&lay.lanes, base, bundles, grad + (j + b)*t.target.row, t.target.col, cols,
-                              grads + b*cols*lay.lanes.vectors*VLEN, t.grad_strip)
+        if t.in_place:
+            grad = t.grad + image*t.target.image + (row + j)*t.target.row + col*t.target.col
+        else:
+            stage_grad(t, image, row + j, lines, col, cols, base, bundles, grads)
+            grad = grads if t.grad_rows.make is NULL else grads + col*t.target.col
         call_in(t, image, row + j, lines, bundles, &x_ahead, &grad_ahead)
         for b in range(bundles):
-            sum_lines(t, strips + b*lay.strip, j*t.y.in_step,
-                      grad + j*t.target.row if t.in_place else grads + b*t.grad_strip, lines, cols,
+            sum_lines(t, strips + b*lay.strip, j*t.y.in_step, grad + b*t.grad_strip, lines, cols,
                       sums + (base + b)*lay.lanes.vectors*panel(lay), &x_ahead, &grad_ahead)
         staged = needed
         j += lines
@@ -185,9 +209,7 @@ cdef void sum_lines(
     p.line_at, p.line_step = lay.line_at + first % lay.ring, t.y.in_step
     p.x_pixel, p.where = lay.lanes.pixel, viload_i32(lay.lanes.source, VLEN)
     p.grad_pixel, p.lines, p.pixels = lay.lanes.vectors*VLEN, lines, cols
-    p.grad_line, p.sums_tap = cols*p.grad_pixel, t.x.phase.apart*lay.lanes.channels*VLEN
-    if t.in_place:
-        p.grad_line = t.target.row
+    p.grad_line, p.sums_tap = t.grad_line, t.x.phase.apart*lay.lanes.channels*VLEN
     for v in range(lay.lanes.vectors):
         p.grad = grad + v*VLEN
         if lay.lanes.together > 1:
@@ -302,6 +324,7 @@ cdef void set_up(WeightGradient* t, const Pass* p, Phase* phases) noexcept nogil
     t.images, t.layout = c.images, lay_out(&lanes, &t.y, &t.x)
     t.layout.prologue = p.prologue
     t.input, t.grad, t.source, t.target = p.input, p.grad, input_image(c), output_image(c)
+    t.grad_rows = p.grad_rows
 
 
 cdef int compute(const Pass* p) noexcept nogil:

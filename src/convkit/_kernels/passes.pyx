@@ -9,6 +9,7 @@ from convkit._kernels._convolution cimport convolution
 from convkit._kernels._pass cimport (
     NO_MEMORY, Compute, Filters, Pass, begin_pass, compute_of, compute_pass, filters_of, pack_of, tell_of,
 )
+from convkit._kernels._pending_rows cimport rows_of
 from convkit._kernels._prologue cimport prologue
 from convkit._kernels._simd cimport real
 
@@ -52,6 +53,21 @@ def backward_weight(
     cdef Pass p = begin_pass(extra, threads)
     p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape, geometry)
     p.input, p.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
+    if map_3c is not None:
+        p.prologue = prologue(&map_3c[0, 0], p.convolution.channels, kind)
+    p.filters = filters_of(&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)
+    return carry_out(compute, by_products, &p)
+
+
+def backward_weight_of_rows(
+    compute, by_products, const real[:, :, :, ::1] x_nhwc, grad_out_rows, tuple grad_out_nhwc,
+    real[:, :, :, :] grad_w_kcrs, tuple geometry, int extra, int threads, const real[:, ::1] map_3c=None, int kind=-1,
+):
+    """The same, where the gradient of the output, of this shape, is not in memory (see _pending_rows.pxd)."""
+    cdef Py_ssize_t[4] out_sizes = grad_out_nhwc
+    cdef Pass p = begin_pass(extra, threads)
+    p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, out_sizes, geometry)
+    p.input, p.grad_rows = &x_nhwc[0, 0, 0, 0], rows_of(grad_out_rows)[0]
     if map_3c is not None:
         p.prologue = prologue(&map_3c[0, 0], p.convolution.channels, kind)
     p.filters = filters_of(&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)

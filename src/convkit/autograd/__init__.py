@@ -25,7 +25,7 @@ from .grad_mode import enable_grad, is_grad_enabled, no_grad
 from .joining import cat, stack
 from .matrices import matmul
 from .pending import Pending, unseen
-from .pending_gradients import ActivatedGradient, CentredGradient, OwnGradient, PooledGradient, own, settled
+from .pending_gradients import ActivatedGradient, NormalisedGradient, OwnGradient, PooledGradient, own, settled
 from .recording import arrays, borrowed, pending_of, record, record_joint
 from .reductions import logsumexp, mean, prod, std, sum, var
 from .shapes import broadcast_to, flatten, permute, reshape, squeeze, transpose, unsqueeze
@@ -33,8 +33,8 @@ from .tape import Node
 
 __all__ = [
     "ActivatedGradient",
-    "CentredGradient",
     "Node",
+    "NormalisedGradient",
     "OwnGradient",
     "Pending",
     "PooledGradient",

@@ -23,13 +23,14 @@ from .._memory import empty_like
 from ..ops import _affine
 from ..ops._affine import Mapped
 from ..ops._convolution import maps_input
+from .grad_mode import is_grad_enabled
 from .pending_gradients import ActivatedGradient, PooledGradient
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .._shapes import Conv2d, Pool2d
-    from ..ops._affine import Places
+    from ..ops._affine import Pooled
     from .pending_gradients import PendingGradient
     from .tape import Array
 
@@ -162,9 +163,9 @@ class Pending:
             return self.value()
         return Mapped(self.base, cast("Array", self.map), self.activation)
 
-    def pooled(self, pool: Pool2d) -> tuple[Array, Places]:
-        """Return the maxima of windows, and where they stand."""
-        return _affine.affine_max_pool2d(self.base, self.map, self.activation, pool)
+    def pooled(self, pool: Pool2d) -> tuple[Array, Pooled]:
+        """Return the maxima of windows, and what their gradient needs."""
+        return _affine.affine_max_pool2d(self.base, self.map, self.activation, pool, learns=is_grad_enabled())
 
     def can_be_pooled(self, pool: Pool2d) -> bool:
         """Whether `pooled` can do it, and saves a pass."""

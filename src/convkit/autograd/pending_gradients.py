@@ -6,6 +6,7 @@ norm computes everything in two passes. All others get arrays: the tape sees to 
     x.grad ◄── batch_norm ◄── PooledGradient ◄── relu ◄── PooledGradient ◄── max_pool2d ◄── array
     x.grad ◄── batch_norm ◄── ActivatedGradient ◄── relu ◄── array
     arrays ◄── add ◄── ActivatedGradient ◄── relu ◄── SummedGradient ◄── two operations that used its output
+    weight.grad ◄── conv2d ◄── NormalisedGradient ◄── batch_norm        rows of it, as they are read
 
 An `OwnGradient` does not wait, but may be written over: what is made of it, element by element, takes its place, and no
 other memory has to come near::
@@ -26,8 +27,7 @@ from ..ops.activation._elementwise import gradient as activation_gradient
 from ._arrays import applied
 
 if TYPE_CHECKING:
-    from .._shapes import Pool2d
-    from ..ops._affine import Places
+    from ..ops._affine import Pooled
     from .pending import Pending
     from .tape import Array
 
@@ -39,6 +39,11 @@ class PendingGradient:
 
     def __init__(self) -> None:
         self._value: Array | None = None
+
+    @property
+    def is_computed(self) -> bool:
+        """Whether the gradient is in memory."""
+        return self._value is not None
 
     def value(self) -> Array:
         """Return the gradient as an array."""
@@ -60,26 +65,34 @@ class OwnGradient(PendingGradient):
         self._value = value
 
 
-class CentredGradient(OwnGradient):
-    """One whose sum over each channel is zero, but for rounding: of what a batch norm has taken the means from.
+class NormalisedGradient(OwnGradient):
+    """That of a batch norm's input, which a convolution may compute as it reads it.
 
-    A bias of channels, which these means take along, has nothing to learn from it.
+    Where it is `centred`, its sum over each channel is zero, but for rounding: in training, a batch norm has taken the
+    means from it. A bias of channels, which these means take along, has nothing to learn from it.
     """
 
-    __slots__ = ()
+    __slots__ = ("centred", "source")
+
+    def __init__(self, source: _affine.NormalisedGradient, centred: bool) -> None:
+        PendingGradient.__init__(self)
+        self.source, self.centred = source, centred
+
+    def _computed(self) -> Array:
+        return self.source.value()
 
 
 class PooledGradient(PendingGradient):
     """That of a pending value that was pooled, past its activation."""
 
-    __slots__ = ("_shape", "grad", "places", "pool")
+    __slots__ = ("_shape", "grad", "pooled")
 
-    def __init__(self, grad: Array, places: Places, pool: Pool2d, shape: tuple[int, ...]) -> None:
+    def __init__(self, grad: Array, pooled: Pooled, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.grad, self.places, self.pool, self._shape = grad, places, pool, shape
+        self.grad, self.pooled, self._shape = grad, pooled, shape
 
     def _computed(self) -> Array:
-        return _affine.affine_max_pool2d_backward(self.grad, self.places, self._shape, self.pool)
+        return _affine.affine_max_pool2d_backward(self.grad, self.pooled, self._shape)
 
 
 class SummedGradient(PendingGradient):

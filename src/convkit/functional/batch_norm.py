@@ -5,7 +5,7 @@ from typing import Any
 from .._shapes import Array
 from ..autograd import (
     ActivatedGradient,
-    CentredGradient,
+    NormalisedGradient,
     PooledGradient,
     Tensor,
     arrays,
@@ -94,17 +94,22 @@ def batch_norm(
     output = _affine.affine(x, map) if pending is None else pending.mapped(map)
     statistics = (x, mean, var, scale, eps, training)
 
+    fused = pending is not None
+
     def gradients(grad: Any) -> tuple[Any, Array, Array]:
-        of_input, of_weight, of_bias = _gradients(grad, map, statistics)
-        return CentredGradient(of_input) if training else of_input, of_weight, of_bias
+        source, of_weight, of_bias = _gradients(grad, map, statistics)
+        of_input = NormalisedGradient(source, centred=training)
+        if not fused:
+            of_input.value()
+        return of_input, of_weight, of_bias
 
     return record_joint("batch_norm", output, (input, weight, bias), gradients)
 
 
-def _gradients(grad: Any, map: Array, statistics: tuple[Any, ...]) -> tuple[Array, Array, Array]:
+def _gradients(grad: Any, map: Array, statistics: tuple[Any, ...]) -> tuple[_affine.NormalisedGradient, Array, Array]:
     """Compute the gradients of input, weight and bias, of one that may have to pass a pooling and an activation yet."""
-    if isinstance(grad, PooledGradient):
-        return _affine.batch_norm_backward_pooled(grad.grad, grad.places, grad.pool, *statistics)
+    if isinstance(grad, PooledGradient) and grad.pooled.map is map:
+        return _affine.batch_norm_backward_pooled(grad.grad, grad.pooled, *statistics)
     if isinstance(grad, ActivatedGradient) and grad.output.is_activation_of(map):
         kind, slope = grad.output.activation, grad.output.slope
         return _affine.batch_norm_backward_activated(

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from .._shapes import Array, Padding, Pair
-from ..autograd import CentredGradient, OwnGradient, Tensor, borrowed, pending_of, record, settled, unseen
+from .._shapes import Array, Conv2d, Padding, Pair
+from ..autograd import NormalisedGradient, OwnGradient, Tensor, borrowed, pending_of, record, settled, unseen
+from ..ops._convolution import makes_rows
 from ..ops.conv2d import checked, convolved, input_gradient, weight_gradient
 
 
@@ -81,17 +82,23 @@ def conv2d(
         "conv2d",
         unseen(output),
         (input, lambda grad: OwnGradient(input_gradient(geometry, w, settled(grad)))),
-        (weight, lambda grad: weight_gradient(geometry, x, settled(grad))),
+        (weight, lambda grad: weight_gradient(geometry, x, _unless_made(grad, geometry))),
         (bias, lambda grad: _bias_gradient(grad, untied)),
         takes_pending=True,
     )
 
 
+def _unless_made(grad: Any, geometry: Conv2d) -> Any:
+    """Return a gradient as an array; but not if nobody has needed it as one, and the weights' gradient does not."""
+    if isinstance(grad, NormalisedGradient) and not grad.is_computed and makes_rows(grad.source.dtype, geometry):
+        return grad.source
+    return settled(grad)
+
+
 def _bias_gradient(grad: Any, untied: bool) -> Array:
-    array = settled(grad)
-    if isinstance(grad, CentredGradient) and not untied:
-        return np.zeros(array.shape[1], array.dtype)
-    return ops.conv2d_backward_bias(array, untied)
+    if isinstance(grad, NormalisedGradient) and grad.centred and not untied:
+        return np.zeros(grad.source.shape[1], grad.source.dtype)
+    return ops.conv2d_backward_bias(settled(grad), untied)
 
 
 def conv_transpose2d(

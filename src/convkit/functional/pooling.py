@@ -301,5 +301,5 @@ def adaptive_avg_pool2d(input: Tensor | Array, output_size: OutputSize) -> Tenso
 
 def _pooled(op: str, input: Tensor | Array, pending: Pending, pool: _shapes.Pool2d) -> Tensor:
     """Take the maxima of what is still to be computed, on the way."""
-    (output, places), shape = pending.pooled(pool), pending.shape
-    return record(op, unseen(output), (input, lambda grad: PooledGradient(grad, places, pool, shape)))
+    (output, pooled), shape = pending.pooled(pool), pending.shape
+    return record(op, unseen(output), (input, lambda grad: PooledGradient(grad, pooled, shape)))

@@ -4,7 +4,8 @@
 single operations, whose bits they give, too. A map is a matrix of three rows, centre, scale and shift of each channel.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,16 @@ from .max_pool2d import _backward
 MOST_TAPS = 255
 
 Places = npt.NDArray[np.uint8]
+
+
+class Pooled(NamedTuple):
+    """What a max-pooling keeps of ``activation(map(x))`` for its gradient."""
+
+    pool: _shapes.Pool2d
+    places: Places  # of the maxima; nowhere, where the activation has cut them off
+    chosen: Array | None  # what they were in x, if there is a map, and a gradient is wanted
+    map: Array | None
+    activation: str
 
 
 def affine(
@@ -86,22 +97,49 @@ def activation_backward_of_sum(
     return grad
 
 
-def affine_max_pool2d(x: Array, a: Array | None, activation: str, pool: _shapes.Pool2d) -> tuple[Array, Places]:
-    """Return the maxima of ``activation(a(x))``, and where they stand: nowhere, if the activation has cut them off.
+def affine_max_pool2d(
+    x: Array, a: Array | None, activation: str, pool: _shapes.Pool2d, learns: bool = True
+) -> tuple[Array, Pooled]:
+    """Return the maxima of ``activation(a(x))``, and what the gradient of a batch norm needs, if it `learns`.
 
     There is a map or an activation, ``relu`` or ``relu6``; windows have at most `MOST_TAPS` taps, none of them apart.
     """
     out = empty_nhwc(pool.output_shape, x.dtype)
     places = empty(out.shape, np.dtype(np.uint8))
+    chosen = empty_like(out) if learns and a is not None else None
     module = kernel("affine_max_pool2d", x.dtype)
     kind, spacing = module.KINDS[activation], (pool.rows, pool.cols)
-    need_memory("max_pool2d", module.forward(nhwc(x), a, kind, out, places, *spacing, get_num_threads()))
-    return nchw(out), places.transpose(0, 3, 1, 2)
+    need_memory("max_pool2d", module.forward(nhwc(x), a, kind, out, places, chosen, *spacing, get_num_threads()))
+    return nchw(out), Pooled(pool, places.transpose(0, 3, 1, 2), chosen, a, activation)
 
 
-def affine_max_pool2d_backward(grad_output: Array, places: Places, input_shape: Shape, pool: _shapes.Pool2d) -> Array:
+def affine_max_pool2d_backward(grad_output: Array, pooled: Pooled, input_shape: Shape) -> Array:
     """Return the gradient of ``a(x)``, past the activation."""
-    return _backward("max_pool2d_backward", grad_output, places, input_shape, pool)
+    return _backward("max_pool2d_backward", grad_output, pooled.places, input_shape, pooled.pool)
+
+
+class NormalisedGradient:
+    """The gradient of a batch norm's input, of which only the last step is left; it may take `out`'s place."""
+
+    __slots__ = ("_of", "_out", "dtype", "shape")
+
+    def __init__(self, of: Any, shape: Shape, dtype: np.dtype[Any], out: Array | None = None) -> None:
+        need_memory("batch_norm_backward", of is not None)
+        self._of, self._out, self.shape, self.dtype = of, out, shape, dtype
+
+    @property
+    def rows(self) -> object:
+        """What kernels that compute it themselves, row by row, ask for: while this object lives."""
+        return self._of.rows
+
+    def value(self) -> Array:
+        """Compute it: once, for it may take the place of what it is made of."""
+        out = self._out
+        if out is None:
+            images, channels, *size = self.shape
+            out = empty((images * math.prod(size), channels), self.dtype)
+        self._of.write(out, get_num_threads())
+        return as_shape_of(out, self.shape)
 
 
 def batch_norm_backward_activated(
@@ -117,47 +155,45 @@ def batch_norm_backward_activated(
     training: bool,
     *,
     overwrite: bool = False,
-) -> tuple[Array, Array, Array]:
+) -> tuple[NormalisedGradient, Array, Array]:
     """Return the gradients of ``activation(batch_norm(...))``. `grad_output` may be written over, if so said."""
     grad, x = rows_of_channels(grad_output), rows_of_channels(input)
-    grads = grad if overwrite else empty_like(x), empty_like(mean), empty_like(mean)
+    sums = empty_like(mean), empty_like(mean)
     scale = None if weight is None else contiguous(weight)
     module = kernel("batch_norm", x.dtype)
     kind = kernel("affine", x.dtype).KINDS[activation]
-    had = module.activated_backward(
-        grad, map, kind, slope, x, mean, var, scale, eps, training, *grads, get_num_threads()
-    )
-    need_memory("batch_norm_backward", had)
-    return as_shape_of(grads[0], input.shape), grads[1], grads[2]
+    of = module.activated_backward(grad, map, kind, slope, x, mean, var, scale, eps, training, *sums, get_num_threads())
+    return NormalisedGradient(of, input.shape, x.dtype, grad if overwrite else None), *sums
 
 
 def batch_norm_backward_pooled(
     grad_output: Array,
-    places: Places,
-    pool: _shapes.Pool2d,
+    pooled: Pooled,
     input: Array,
     mean: Array,
     var: Array,
     weight: Array | None,
     eps: float,
     training: bool,
-) -> tuple[Array, Array, Array]:
+) -> tuple[NormalisedGradient, Array, Array]:
     """Return the gradients of the pooled ``activation(batch_norm(...))``."""
-    grads = empty_like(rows_of_channels(input)), empty_like(mean), empty_like(mean)
+    sums = empty_like(mean), empty_like(mean)
     scale = None if weight is None else contiguous(weight)
-    had = kernel("batch_norm", input.dtype).pooled_backward(
+    of = kernel("batch_norm", input.dtype).pooled_backward(
         nhwc(grad_output),
-        places.transpose(0, 2, 3, 1),
-        pool.rows,
-        pool.cols,
+        pooled.places.transpose(0, 2, 3, 1),
+        pooled.chosen,
+        pooled.pool.rows,
+        pooled.pool.cols,
+        pooled.map,
+        kernel("affine", input.dtype).KINDS[pooled.activation],
         nhwc(input),
         mean,
         var,
         scale,
         eps,
         training,
-        *grads,
+        *sums,
         get_num_threads(),
     )
-    need_memory("batch_norm_backward", had)
-    return as_shape_of(grads[0], input.shape), grads[1], grads[2]
+    return NormalisedGradient(of, input.shape, input.dtype), *sums

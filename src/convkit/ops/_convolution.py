@@ -32,7 +32,7 @@ from .._dispatch import isa, kernel, tile_shape
 from .._precision import get_float32_precision, operands_are_bfloat16
 from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
-from ._affine import Mapped
+from ._affine import Mapped, NormalisedGradient
 from ._arrays import need_memory
 from ._layer import (
     PARTS,
@@ -62,6 +62,7 @@ class Algorithm(NamedTuple):
     products: Callable[[Layer], int] = every_product
     rows: int = 1  # of outputs that are computed together, from the first on
     maps: bool = False  # whether the kernel can make of its input what a batch norm and a rectifier would
+    makes: bool = False  # and rows of the output's gradient of what a batch norm has left to be computed
 
 
 def _winograd(layer: Layer) -> Algorithm:
@@ -100,7 +101,7 @@ NARROW = Algorithm("narrow", "narrow_conv2d", maps=True)
 DEPTHWISE = Algorithm("depthwise", "depthwise_conv2d", maps=True)
 DEPTHWISE_GRADIENT = Algorithm("depthwise", "depthwise_conv2d_backward_weight", maps=True)
 DIRECT_GRADIENT = Algorithm("direct", "conv2d_backward_weight", maps=True)
-NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight", maps=True)
+NARROW_GRADIENT = Algorithm("narrow", "narrow_conv2d_backward_weight", maps=True, makes=True)
 WINOGRAD_GRADIENT = Algorithm("winograd F(3x3, 2x2)", "winograd_conv2d_backward_weight", products=gradient_products)
 
 SPLIT = {parts: _split("split", "amx_conv2d", parts) for parts in PARTS.values()}
@@ -215,16 +216,28 @@ class Plan(NamedTuple):
     computing: Computing
     by_products: Computing  # done where the algorithm's results are not finite
     maps_input: bool  # whether the pass takes an input that is still to be mapped
+    makes_rows: bool  # and a gradient of the output that is still to be computed
 
     def carry_out(self, op: str, *arrays: Array, mapped: Mapped | None = None) -> None:
         """Compute the pass; `arrays` are what it reads, and behind that its result.
 
         With `mapped`, of which the first of them is `x`, the pass is of what that stands for.
         """
+        self._carry_out(self.run, op, arrays, mapped)
+
+    def carry_out_of_rows(
+        self, op: str, x: Array, grad: NormalisedGradient, out: Array, mapped: Mapped | None = None
+    ) -> None:
+        """Compute the weights' gradient of an output's that is not in memory, if the pass `makes_rows`."""
+        run = kernel("passes", self.layer.dtype).backward_weight_of_rows
+        self._carry_out(run, op, (x, grad.rows, _nhwc(grad.shape), out), mapped)
+
+    def _carry_out(
+        self, run: Callable[..., bool], op: str, operands: tuple[object, ...], mapped: Mapped | None
+    ) -> None:
         arguments = self.geometry, self.algorithm.extra, get_num_threads()
         prologue = () if mapped is None else (mapped.map, mapped.kind)
-        done = self.run(self.computing[0], self.by_products[0], *arrays, *arguments, *prologue)
-        need_memory(op, done)
+        need_memory(op, run(self.computing[0], self.by_products[0], *operands, *arguments, *prologue))
 
     def scratch_bytes(self, threads: int) -> int:
         """Return the most scratch that the kernel holds at a time on so many threads, as the kernel itself has it."""
@@ -244,6 +257,11 @@ def _nhwc(shape: Shape) -> Shape:
 def plan(pass_: Pass, dtype: Dtype, convolution: Conv2d, packed: bool = False) -> Plan:
     """Return how a pass of a convolution is computed under the precision in force."""
     return _plan(choose, pass_, dtype, get_float32_precision(), operands_are_bfloat16(), packed, convolution)
+
+
+def makes_rows(dtype: Dtype, convolution: Conv2d) -> bool:
+    """Tell whether the weights' gradient makes itself what it reads of a batch norm's gradient."""
+    return plan("backward_weight", dtype, convolution).makes_rows
 
 
 def maps_input(dtype: Dtype, convolution: Conv2d) -> bool:
@@ -280,6 +298,7 @@ def _plan(
         _computing(algorithm, layer),
         _computing(by_products, layer),
         algorithm.maps and by_products.maps and layer.suits_mapping,
+        algorithm.makes and layer.suits_rows,
     )
 
 

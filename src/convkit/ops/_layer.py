@@ -196,6 +196,15 @@ class Layer(NamedTuple):
         return one and channels >= self.lanes and pixels >= _FEW_PIXELS and lines <= _CACHED_LINES
 
     @property
+    def suits_rows(self) -> bool:
+        """Whether rows of the output's gradient can be made where they are read, by a kernel that does that.
+
+        They are of whole vectors, and stay in a core's cache.
+        """
+        row = self.convolution.output_shape[3] * self.outputs * self.dtype.itemsize
+        return self.groups == 1 and self.outputs % self.lanes == 0 and row <= _CACHED_LINES
+
+    @property
     def suits_winograd_gradient(self) -> bool:
         """Whether a weight gradient's sums, of enough channels, take at most 7 in 10 of the products by Winograd."""
         large = self.channels >= 8 and self.outputs >= self.lanes

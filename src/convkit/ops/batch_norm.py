@@ -4,8 +4,8 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array
 from .._threads import get_num_threads
-from ._affine import affine
-from ._arrays import as_shape_of, contiguous, empty, empty_like, need_memory, rows_of_channels
+from ._affine import NormalisedGradient, affine
+from ._arrays import contiguous, empty, empty_like, need_memory, rows_of_channels
 
 
 def batch_norm_stats(input: Array) -> tuple[Array, Array]:
@@ -218,7 +218,9 @@ def batch_norm_backward(
     check_channels(op, input, eps, mean=mean, var=var, weight=weight)
     _shapes.array(op, "grad_output", grad_output, None, input)
     _shapes.same_shape(op, "grad_output", grad_output.shape, input.shape)
-    return input_weight_and_bias_gradients(grad_output, input, mean, var, weight, float(eps), bool(training))
+    of = grad_output, input, mean, var, weight, float(eps), bool(training)
+    grad_input, grad_weight, grad_bias = input_weight_and_bias_gradients(*of)
+    return grad_input.value(), grad_weight, grad_bias
 
 
 def input_weight_and_bias_gradients(
@@ -231,11 +233,10 @@ def input_weight_and_bias_gradients(
     training: bool,
     *,
     overwrite: bool = False,
-) -> tuple[Array, Array, Array]:
+) -> tuple[NormalisedGradient, Array, Array]:
     """Compute `batch_norm_backward`; everything has been checked. `grad_output` may be written over, if so said."""
     grad, x = rows_of_channels(grad_output), rows_of_channels(input)
-    grads = grad if overwrite else empty_like(x), empty_like(mean), empty_like(mean)
+    sums = empty_like(mean), empty_like(mean)
     vectors = [None if v is None else contiguous(v) for v in (mean, var, weight)]
-    backward = kernel("batch_norm", input.dtype).backward
-    need_memory("batch_norm_backward", backward(grad, x, *vectors, eps, training, *grads, get_num_threads()))
-    return as_shape_of(grads[0], input.shape), grads[1], grads[2]
+    of = kernel("batch_norm", input.dtype).backward(grad, x, *vectors, eps, training, *sums, get_num_threads())
+    return NormalisedGradient(of, input.shape, x.dtype, grad if overwrite else None), *sums

@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import _shapes
 from .._shapes import Array, Conv2d, Padding, Pair, Shape
-from ._affine import Mapped
+from ._affine import Mapped, NormalisedGradient
 from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, nhwc
 from ._convolution import Plan, plan
 from .channel_sum import channel_sum
@@ -296,12 +296,20 @@ def checked_backward_weight(
     return geometry
 
 
-def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array) -> Array:
-    """Return the gradient of a convolution's weight; everything has been checked."""
+def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array | NormalisedGradient) -> Array:
+    """Return the gradient of a convolution's weight; everything has been checked.
+
+    That of the output need not be in memory: it gets there unless the pass `makes_rows` of it.
+    """
     planned = plan("backward_weight", grad_output.dtype, geometry)
     x, mapped = _read(planned, input)
     grad_weight = empty_weight(geometry.weight_shape, grad_output.dtype)
-    planned.carry_out("conv2d_backward_weight", x, nhwc(grad_output), grad_weight, mapped=mapped)
+    op = "conv2d_backward_weight"
+    if isinstance(grad_output, NormalisedGradient) and planned.makes_rows:
+        planned.carry_out_of_rows(op, x, grad_output, grad_weight, mapped)
+    else:
+        grad = grad_output.value() if isinstance(grad_output, NormalisedGradient) else grad_output
+        planned.carry_out(op, x, nhwc(grad), grad_weight, mapped=mapped)
     return grad_weight
 
 
