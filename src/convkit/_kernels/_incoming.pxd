@@ -12,9 +12,6 @@ from convkit._kernels._simd cimport (
 )
 from convkit._kernels._windows cimport Axis, Window
 
-cdef enum:
-    NOWHERE = 255                   # the place of a maximum that the activation cut off
-
 
 cdef struct Incoming:
     const real* grad                # of the batch norm's output, or of what was made of it

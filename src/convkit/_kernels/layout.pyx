@@ -78,7 +78,8 @@ cdef void transpose_images(
     """out[n, j, i] = x[n, i, j] for matrices (rows, cols) of which `image` is the distance."""
     cdef Py_ssize_t down = (rows + SIDE - 1) // SIDE, across = (cols + SIDE - 1) // SIDE, unit, top, left
     cdef bint stream = rows % VLEN == 0 and streams(out, images*rows*cols)
-    threads = worth(threads, <double>images*rows*cols)
+    # A small image lies in the caches of those who made it: to bring it over takes longer than to join.
+    threads = worth(threads, 4.0*images*rows*cols)
     for unit in prange(images*down*across, schedule='static', num_threads=threads):
         top, left = unit // across % down, unit % across
         transpose_part(x + unit // (down*across)*image, cols, rows, cut(top, down, rows), cut(top + 1, down, rows),

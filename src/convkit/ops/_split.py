@@ -38,6 +38,7 @@ _GRADIENT_STORED = 2.8
 _EDGE = 3  # times as long to stage where channels are less than a tile's
 _SHARE = {False: 256, True: 128}  # channels, and outputs, staged for at a time; and the same of several taps
 _STRIP = 6  # rows, and columns, staged at a time
+_NEAR = 0.8, 2**21  # of that time, where both operands are no more than so many bytes: a core's own caches hold them
 
 
 def float32_cycles(multiply_adds: float) -> float:
@@ -148,6 +149,9 @@ def _gradient_stage(convolution: Conv2d, parts: int) -> float:
     of_input = height * width * overlap * _staged(channels) * -(-outputs // share)
     of_output = rows * cols * _staged(outputs) * -(-channels // share)
     staged = images * convolution.groups * (of_input + of_output) * _GRADIENT_STAGED[parts]
+    share_near, bytes_near = _NEAR
+    if 4 * (math.prod(convolution.input_shape) + math.prod(convolution.output_shape)) <= bytes_near:
+        staged *= share_near
     return staged + math.prod(convolution.weight_shape) * _GRADIENT_STORED
 
 
