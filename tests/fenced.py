@@ -130,9 +130,9 @@ def unwritten_convolution_calls(dtype, make):
         g, pooled = _affine.affine_max_pool2d(y, map, "relu", pool)
         yield (
             lambda x, g, *of, o=geometry, p=pooled: weight_gradient(
-                o, x, _affine.batch_norm_backward_pooled(g, p._replace(**with_arrays(of)), *of[3:], 1e-5, True)[0]
+                o, x, _affine.batch_norm_backward_pooled(g, p._replace(**with_arrays(of)), *of[2:], 1e-5, True)[0]
             ),
-            (x, g, *pooled[1:4], y, *statistics),
+            (x, g, *pooled[1:3], y, *statistics),
         )
         yield (
             lambda x, g, a, y, *of, o=geometry: weight_gradient(
@@ -144,7 +144,7 @@ def unwritten_convolution_calls(dtype, make):
 
 def with_arrays(arrays):
     """The arrays of `Pooled`."""
-    return dict(zip(("places", "chosen", "map"), arrays, strict=False))
+    return dict(zip(("places", "chosen"), arrays, strict=False))
 
 
 def maxima_of(x, map, activation, pool):
@@ -215,9 +215,9 @@ def calls(dtype, rng):
             yield lambda x, a, f=activation, p=pool: maxima_of(x, a, f, p), (x, make(3, channels))
             yield (
                 lambda g, *of, p=pooled, t=training: _affine.batch_norm_backward_pooled(
-                    g, p._replace(**with_arrays(of)), *of[3:], 1e-5, t
+                    g, p._replace(**with_arrays(of)), *of[2:], 1e-5, t
                 ),
-                (g, *pooled[1:4], x, *statistics),
+                (g, *pooled[1:3], x, *statistics),
             )
         positive = abs(x)
         for norm_type in (1, 2, 3):

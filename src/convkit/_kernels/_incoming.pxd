@@ -15,7 +15,7 @@ from convkit._kernels._windows cimport Axis, Window
 
 cdef struct Incoming:
     const real* grad                # of the batch norm's output, or of what was made of it
-    const real* x                   # the batch norm's input
+    const real* x                   # the batch norm's input; for sums behind a pooling, the maxima in it
     Py_ssize_t rows, channels       # of `grad`
     # Through an activation: its kind and slope, and the map that gives its input.
     int kind

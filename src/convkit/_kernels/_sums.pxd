@@ -1,19 +1,24 @@
 """Sums over the rows of a matrix, in double: of z and z*(x - centre), where z is a gradient, or x - centre itself.
 
-A gradient that comes through an activation (see `_incoming`) passes it in registers.
+A gradient that comes through an activation, or behind a max-pooling (see `_incoming`), passes it in registers.
 """
+
+from libc.stdint cimport uint8_t
 
 from convkit._kernels._affine cimport Affine
 from convkit._kernels._rectifiers cimport IDENTITY, rectified_gradient
 from convkit._kernels._rows cimport strip_groups
 from convkit._kernels._simd cimport (
-    HALVES, VDLEN, VLEN, prefetch, real, vd, vdhalf, vdload, vdstore, vload, vload_lanes, vloaded, vr, vsplat, vstore,
+    HALVES, VDLEN, VLEN, prefetch, real, vd, vdhalf, vdload, vdstore, viequal, viload_u8, visplat, vload, vload_lanes,
+    vloaded, vr, vselect, vsplat, vstore,
 )
 
 cdef enum:
     # Side by side, each with two sums and a centre in double: with four, memory is read in order up to 64 channels.
     VECTORS = 4
     FEW = 2                         # the same, where registers are few or keep an activation's map, too
+    POOLED = -2                     # beside the kinds of activations: places tell which gradients come back
+    NOWHERE = 255                   # the place of one that does not
 
 
 cdef struct Terms:
@@ -22,18 +27,28 @@ cdef struct Terms:
     const double* centre            # of each column of a group
     real slope                      # of the activation,
     Affine map                      # and the map that gives its input, of each column
+    const uint8_t* places           # of POOLED: where, in its window, x was the maximum
 
 
 cdef inline Terms from_element(const Terms* t, Py_ssize_t at) noexcept nogil:
     cdef Terms moved = t[0]
     moved.x, moved.grad = t.x + at, t.grad + at
+    if t.places is not NULL:
+        moved.places = t.places + at
     return moved
+
+
+cdef inline vr passed(const int kind, int lanes, const Terms* t, Py_ssize_t at, vr grad, vr input) noexcept nogil:
+    """What becomes of a gradient on its way back through an activation of this input, or by its place."""
+    if kind == POOLED:
+        return vselect(viequal(viload_u8(t.places + at, lanes), visplat(NOWHERE)), vsplat(0), vloaded(grad))
+    return rectified_gradient(kind, vloaded(grad), input, vsplat(t.slope))
 
 
 cdef inline Terms from_column(const Terms* t, const int kind, Py_ssize_t c) noexcept nogil:
     cdef Terms moved = from_element(t, c)
     moved.centre = t.centre + c
-    if kind != IDENTITY:
+    if kind != IDENTITY and kind != POOLED:
         moved.map.centre, moved.map.scale, moved.map.shift = t.map.centre + c, t.map.scale + c, t.map.shift + c
     return moved
 
@@ -49,14 +64,13 @@ cdef inline void sum_block(
     cdef vr centre[VECTORS]
     cdef vr scale[VECTORS]
     cdef vr shift[VECTORS]
-    cdef vr slope = vsplat(0), value, grad
+    cdef vr value, grad, input
     cdef vd d, z
     cdef Py_ssize_t _
     cdef int v, h, i
     for i in range(vectors*HALVES):
         sum[i], product[i], middle[i] = vdload(sums + i*VDLEN), vdload(products + i*VDLEN), vdload(t.centre + i*VDLEN)
-    if kind != IDENTITY:
-        slope = vsplat(t.slope)
+    if kind != IDENTITY and kind != POOLED:
         for v in range(vectors):
             centre[v] = vload(t.map.centre + v*VLEN)
             scale[v] = vload(t.map.scale + v*VLEN)
@@ -69,13 +83,18 @@ cdef inline void sum_block(
                 grad = vload(t.grad + v*VLEN)
                 prefetch(t.grad + v*VLEN + ahead)
             if kind != IDENTITY:
-                grad = rectified_gradient(kind, vloaded(grad), (value - centre[v])*scale[v] + shift[v], slope)
+                input = value
+                if kind != POOLED:
+                    input = (value - centre[v])*scale[v] + shift[v]
+                grad = passed(kind, VLEN, &t, v*VLEN, grad, input)
             for h in range(HALVES):
                 i = v*HALVES + h
                 d = vdhalf(value, h) - middle[i]
                 z = d if squares else vdhalf(grad, h)
                 sum[i], product[i] = sum[i] + z, product[i] + z*d
         t.x, t.grad = t.x + width, t.grad + width
+        if kind == POOLED:
+            t.places = t.places + width
     for i in range(vectors*HALVES):
         vdstore(sums + i*VDLEN, sum[i])
         vdstore(products + i*VDLEN, product[i])
@@ -97,9 +116,11 @@ cdef inline void sum_rest(
         if not squares:
             grad = vload_lanes(t.grad, lanes)
         if kind != IDENTITY:
-            input = value - vload_lanes(t.map.centre, lanes)
-            input = input*vload_lanes(t.map.scale, lanes) + vload_lanes(t.map.shift, lanes)
-            grad = rectified_gradient(kind, vloaded(grad), input, vsplat(t.slope))
+            input = value
+            if kind != POOLED:
+                input = value - vload_lanes(t.map.centre, lanes)
+                input = input*vload_lanes(t.map.scale, lanes) + vload_lanes(t.map.shift, lanes)
+            grad = passed(kind, lanes, &t, 0, grad, input)
         vstore(values, value)
         vstore(grads, grad)
         for i in range(lanes):
@@ -108,6 +129,8 @@ cdef inline void sum_rest(
             sums[i] += z
             products[i] += z*d
         t.x, t.grad = t.x + width, t.grad + width
+        if kind == POOLED:
+            t.places = t.places + width
 
 
 cdef inline void sum_columns(
@@ -117,10 +140,10 @@ cdef inline void sum_columns(
     """Add the first columns of groups, which lie `width` apart, to their sums and products."""
     cdef double* products = sums + width
     cdef Py_ssize_t c = 0
-    while VDLEN == 8 and kind == IDENTITY and c + VECTORS*VLEN <= columns:
+    while VDLEN == 8 and (kind == IDENTITY or kind == POOLED) and c + VECTORS*VLEN <= columns:
         sum_block(VECTORS, squares, kind, from_column(t, kind, c), groups, width, ahead, sums + c, products + c)
         c += VECTORS*VLEN
-    while (VDLEN == 8 or kind == IDENTITY) and c + FEW*VLEN <= columns:
+    while (VDLEN == 8 or kind == IDENTITY or kind == POOLED) and c + FEW*VLEN <= columns:
         sum_block(FEW, squares, kind, from_column(t, kind, c), groups, width, ahead, sums + c, products + c)
         c += FEW*VLEN
     while c + VLEN <= columns:

@@ -17,7 +17,7 @@ from convkit._kernels._rectifiers cimport IDENTITY, LEAKY_RELU, RELU, RELU6
 from convkit._kernels._rows cimport BAND, WIDE, add_up, chunk_count, chunk_start, fold, group_width, repeat
 from convkit._kernels._simd cimport VLEN, flush_denormals, real, restore_denormals
 from convkit._kernels._stream cimport streams
-from convkit._kernels._sums cimport Terms, sum_run
+from convkit._kernels._sums cimport POOLED, Terms, sum_run
 from convkit._kernels._threads cimport worth
 from convkit._kernels._windows cimport lay_axis, spacing_t
 
@@ -29,7 +29,7 @@ cdef void moments_run(
     const real* x, const double* centre, Py_ssize_t length, Py_ssize_t width, double* sums,
 ) noexcept nogil:
     cdef Terms t
-    t.x, t.grad, t.centre = x, x, centre
+    t.x, t.grad, t.centre, t.places = x, x, centre, NULL
     sum_run(True, IDENTITY, &t, length, width, sums)
 
 
@@ -40,8 +40,11 @@ cdef void gradient_run(
     cdef Py_ssize_t width = group_width(g.channels)
     cdef unsigned long mode
     cdef Terms t
-    t.x, t.grad, t.centre, t.slope, t.map = g.x + at, g.grad + at, centre, g.slope, g.map
-    if g.kind == IDENTITY:
+    t.x, t.grad, t.centre, t.slope, t.map, t.places = g.x + at, g.grad + at, centre, g.slope, g.map, NULL
+    if g.places is not NULL:
+        t.places = g.places + at
+        sum_run(False, POOLED, &t, length, width, sums)
+    elif g.kind == IDENTITY:
         sum_run(False, IDENTITY, &t, length, width, sums)
     else:
         mode = flush_denormals()    # so that the activation's inputs are what they were in the forward pass
@@ -284,15 +287,6 @@ def backward(
     return of if had else None
 
 
-cdef bint activate(InputGradient of, Incoming* g, const real[:, ::1] map_3c, int kind, real slope) noexcept nogil:
-    """Have a gradient come through an activation of what the map makes of x; False where there is no memory."""
-    of.map_room = <real*>malloc(affine_room(g.channels)*sizeof(real))
-    if of.map_room is NULL:
-        return False
-    g.kind, g.slope, g.map = kind, slope, tiled(&map_3c[0, 0], g.channels, of.map_room)
-    return True
-
-
 def activated_backward(
     const real[:, ::1] grad_mc, const real[:, ::1] map_3c, int kind, real slope, const real[:, ::1] x_mc,
     const real[::1] mean_c, const real[::1] var_c, const real[::1] weight_c, double eps, bint training,
@@ -301,22 +295,25 @@ def activated_backward(
     """The same of the gradient behind an activation (of `_rectifiers`) of what the map makes of x."""
     cdef InputGradient of = InputGradient(grad_mc, x_mc)
     cdef Source* s = &of.source
+    cdef Incoming* g = &s.incoming
     cdef bint had = True
     s.training = training
     if x_mc.shape[1]:
         with nogil:
-            s.incoming = direct(&grad_mc[0, 0], &x_mc[0, 0], x_mc.shape[0], x_mc.shape[1])
-            had = (activate(of, &s.incoming, map_3c, kind, slope)
-                   and take_sums(s, &s.incoming, x_mc.shape[0], mean_c, var_c, weight_c, eps, grad_weight_c,
-                                 grad_bias_c, threads))
+            g[0] = direct(&grad_mc[0, 0], &x_mc[0, 0], x_mc.shape[0], x_mc.shape[1])
+            of.map_room = <real*>malloc(affine_room(x_mc.shape[1])*sizeof(real))
+            had = of.map_room is not NULL
+            if had:
+                g.kind, g.slope, g.map = kind, slope, tiled(&map_3c[0, 0], x_mc.shape[1], of.map_room)
+                had = take_sums(s, g, x_mc.shape[0], mean_c, var_c, weight_c, eps, grad_weight_c, grad_bias_c, threads)
     return of if had else None
 
 
 def pooled_backward(
     const real[:, :, :, ::1] grad_nhwc, const uint8_t[:, :, :, ::1] places_nhwc,
-    const real[:, :, :, ::1] chosen_nhwc, spacing_t rows_spacing, spacing_t cols_spacing, const real[:, ::1] map_3c,
-    int kind, const real[:, :, :, ::1] x_nhwc, const real[::1] mean_c, const real[::1] var_c,
-    const real[::1] weight_c, double eps, bint training, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
+    const real[:, :, :, ::1] chosen_nhwc, spacing_t rows_spacing, spacing_t cols_spacing,
+    const real[:, :, :, ::1] x_nhwc, const real[::1] mean_c, const real[::1] var_c, const real[::1] weight_c,
+    double eps, bint training, real[::1] grad_weight_c, real[::1] grad_bias_c, int threads,
 ):
     """The same of the gradient behind `affine_max_pool2d`: the sums are over windows, and the taps that they chose."""
     cdef InputGradient of = InputGradient(grad_nhwc, places_nhwc, x_nhwc)
@@ -329,14 +326,13 @@ def pooled_backward(
     s.training = training
     if x_nhwc.shape[3]:
         with nogil:
-            summed = direct(&grad_nhwc[0, 0, 0, 0], &chosen_nhwc[0, 0, 0, 0], windows, x_nhwc.shape[3])
-            g[0] = summed
-            g.x, g.places = &x_nhwc[0, 0, 0, 0], &places_nhwc[0, 0, 0, 0]
+            g[0] = direct(&grad_nhwc[0, 0, 0, 0], &x_nhwc[0, 0, 0, 0], windows, x_nhwc.shape[3])
+            g.places = &places_nhwc[0, 0, 0, 0]
             had = (lay_axis(&g.down, x_nhwc.shape[1], grad_nhwc.shape[1], rows_spacing, False)
                    and lay_axis(&g.across, x_nhwc.shape[2], grad_nhwc.shape[2], cols_spacing, False))
             if had:
                 g.overlap = overlapping(&g.down) or overlapping(&g.across)
-                had = (activate(of, &summed, map_3c, kind, 0)
-                       and take_sums(s, &summed, pixels, mean_c, var_c, weight_c, eps, grad_weight_c, grad_bias_c,
-                                     threads))
+                summed = g[0]
+                summed.x = &chosen_nhwc[0, 0, 0, 0]
+                had = take_sums(s, &summed, pixels, mean_c, var_c, weight_c, eps, grad_weight_c, grad_bias_c, threads)
     return of if had else None

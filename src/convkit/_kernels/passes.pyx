@@ -45,29 +45,23 @@ def backward_input(
 def backward_weight(
     compute, by_products, const real[:, :, :, ::1] x_nhwc, const real[:, :, :, ::1] grad_out_nhwc,
     real[:, :, :, :] grad_w_kcrs, tuple geometry, int extra, int threads, const real[:, ::1] map_3c=None, int kind=-1,
+    grad_out_rows=None, tuple grad_out_sizes=None,
 ):
     """The gradient of the filters, summed over images and positions in an order that the shape alone decides.
 
-    The map and its activation are as for `forward`.
+    The map and its activation are as for `forward`. The gradient of the output may be None, if its rows are to be made,
+    of such sizes (see _pending_rows.pxd), and the kernel can do that.
     """
     cdef Pass p = begin_pass(extra, threads)
-    p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape, geometry)
-    p.input, p.grad = &x_nhwc[0, 0, 0, 0], &grad_out_nhwc[0, 0, 0, 0]
-    if map_3c is not None:
-        p.prologue = prologue(&map_3c[0, 0], p.convolution.channels, kind)
-    p.filters = filters_of(&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)
-    return carry_out(compute, by_products, &p)
-
-
-def backward_weight_of_rows(
-    compute, by_products, const real[:, :, :, ::1] x_nhwc, grad_out_rows, tuple grad_out_nhwc,
-    real[:, :, :, :] grad_w_kcrs, tuple geometry, int extra, int threads, const real[:, ::1] map_3c=None, int kind=-1,
-):
-    """The same, where the gradient of the output, of this shape, is not in memory (see _pending_rows.pxd)."""
-    cdef Py_ssize_t[4] out_sizes = grad_out_nhwc
-    cdef Pass p = begin_pass(extra, threads)
-    p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, out_sizes, geometry)
-    p.input, p.grad_rows = &x_nhwc[0, 0, 0, 0], rows_of(grad_out_rows)[0]
+    cdef Py_ssize_t[4] out_sizes
+    if grad_out_nhwc is not None:
+        p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, grad_out_nhwc.shape, geometry)
+        p.grad = &grad_out_nhwc[0, 0, 0, 0]
+    else:
+        out_sizes = grad_out_sizes
+        p.convolution = convolution(x_nhwc.shape, grad_w_kcrs.shape, out_sizes, geometry)
+        p.grad_rows = rows_of(grad_out_rows)[0]
+    p.input = &x_nhwc[0, 0, 0, 0]
     if map_3c is not None:
         p.prologue = prologue(&map_3c[0, 0], p.convolution.channels, kind)
     p.filters = filters_of(&grad_w_kcrs[0, 0, 0, 0], grad_w_kcrs.strides)

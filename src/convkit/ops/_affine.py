@@ -40,7 +40,6 @@ class Pooled(NamedTuple):
     places: Places  # of the maxima; nowhere, where the activation has cut them off
     chosen: Array | None  # what they were in x, if there is a map, and a gradient is wanted
     map: Array | None
-    activation: str
 
 
 def affine(
@@ -110,7 +109,7 @@ def affine_max_pool2d(
     module = kernel("affine_max_pool2d", x.dtype)
     kind, spacing = module.KINDS[activation], (pool.rows, pool.cols)
     need_memory("max_pool2d", module.forward(nhwc(x), a, kind, out, places, chosen, *spacing, get_num_threads()))
-    return nchw(out), Pooled(pool, places.transpose(0, 3, 1, 2), chosen, a, activation)
+    return nchw(out), Pooled(pool, places.transpose(0, 3, 1, 2), chosen, a)
 
 
 def affine_max_pool2d_backward(grad_output: Array, pooled: Pooled, input_shape: Shape) -> Array:
@@ -185,8 +184,6 @@ def batch_norm_backward_pooled(
         pooled.chosen,
         pooled.pool.rows,
         pooled.pool.cols,
-        pooled.map,
-        kernel("affine", input.dtype).KINDS[pooled.activation],
         nhwc(input),
         mean,
         var,

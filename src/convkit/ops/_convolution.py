@@ -218,26 +218,21 @@ class Plan(NamedTuple):
     maps_input: bool  # whether the pass takes an input that is still to be mapped
     makes_rows: bool  # and a gradient of the output that is still to be computed
 
-    def carry_out(self, op: str, *arrays: Array, mapped: Mapped | None = None) -> None:
+    def carry_out(
+        self, op: str, *arrays: Array | None, mapped: Mapped | None = None, grad: NormalisedGradient | None = None
+    ) -> None:
         """Compute the pass; `arrays` are what it reads, and behind that its result.
 
-        With `mapped`, of which the first of them is `x`, the pass is of what that stands for.
+        With `mapped`, of which the first of them is `x`, the pass is of what that stands for. With `grad`, of which
+        the second one is None, that of the weights is of what is not in memory, if the pass `makes_rows`.
         """
-        self._carry_out(self.run, op, arrays, mapped)
-
-    def carry_out_of_rows(
-        self, op: str, x: Array, grad: NormalisedGradient, out: Array, mapped: Mapped | None = None
-    ) -> None:
-        """Compute the weights' gradient of an output's that is not in memory, if the pass `makes_rows`."""
-        run = kernel("passes", self.layer.dtype).backward_weight_of_rows
-        self._carry_out(run, op, (x, grad.rows, _nhwc(grad.shape), out), mapped)
-
-    def _carry_out(
-        self, run: Callable[..., bool], op: str, operands: tuple[object, ...], mapped: Mapped | None
-    ) -> None:
         arguments = self.geometry, self.algorithm.extra, get_num_threads()
-        prologue = () if mapped is None else (mapped.map, mapped.kind)
-        need_memory(op, run(self.computing[0], self.by_products[0], *operands, *arguments, *prologue))
+        late: dict[str, object] = {}
+        if mapped is not None:
+            late = {"map_3c": mapped.map, "kind": mapped.kind}
+        if grad is not None:
+            late.update(grad_out_rows=grad.rows, grad_out_sizes=_nhwc(grad.shape))
+        need_memory(op, self.run(self.computing[0], self.by_products[0], *arrays, *arguments, **late))
 
     def scratch_bytes(self, threads: int) -> int:
         """Return the most scratch that the kernel holds at a time on so many threads, as the kernel itself has it."""

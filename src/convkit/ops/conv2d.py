@@ -306,7 +306,7 @@ def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array 
     grad_weight = empty_weight(geometry.weight_shape, grad_output.dtype)
     op = "conv2d_backward_weight"
     if isinstance(grad_output, NormalisedGradient) and planned.makes_rows:
-        planned.carry_out_of_rows(op, x, grad_output, grad_weight, mapped)
+        planned.carry_out(op, x, None, grad_weight, mapped=mapped, grad=grad_output)
     else:
         grad = grad_output.value() if isinstance(grad_output, NormalisedGradient) else grad_output
         planned.carry_out(op, x, nhwc(grad), grad_weight, mapped=mapped)
