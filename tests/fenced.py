@@ -359,7 +359,7 @@ def fenced_results_of(fences):
 def results_of(function, arrays):
     results = function(*arrays)
     results = results if isinstance(results, tuple) else (results,)
-    return tuple([result.value() if isinstance(result, _affine.NormalisedGradient) else result for result in results])
+    return tuple([result.value() if isinstance(result, _affine.UnwrittenGradient) else result for result in results])
 
 
 def run(calls, dtypes):

@@ -125,13 +125,13 @@ def test_some_layers_have_it_written(weight_shape, options):
 @pytest.fixture
 def written(monkeypatch):
     """Shapes of the gradients that were written."""
-    shapes, value = [], _affine.NormalisedGradient.value
+    shapes, value = [], _affine.UnwrittenGradient.value
 
     def noted(gradient):
         shapes.append(gradient.shape)
         return value(gradient)
 
-    monkeypatch.setattr(_affine.NormalisedGradient, "value", noted)
+    monkeypatch.setattr(_affine.UnwrittenGradient, "value", noted)
     return shapes
 
 

@@ -74,7 +74,7 @@ class NormalisedGradient(OwnGradient):
 
     __slots__ = ("centred", "source")
 
-    def __init__(self, source: _affine.NormalisedGradient, centred: bool) -> None:
+    def __init__(self, source: _affine.UnwrittenGradient, centred: bool) -> None:
         PendingGradient.__init__(self)
         self.source, self.centred = source, centred
 

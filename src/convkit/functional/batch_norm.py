@@ -106,7 +106,7 @@ def batch_norm(
     return record_joint("batch_norm", output, (input, weight, bias), gradients)
 
 
-def _gradients(grad: Any, map: Array, statistics: tuple[Any, ...]) -> tuple[_affine.NormalisedGradient, Array, Array]:
+def _gradients(grad: Any, map: Array, statistics: tuple[Any, ...]) -> tuple[_affine.UnwrittenGradient, Array, Array]:
     """Compute the gradients of input, weight and bias, of one that may have to pass a pooling and an activation yet."""
     if isinstance(grad, PooledGradient) and grad.pooled.map is map:
         return _affine.batch_norm_backward_pooled(grad.grad, grad.pooled, *statistics)

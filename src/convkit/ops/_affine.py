@@ -117,7 +117,7 @@ def affine_max_pool2d_backward(grad_output: Array, pooled: Pooled, input_shape: 
     return _backward("max_pool2d_backward", grad_output, pooled.places, input_shape, pooled.pool)
 
 
-class NormalisedGradient:
+class UnwrittenGradient:
     """The gradient of a batch norm's input, of which only the last step is left; it may take `out`'s place."""
 
     __slots__ = ("_of", "_out", "dtype", "shape")
@@ -154,7 +154,7 @@ def batch_norm_backward_activated(
     training: bool,
     *,
     overwrite: bool = False,
-) -> tuple[NormalisedGradient, Array, Array]:
+) -> tuple[UnwrittenGradient, Array, Array]:
     """Return the gradients of ``activation(batch_norm(...))``. `grad_output` may be written over, if so said."""
     grad, x = rows_of_channels(grad_output), rows_of_channels(input)
     sums = empty_like(mean), empty_like(mean)
@@ -162,7 +162,7 @@ def batch_norm_backward_activated(
     module = kernel("batch_norm", x.dtype)
     kind = kernel("affine", x.dtype).KINDS[activation]
     of = module.activated_backward(grad, map, kind, slope, x, mean, var, scale, eps, training, *sums, get_num_threads())
-    return NormalisedGradient(of, input.shape, x.dtype, grad if overwrite else None), *sums
+    return UnwrittenGradient(of, input.shape, x.dtype, grad if overwrite else None), *sums
 
 
 def batch_norm_backward_pooled(
@@ -174,7 +174,7 @@ def batch_norm_backward_pooled(
     weight: Array | None,
     eps: float,
     training: bool,
-) -> tuple[NormalisedGradient, Array, Array]:
+) -> tuple[UnwrittenGradient, Array, Array]:
     """Return the gradients of the pooled ``activation(batch_norm(...))``."""
     sums = empty_like(mean), empty_like(mean)
     scale = None if weight is None else contiguous(weight)
@@ -193,4 +193,4 @@ def batch_norm_backward_pooled(
         *sums,
         get_num_threads(),
     )
-    return NormalisedGradient(of, input.shape, input.dtype), *sums
+    return UnwrittenGradient(of, input.shape, input.dtype), *sums

@@ -32,7 +32,7 @@ from .._dispatch import isa, kernel, tile_shape
 from .._precision import get_float32_precision, operands_are_bfloat16
 from .._shapes import Array, Conv2d, Shape
 from .._threads import get_num_threads
-from ._affine import Mapped, NormalisedGradient
+from ._affine import Mapped, UnwrittenGradient
 from ._arrays import need_memory
 from ._layer import (
     PARTS,
@@ -219,7 +219,7 @@ class Plan(NamedTuple):
     makes_rows: bool  # and a gradient of the output that is still to be computed
 
     def carry_out(
-        self, op: str, *arrays: Array | None, mapped: Mapped | None = None, grad: NormalisedGradient | None = None
+        self, op: str, *arrays: Array | None, mapped: Mapped | None = None, grad: UnwrittenGradient | None = None
     ) -> None:
         """Compute the pass; `arrays` are what it reads, and behind that its result.
 

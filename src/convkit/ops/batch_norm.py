@@ -4,7 +4,7 @@ from .. import _shapes
 from .._dispatch import kernel
 from .._shapes import Array
 from .._threads import get_num_threads
-from ._affine import NormalisedGradient, affine
+from ._affine import UnwrittenGradient, affine
 from ._arrays import contiguous, empty, empty_like, need_memory, rows_of_channels
 
 
@@ -233,10 +233,10 @@ def input_weight_and_bias_gradients(
     training: bool,
     *,
     overwrite: bool = False,
-) -> tuple[NormalisedGradient, Array, Array]:
+) -> tuple[UnwrittenGradient, Array, Array]:
     """Compute `batch_norm_backward`; everything has been checked. `grad_output` may be written over, if so said."""
     grad, x = rows_of_channels(grad_output), rows_of_channels(input)
     sums = empty_like(mean), empty_like(mean)
     vectors = [None if v is None else contiguous(v) for v in (mean, var, weight)]
     of = kernel("batch_norm", input.dtype).backward(grad, x, *vectors, eps, training, *sums, get_num_threads())
-    return NormalisedGradient(of, input.shape, x.dtype, grad if overwrite else None), *sums
+    return UnwrittenGradient(of, input.shape, x.dtype, grad if overwrite else None), *sums

@@ -4,7 +4,7 @@ import numpy as np
 
 from .. import _shapes
 from .._shapes import Array, Conv2d, Padding, Pair, Shape
-from ._affine import Mapped, NormalisedGradient
+from ._affine import Mapped, UnwrittenGradient
 from ._arrays import aligned, contiguous, empty_nhwc, empty_weight, nchw, nhwc
 from ._convolution import Plan, plan
 from .channel_sum import channel_sum
@@ -296,7 +296,7 @@ def checked_backward_weight(
     return geometry
 
 
-def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array | NormalisedGradient) -> Array:
+def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array | UnwrittenGradient) -> Array:
     """Return the gradient of a convolution's weight; everything has been checked.
 
     That of the output need not be in memory: it gets there unless the pass `makes_rows` of it.
@@ -305,10 +305,10 @@ def weight_gradient(geometry: Conv2d, input: Array | Mapped, grad_output: Array 
     x, mapped = _read(planned, input)
     grad_weight = empty_weight(geometry.weight_shape, grad_output.dtype)
     op = "conv2d_backward_weight"
-    if isinstance(grad_output, NormalisedGradient) and planned.makes_rows:
+    if isinstance(grad_output, UnwrittenGradient) and planned.makes_rows:
         planned.carry_out(op, x, None, grad_weight, mapped=mapped, grad=grad_output)
     else:
-        grad = grad_output.value() if isinstance(grad_output, NormalisedGradient) else grad_output
+        grad = grad_output.value() if isinstance(grad_output, UnwrittenGradient) else grad_output
         planned.carry_out(op, x, nhwc(grad), grad_weight, mapped=mapped)
     return grad_weight
 
