@@ -169,17 +169,22 @@ def test_examples_in_docstrings(module, monkeypatch, tmp_path):
     assert failures == 0
 
 
-def given_by(module):
-    """What a module has to give, by type; and what functions and classes say of themselves."""
-    given = {name: value for name, value in vars(module).items() if not name.startswith("_")}
-    return {name: (type(x).__name__, x.__doc__ if callable(x) else None) for name, x in given.items()}
+def given(value):
+    """What there is to give: a function's signature, a class's methods, of anything else the type."""
+    if inspect.isclass(value):
+        return sorted(name for name in vars(value) if not name.startswith("_"))
+    return str(inspect.signature(value)) if callable(value) else type(value).__name__
+
+
+def signatures(module):
+    return {name: given(value) for name, value in vars(module).items() if not name.startswith("_")}
 
 
 @pytest.mark.parametrize("kernel", _cpu.kernels)
 def test_variants_have_the_same_to_give(kernel):
     usable = [isa for isa in _dispatch.isas_built if isa in _dispatch.isas_supported]
     variants = {
-        f"{isa} {dtype.__name__}": given_by(_dispatch.variant(kernel, np.dtype(dtype), isa))
+        f"{isa} {dtype.__name__}": signatures(_dispatch.variant(kernel, np.dtype(dtype), isa))
         for isa, dtype in itertools.product(usable, DTYPES)
     }
     first = next(iter(variants.values()))
